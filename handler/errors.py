@@ -1,0 +1,129 @@
+"""Every error that may end a start or a request, drawn once.
+
+    LumiError
+    ├── StartError                the process must not start: an option, the model or the machine is at fault
+    │   └── OptionError           ... an option: unknown, malformed or in conflict
+    ├── RequestError              the client's fault (4xx); carries `param`, the JSON path, and `code`
+    │   ├── InvalidRequest        the payload or a value in it
+    │   ├── UnknownModel          `model` names nothing that is served
+    │   ├── BodyTooLarge          more bytes than `max_request_size`
+    │   └── MediaError            a picture (or other media) that the payload carries or names
+    │       ├── MediaInvalid      it is not what it says: bad base64, not a picture, truncated, unknown scheme
+    │       ├── MediaTooLarge     bytes, pixels or count over a limit
+    │       ├── MediaForbidden    an address or host that this server may not contact
+    │       └── MediaUnreachable  the address did not answer, answered with an error, or was too slow
+    └── ServerError               our fault (5xx); the sentence is safe to show, the cause is logged
+        ├── Unavailable           loading, draining or full: worth a retry elsewhere or later
+        ├── PredictTimeout        longer than `predict_timeout`
+        ├── EngineDead            the engine process has died; so will this one
+        └── EngineFailure         the engine failed on this request
+
+No status code stands here: `container/app.py` holds the table from type to status.
+"""
+
+
+class LumiError(Exception):
+    """Base of all errors that Lumi raises on purpose; `str(error)` is a sentence fit for the person who caused it."""
+
+
+class StartError(LumiError):
+    """The process refuses to start. The message says what is wrong, where, and the cure."""
+
+
+class OptionError(StartError):
+    """An option is unknown, malformed or in conflict with another. The message names it, its value and the cure."""
+
+
+class RequestError(LumiError):
+    """The client's fault.
+
+    `param` is the JSON path of the culprit (`messages[0].content[1].image_url.url`), or None where the whole body is at
+    fault. `code` is a short stable word that a program may branch on.
+    """
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code or type(self).code
+
+
+class InvalidRequest(RequestError):
+    """The payload is malformed or a value in it is out of range."""
+
+
+class UnknownModel(RequestError):
+    """`model` names nothing that is served here."""
+
+    code = "model_not_found"
+
+
+class BodyTooLarge(RequestError):
+    """The request body has more bytes than `max_request_size`."""
+
+    code = "request_too_large"
+
+
+class MediaError(RequestError):
+    """A picture or other media of the request is at fault."""
+
+    code = "media_error"
+
+
+class MediaInvalid(MediaError):
+    """The media is not what it claims to be."""
+
+    code = "media_invalid"
+
+
+class MediaTooLarge(MediaError):
+    """The media is over a limit of bytes, pixels or count."""
+
+    code = "media_too_large"
+
+
+class MediaForbidden(MediaError):
+    """The media's address may not be contacted from this server."""
+
+    code = "media_forbidden"
+
+
+class MediaUnreachable(MediaError):
+    """The media's address did not answer in time or answered with an error."""
+
+    code = "media_unreachable"
+
+
+class ServerError(LumiError):
+    """Our fault. `code` is a short stable word; `retry_after` is in seconds, where a retry makes sense."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(ServerError):
+    """Loading, draining or full."""
+
+    code = "unavailable"
+
+
+class PredictTimeout(ServerError):
+    """The answer took longer than `predict_timeout`."""
+
+    code = "predict_timeout"
+
+
+class EngineDead(ServerError):
+    """The engine process has died."""
+
+    code = "engine_dead"
+
+
+class EngineFailure(ServerError):
+    """The engine failed on this request."""
+
+    code = "engine_failure"

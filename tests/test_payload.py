@@ -1,0 +1,148 @@
+import json
+
+import pytest
+
+from handler.errors import InvalidRequest
+from handler.payload import ImagePart, TextPart, parse
+
+KNOWN = frozenset({"max_tokens", "temperature", "tools", "stop"})
+URL = "data:image/png;base64,AA=="
+
+
+def read(*messages, **fields):
+    return parse(json.dumps({"messages": list(messages), **fields}).encode(), KNOWN)
+
+
+def user(*content):
+    return {"role": "user", "content": list(content)}
+
+
+def refused(*messages, **fields):
+    with pytest.raises(InvalidRequest) as refusal:
+        read(*messages, **fields)
+    return refusal.value
+
+
+def test_string_content_stays_a_string_and_a_list_stays_parts():
+    request = read({"role": "user", "content": "hi"}, user({"type": "text", "text": "yo"}))
+    assert request.messages[0].content == "hi"
+    assert request.messages[1].content == (TextPart("yo", "messages[1].content[0]"),)
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ({"type": "image_url", "image_url": {"url": URL}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": URL, "detail": "low"}}, "image_url.url"),
+        ({"type": "image_url", "image_url": URL}, "image_url"),
+        ({"image_url": {"url": URL}}, "image_url.url"),
+        ({"type": "input_image", "image_url": URL}, "image_url"),
+        ({"type": "image", "image": URL}, "image"),
+        ({"type": "image", "url": URL}, "url"),
+    ],
+)
+def test_every_published_shape_of_a_picture_is_read(part, path):
+    assert read(user(part)).messages[0].content == (ImagePart(URL, f"messages[0].content[0].{path}"),)
+
+
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+def test_every_shape_of_a_text_is_read(kind):
+    assert read(user({"type": kind, "text": "t"}, "plain")).messages[0].content == (
+        TextPart("t", "messages[0].content[0]"),
+        TextPart("plain", "messages[0].content[1]"),
+    )
+
+
+def test_pictures_are_listed_in_the_order_of_the_conversation():
+    one, two, three = ({"type": "image_url", "image_url": f"{URL}{i}"} for i in range(3))
+    request = read(user(one, two), {"role": "assistant", "content": "ok"}, user(three))
+    assert [picture.url[-1] for picture in request.pictures()] == ["0", "1", "2"]
+
+
+def test_an_assistant_turn_of_tool_calls_needs_no_content():
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    request = read({"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a", "content": "1"})
+    assert request.messages[0].content is None
+    assert request.messages[0].fields == {"tool_calls": [call]}
+    assert request.messages[1].fields == {"tool_call_id": "a"}
+
+
+def test_parameters_are_handed_on_as_they_came():
+    request = read({"role": "user", "content": "hi"}, model="m", stream=True, max_tokens=5, temperature=None)
+    assert (request.model, request.stream) == ("m", True)
+    assert request.parameters == {"max_tokens": 5, "temperature": None}
+
+
+def test_a_null_model_and_a_null_stream_are_absent():
+    request = read({"role": "user", "content": "hi"}, model=None, stream=None)
+    assert (request.model, request.stream) == (None, False)
+
+
+def test_what_has_no_meaning_is_reported_with_its_path():
+    part = {"type": "text", "text": "t", "cache_control": {}}
+    request = read({"role": "user", "content": [part], "mood": 1}, store=True)
+    assert request.ignored == ("store", "messages[0].mood", "messages[0].content[0].cache_control")
+    assert "store" not in request.parameters
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("max_token", "max_tokens"), ("temprature", "temperature")])
+def test_a_misspelt_parameter_is_refused_with_the_right_name(wrong, right):
+    fault = refused({"role": "user", "content": "hi"}, **{wrong: 1})
+    assert fault.param == wrong
+    assert f"`{right}`" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("hi", "messages[0]"),
+        ({"content": "hi"}, "messages[0].role"),
+        ({"role": 1, "content": "hi"}, "messages[0].role"),
+        ({"role": "robot", "content": "hi"}, "messages[0].role"),
+        ({"role": "user"}, "messages[0].content"),
+        ({"role": "user", "content": None}, "messages[0].content"),
+        ({"role": "assistant", "content": None}, "messages[0].content"),
+        ({"role": "user", "content": 5}, "messages[0].content"),
+        ({"role": "user", "content": []}, "messages[0].content"),
+        (user(7), "messages[0].content[0]"),
+        (user({}), "messages[0].content[0].type"),
+        (user({"type": "hologram"}), "messages[0].content[0].type"),
+        (user({"type": ["text"]}), "messages[0].content[0].type"),
+        (user({"type": "video_url", "video_url": {"url": "x"}}), "messages[0].content[0].type"),
+        (user({"type": "text"}), "messages[0].content[0].text"),
+        (user({"type": "text", "text": None}), "messages[0].content[0].text"),
+        (user({"type": "image_url"}), "messages[0].content[0].image_url"),
+        (user({"type": "image_url", "image_url": {}}), "messages[0].content[0].image_url.url"),
+        (user({"type": "image_url", "image_url": {"url": 3}}), "messages[0].content[0].image_url.url"),
+        (
+            user({"type": "image_url", "image_url": {"url": URL, "detail": "4k"}}),
+            "messages[0].content[0].image_url.url",
+        ),
+        ({"role": "assistant", "tool_calls": {}}, "messages[0].tool_calls"),
+        ({"role": "assistant", "tool_calls": [1]}, "messages[0].tool_calls[0]"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages[0].tool_calls[0].function"),
+        ({"role": "assistant", "tool_calls": [{"function": {}}]}, "messages[0].tool_calls[0].function.name"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 1}}]},
+            "messages[0].tool_calls[0].function.arguments",
+        ),
+    ],
+)
+def test_a_fault_in_a_message_is_named_by_its_path(message, param):
+    assert refused(message).param == param
+
+
+@pytest.mark.parametrize(("field", "value"), [("model", 5), ("stream", "true"), ("stream", 1)])
+def test_a_field_of_the_wrong_type_is_refused(field, value):
+    assert refused({"role": "user", "content": "hi"}, **{field: value}).param == field
+
+
+def test_messages_of_the_wrong_type_are_refused():
+    with pytest.raises(InvalidRequest, match="must be a list"):
+        parse(b'{"messages": "hi"}', KNOWN)
+
+
+@pytest.mark.parametrize("body", [b'{"messages": Infinity}', b"[" * 100_000, b'{"a": "\xff"}'])
+def test_json_that_is_not_json_is_refused(body):
+    with pytest.raises(InvalidRequest, match="not valid JSON"):
+        parse(body, KNOWN)

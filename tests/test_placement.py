@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from handler.errors import InvalidRequest
+from handler.payload import ImagePart, parse
+from handler.placement import place_pictures
+
+
+def placed(*content, token="<image>"):
+    """The content after placement, a picture by its URL in brackets."""
+    parts = [
+        {"type": "image_url", "image_url": part[1:-1]} if part.startswith("[") else {"type": "text", "text": part}
+        for part in content
+    ]
+    request = parse(json.dumps({"messages": [{"role": "user", "content": parts}]}).encode(), frozenset())
+    message = place_pictures(request, token).messages[0]
+    return [f"[{part.url}]" if isinstance(part, ImagePart) else part.text for part in message.content]
+
+
+def test_tokens_take_the_pictures_in_order():
+    assert placed("a <image> b <image>", "[1]", "[2]") == ["a ", "[1]", " b ", "[2]"]
+
+
+def test_a_token_may_come_before_or_after_its_picture():
+    assert placed("[1]", "look: <image>!") == ["look: ", "[1]", "!"]
+
+
+def test_without_a_token_the_places_of_the_parts_count():
+    assert placed("[1]", "a", "[2]", "b") == ["[1]", "a", "[2]", "b"]
+
+
+def test_pictures_beyond_the_last_token_stay_where_they_are():
+    assert placed("<image> a", "[1]", "b", "[2]") == ["[1]", " a", "b", "[2]"]
+
+
+def test_tokens_in_several_texts_share_one_order():
+    assert placed("<image>a", "b<image>", "[1]", "[2]") == ["[1]", "a", "b", "[2]"]
+
+
+def test_any_text_may_be_the_token():
+    assert placed("see {{img}} now", "[1]", token="{{img}}") == ["see ", "[1]", " now"]
+
+
+def test_the_same_picture_twice_is_two_pictures():
+    assert placed("<image><image>", "[1]", "[1]") == ["[1]", "[1]"]
+
+
+def test_a_token_without_a_picture_is_refused():
+    with pytest.raises(InvalidRequest, match="has 2 '<image>' but the message has 1") as refusal:
+        placed("<image> and <image>", "[1]")
+    assert refusal.value.param == "messages[0].content"
+
+
+def test_a_token_in_string_content_is_refused():
+    request = parse(b'{"messages": [{"role": "user", "content": "a <image>"}]}', frozenset())
+    with pytest.raises(InvalidRequest):
+        place_pictures(request, "<image>")
