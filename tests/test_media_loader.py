@@ -1,0 +1,273 @@
+import asyncio
+import base64
+from collections.abc import Coroutine
+from ipaddress import ip_network
+from typing import Any, Self
+
+import pytest
+from aiohttp import web
+from blake3 import blake3
+
+from handler.engine import Message, Picture
+from handler.errors import MediaError, MediaForbidden, MediaInvalid, MediaTooLarge, MediaUnreachable
+from handler.media.limits import MediaLimits
+from handler.media.loader import MediaLoader
+from handler.payload import ChatMessage, ChatRequest, ImagePart, TextPart
+from tests.media_server import body, encode, gradient, never, served
+
+SMALL = encode(gradient(), "PNG")
+LARGE = encode(gradient(900, 700), "BMP")  # 1.9 MB: takes the way through the thread pool
+
+
+def data_url(encoded: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(encoded).decode()
+
+
+def path(number: int) -> str:
+    return f"messages[0].content[{number}].image_url.url"
+
+
+def asking(*urls: str) -> ChatRequest:
+    parts = tuple(ImagePart(url, path(number)) for number, url in enumerate(urls))
+    return ChatRequest((ChatMessage("user", parts),), None, False, {})
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+class Loading:
+    """A started MediaLoader, and an engine that holds what it is told to."""
+
+    def __init__(self, **limits: Any) -> None:
+        networks = (ip_network("127.0.0.1/32"),)
+        self.loader = MediaLoader(MediaLimits(**{"pictures_per_prompt": 20, "allowed_networks": networks, **limits}))
+        self.held: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.loader.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.loader.aclose()
+
+    async def load(self, request: ChatRequest) -> tuple[Message, ...]:
+        return await self.loader.load(request, self.held.__contains__)
+
+    async def pictures(self, *urls: str) -> tuple[Picture, ...]:
+        (message,) = await self.load(asking(*urls))
+        return message.content
+
+    async def refused(self, kind: type[MediaError], *urls: str) -> MediaError:
+        with pytest.raises(MediaError) as caught:
+            await self.pictures(*urls)
+        assert type(caught.value) is kind, caught.value
+        return caught.value
+
+
+def digest(encoded: bytes) -> str:
+    return blake3(encoded).hexdigest()
+
+
+def test_a_request_without_pictures_passes_through():
+    request = ChatRequest(
+        (
+            ChatMessage("system", "Be brief."),
+            ChatMessage("user", (TextPart("one", "p"), TextPart("two", "q"))),
+            ChatMessage("assistant", None, {"tool_calls": [1]}),
+            ChatMessage("tool", "", {"tool_call_id": "x"}),
+        ),
+        "model",
+        False,
+        {},
+    )
+
+    async def test() -> None:
+        async with Loading() as loading:
+            assert await loading.load(request) == (
+                Message("system", "Be brief."),
+                Message("user", ("one", "two")),
+                Message("assistant", None, {"tool_calls": [1]}),
+                Message("tool", "", {"tool_call_id": "x"}),
+            )
+
+    run(test())
+
+
+def test_parts_keep_their_order_and_pictures_say_who_they_are():
+    async def test() -> None:
+        async with Loading() as loading, served({"/a": body(LARGE)}) as (base, _):
+            first = (
+                TextPart("a", "t"),
+                ImagePart(data_url(SMALL), "p0"),
+                TextPart("b", "t"),
+                ImagePart(f"{base}/a", "p1"),
+            )
+            second = (ImagePart(data_url(LARGE), "p2"), TextPart("c", "t"))
+            messages = (
+                ChatMessage("user", first, {"name": "n"}),
+                ChatMessage("assistant", "x"),
+                ChatMessage("user", second),
+            )
+            loaded = await loading.load(ChatRequest(messages, None, False, {}))
+            assert [message.role for message in loaded] == ["user", "assistant", "user"]
+            assert loaded[0].fields == {"name": "n"}
+            assert (loaded[0].content[0], loaded[0].content[2], loaded[2].content[1]) == ("a", "b", "c")
+            found = [loaded[0].content[1], loaded[0].content[3], loaded[2].content[0]]
+            assert [picture.path for picture in found] == ["p0", "p1", "p2"]
+            assert [picture.encoded for picture in found] == [SMALL, LARGE, LARGE]
+            assert [picture.digest for picture in found] == [digest(SMALL), digest(LARGE), digest(LARGE)]
+            assert [picture.image.size for picture in found] == [(32, 20), (900, 700), (900, 700)]
+
+    run(test())
+
+
+@pytest.mark.parametrize("encoded", [SMALL, LARGE], ids=["small", "large"])
+def test_only_what_the_engine_does_not_hold_is_decoded(encoded: bytes):
+    damaged = encoded[: len(encoded) // 2]  # a good header, and pixels that cannot be decoded
+
+    async def test() -> None:
+        async with Loading() as loading, served({"/": body(damaged)}) as (base, _):
+            for url in (data_url(damaged), f"{base}/"):
+                error = await loading.refused(MediaInvalid, data_url(SMALL), url)
+                assert error.param == path(1)
+                loading.held = {digest(damaged)}
+                picture = (await loading.pictures(url))[0]
+                assert picture.image.size == ((32, 20) if encoded is SMALL else (900, 700))
+                with pytest.raises(MediaInvalid):
+                    picture.image.load()
+                loading.held = set()
+                del picture
+            assert (await loading.pictures(data_url(encoded)))[0].image.decoded
+
+    run(test())
+
+
+@pytest.mark.parametrize("encoded", [SMALL, LARGE], ids=["small", "large"])
+def test_the_same_picture_is_one_image_in_parts_turns_and_requests(encoded: bytes):
+    async def test() -> None:
+        async with Loading() as loading, served({"/": body(encoded)}) as (base, _):
+            url = data_url(encoded)
+            several = await asyncio.gather(loading.pictures(url, url, f"{base}/"), loading.pictures(f"{base}/", url))
+            images = {id(picture.image) for pictures in several for picture in pictures}
+            assert len(images) == 1
+
+    run(test())
+
+
+def test_a_url_is_fetched_once_however_often_it_is_named():
+    async def test() -> None:
+        async with Loading() as loading, served({"/a": body(SMALL), "/b": body(LARGE)}) as (base, seen):
+            found = await loading.pictures(f"{base}/a", f"{base}/b", f"{base}/a", f"{base}/a")
+            assert sorted(request.path for request in seen) == ["/a", "/b"]
+            assert [picture.path for picture in found] == [path(number) for number in range(4)]
+            assert [picture.encoded for picture in found] == [SMALL, LARGE, SMALL, SMALL]
+            error = await loading.refused(MediaUnreachable, f"{base}/a", f"{base}/x", f"{base}/x")
+            assert error.param == path(1)
+
+    run(test())
+
+
+def test_too_many_pictures_are_refused_before_any_work():
+    async def test() -> None:
+        async with Loading(pictures_per_prompt=2) as loading, served({"/": body(SMALL)}) as (base, seen):
+            error = await loading.refused(MediaTooLarge, f"{base}/", "s3://not/looked/at", f"{base}/")
+            assert error.param == path(2)
+            assert "has 3 pictures; the limit is 2" in str(error)
+            assert "OPTION_LIMIT_MM_PER_PROMPT" in str(error)
+            assert seen == []
+
+    run(test())
+
+
+def test_every_reference_is_looked_at_before_the_first_fetch():
+    async def test() -> None:
+        async with Loading() as loading, served({"/": body(SMALL)}) as (base, seen):
+            assert (await loading.refused(MediaInvalid, f"{base}/", "s3://bucket/key")).param == path(1)
+            assert seen == []
+
+    run(test())
+
+
+def under_way() -> list[str]:
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith(("MediaLoader", "Fetcher"))]
+
+
+def test_the_first_fault_ends_the_others_and_comes_alone():
+    async def test() -> None:
+        async with Loading(fetch_seconds=600) as loading, served({"/never": never}) as (base, _):
+            slow = [f"{base}/never?{number}" for number in range(5)]
+            error = await loading.refused(MediaUnreachable, *slow, f"{base}/missing")
+            assert error.param == path(5)
+            assert under_way() == []
+
+    run(test())
+
+
+def test_a_cancelled_request_leaves_nothing_running():
+    arrived = asyncio.Event()
+
+    async def arriving(request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        return await never(request)
+
+    async def test() -> None:
+        async with Loading(fetch_seconds=600) as loading, served({"/a": arriving, "/b": never}) as (base, _):
+            request = asyncio.create_task(loading.pictures(f"{base}/b", f"{base}/a"))
+            await arrived.wait()
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+            assert under_way() == []
+
+    run(test())
+
+
+def test_one_request_fetches_only_so_many_pictures_at_a_time():
+    running, most = 0, 0
+
+    async def counting(request: web.Request) -> web.Response:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return web.Response(body=SMALL)
+
+    async def test() -> None:
+        async with Loading(fetches_per_request=2) as loading, served({"/": counting}) as (base, seen):
+            await loading.pictures(*(f"{base}/?{number}" for number in range(8)))
+            assert len(seen) == 8
+            assert most == 2
+
+    run(test())
+
+
+def test_faults_of_every_stage_name_their_part():
+    async def test() -> None:
+        async with Loading(picture_bytes=4000, picture_pixels=1000) as loading, served({"/": body(b"")}) as (base, _):
+            faults = {
+                "": MediaInvalid,
+                "ftp://x": MediaInvalid,
+                "data:image/png;base64,????": MediaInvalid,
+                "data:image/png;base64,": MediaInvalid,
+                data_url(b"no picture"): MediaInvalid,
+                data_url(bytes(4001)): MediaTooLarge,
+                data_url(encode(gradient(100, 100), "JPEG")): MediaTooLarge,
+                f"{base}/": MediaInvalid,
+                "http://169.254.169.254/latest/meta-data": MediaForbidden,
+            }
+            for url, kind in faults.items():
+                assert (await loading.refused(kind, data_url(SMALL), url)).param == path(1)
+
+    run(test())
+
+
+def test_a_loader_that_never_started_can_be_closed_twice():
+    async def test() -> None:
+        loader = MediaLoader(MediaLimits())
+        await loader.aclose()
+        await loader.aclose()
+
+    run(test())
