@@ -1,0 +1,1 @@
+"""The process around the handler: environment, sockets, signals and status codes."""

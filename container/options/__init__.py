@@ -1,0 +1,204 @@
+"""Every option once: name, aliases, type, default, meaning. `resolve`: environment -> frozen Options."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
+
+from container.options import values
+from container.options.declaration import Declared, Option, declared_options
+from container.options.frozen import FrozenMapping, frozen, thawed
+from container.options.locations import MODEL_DIRECTORY
+from container.options.modality_limits import ModalityLimits, modality_limits
+from container.options.resolution import Resolution
+from container.options.values import MIB, Network
+
+MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Pictures and other media", "Chat", "Server"
+_VLLM = "vLLM's own"
+_OF_MODEL = "the model's own"
+
+FrozenItems = PlainValidator(frozen)
+
+
+class Options(BaseModel):
+    """The options in force. A field is an option where a Declared stands beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    # The formatter would spread each option over ten lines.
+    # fmt: off
+    model_id: Annotated[str | None, Declared(
+        MODEL, values.word,
+        "The model: a Hugging Face id, an s3:// address or a local directory (relative to the model "
+        "directory). Where nothing names one, /opt/ml/model is served if it holds a config.json or params.json.",
+        aliases=("model",), overriding=("HF_MODEL_ID",))] = None
+    revision: Annotated[str | None, Declared(
+        MODEL, values.word, "Branch, tag or commit of the model on the hub.",
+        engine="revision", overriding=("HF_REVISION",), unset="main")] = None
+    hf_token: Annotated[SecretStr | None, Declared(
+        MODEL, values.secret, "Token for gated and private models on the hub. Never shown.",
+        environment=("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), secret=True)] = None
+    trust_remote_code: Annotated[bool, Declared(
+        MODEL, values.true_or_false, "Whether Python code that comes with the model may run.",
+        engine="trust_remote_code", environment=("HF_MODEL_TRUST_REMOTE_CODE",))] = False
+    served_model_name: Annotated[tuple[str, ...], Declared(
+        MODEL, values.names,
+        'Names that the field "model" of a request may have: one, several with commas, or a JSON list.',
+        engine="served_model_name", unset="model_id")] = ()
+
+    tensor_parallel_degree: Annotated[int | Literal["max"], Declared(
+        ENGINE, values.degree, "GPUs that share each layer of the model; max takes all.",
+        engine="tensor_parallel_size", environment=("TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS"))] = "max"
+    pipeline_parallel_degree: Annotated[int, Declared(
+        ENGINE, values.whole(1), "Groups of GPUs that share the model's layers among them.",
+        engine="pipeline_parallel_size", environment=("PIPELINE_PARALLEL_DEGREE",))] = 1
+    max_model_len: Annotated[int | None, Declared(
+        ENGINE, values.context_length,
+        "Context length in tokens, prompt and answer together: 8192, 32K, or auto for the "
+        "longest that fits into memory.", engine="max_model_len", unset=_OF_MODEL)] = None
+    max_rolling_batch_size: Annotated[int, Declared(
+        ENGINE, values.whole(1), "Requests that are computed together.",
+        engine="max_num_seqs", environment=("MAX_BATCH_SIZE",))] = 32
+    max_rolling_batch_prefill_tokens: Annotated[int | None, Declared(
+        ENGINE, values.tokens, "Tokens that one step of the engine computes at most.",
+        engine="max_num_batched_tokens", environment=("MAX_BATCH_PREFILL_TOKENS",), unset=_VLLM)] = None
+    dtype: Annotated[str, Declared(
+        ENGINE, values.dtype, "Type to compute in: auto (as the model says), bf16, fp16, fp32 or vLLM's longer names.",
+        engine="dtype")] = "auto"
+    quantize: Annotated[str | None, Declared(
+        ENGINE, values.word, "Quantization method of the weights, such as awq, gptq or fp8.",
+        engine="quantization", environment=("HF_MODEL_QUANTIZE",), unset=_OF_MODEL)] = None
+    gpu_memory_utilization: Annotated[float | None, Declared(
+        ENGINE, values.fraction, "Share of each GPU's memory that vLLM may take, above 0 and up to 1.",
+        engine="gpu_memory_utilization", environment=("CUDA_MEMORY_FRACTION",), unset=_VLLM)] = None
+    cpu_offload_gb_per_gpu: Annotated[float | None, Declared(
+        ENGINE, values.gibibytes, "GiB of weights per GPU that are kept in the machine's memory.",
+        engine="cpu_offload_gb", unset=_VLLM)] = None
+    enforce_eager: Annotated[bool, Declared(
+        ENGINE, values.true_or_false, "Whether to compute without CUDA graphs: starts faster and answers slower. "
+        "ENABLE_CUDA_GRAPHS says the opposite.",
+        engine="enforce_eager", environment=("ENABLE_CUDA_GRAPHS",),
+        parse_as={"ENABLE_CUDA_GRAPHS": values.inverted})] = False
+    seed: Annotated[int | None, Declared(
+        ENGINE, values.whole(0), "Seed of sampling where a request has none.", engine="seed", unset=_VLLM)] = None
+
+    limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
+        MEDIA, modality_limits, 'How many pictures and other media one prompt may hold: {"image": 2} or '
+        "image=2,video=1. A modality that is not named keeps 1.",
+        engine="limit_mm_per_prompt")] = ModalityLimits()
+    mm_processor_kwargs: Annotated[Mapping[str, Any] | None, FrozenItems, Declared(
+        MEDIA, values.json_object, "Arguments of the model's processor of pictures, as a JSON object.",
+        engine="mm_processor_kwargs")] = None
+    image_placeholder_token: Annotated[str | None, Declared(
+        MEDIA, values.placeholder,
+        "Token that stands for a picture in a prompt, such as <image>.", unset=_OF_MODEL)] = None
+    image_fetch_timeout: Annotated[float, Declared(
+        MEDIA, values.seconds, "Seconds within which a picture must have come from its address.",
+        environment=("VLLM_IMAGE_FETCH_TIMEOUT", "APHRODITE_IMAGE_FETCH_TIMEOUT"))] = 10.0
+    media_max_picture_bytes: Annotated[int, Declared(
+        MEDIA, values.size, "Bytes that one encoded picture may have. 64MiB and the like are understood.")] = 20 * MIB
+    media_max_picture_pixels: Annotated[int, Declared(
+        MEDIA, values.whole(1), "Pixels (width times height) that one picture may have.",
+        environment=("VLLM_MAX_IMAGE_PIXELS",))] = 50_000_000
+    allowed_media_domains: Annotated[tuple[str, ...] | None, Declared(
+        MEDIA, values.hosts,
+        "The only hosts that pictures may be fetched from: exact names, with commas or as a JSON list.",
+        engine="allowed_media_domains", unset="every public host")] = None
+    media_allowed_networks: Annotated[tuple[Network, ...], Declared(
+        MEDIA, values.networks,
+        "Networks such as 10.0.0.0/8 that pictures may be fetched from although they are private, "
+        "loopback or link-local.", unset="none: public addresses only")] = ()
+
+    chat_template: Annotated[str | None, Declared(
+        CHAT, values.chat_template,
+        "Chat template in place of the model's: a path, an http(s) address, or the text itself.",
+        flag="chat_template", unset=_OF_MODEL)] = None
+    chat_template_content_format: Annotated[Literal["auto", "string", "openai"], Declared(
+        CHAT, values.choice("auto", "string", "openai"),
+        "How the chat template wants content: auto, string or openai (a list of parts).",
+        flag="chat_template_content_format")] = "auto"
+    enable_auto_tool_choice: Annotated[bool, Declared(
+        CHAT, values.true_or_false, "Whether the model may choose to call tools. Needs tool_call_parser.",
+        flag="enable_auto_tool_choice")] = False
+    tool_call_parser: Annotated[str | None, Declared(
+        CHAT, values.word, "vLLM's parser of the model's tool calls, such as hermes.", flag="tool_call_parser")] = None
+    reasoning_parser: Annotated[str | None, Declared(
+        CHAT, values.word, "vLLM's parser that parts reasoning from the answer, such as qwen3.",
+        engine="reasoning_parser")] = None
+
+    host: Annotated[str, Declared(  # a container listens on all its addresses
+        SERVER, values.word, "Address to listen on.",
+        flag="host", environment=("SERVING_HOST",))] = "0.0.0.0"  # noqa: S104
+    port: Annotated[int, Declared(
+        SERVER, values.whole(1, 65535), "Port to listen on.",
+        flag="port", overriding=("SAGEMAKER_BIND_TO_PORT",), environment=("SERVING_PORT",))] = 8080
+    max_request_size: Annotated[int, Declared(
+        SERVER, values.size, "Bytes that the body of a request may have. 64MiB and the like are understood.",
+        overriding=("SAGEMAKER_MAX_REQUEST_SIZE", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
+        environment=("SERVING_MAX_REQUEST_SIZE",),
+        parse_as={"SAGEMAKER_MAX_PAYLOAD_IN_MB": values.mebibytes})] = 64 * MIB
+    predict_timeout: Annotated[float, Declared(
+        SERVER, values.seconds, "Seconds within which a request must be answered.",
+        overriding=("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",), environment=("PREDICT_TIMEOUT",))] = 240.0
+    model_loading_timeout: Annotated[float, Declared(
+        SERVER, values.seconds, "Seconds within which the model must be ready.",
+        overriding=("SAGEMAKER_STARTUP_TIMEOUT",), environment=("MODEL_LOADING_TIMEOUT",))] = 1200.0
+    job_queue_size: Annotated[int, Declared(
+        SERVER, values.whole(1), "Requests that may wait or run at once; one more is refused.",
+        environment=("SERVING_JOB_QUEUE_SIZE", "MAX_CONCURRENT_REQUESTS"))] = 1000
+    output_formatter: Annotated[Literal["json", "jsonlines", "sse"] | None, Declared(
+        SERVER, values.choice("json", "jsonlines", "sse",
+                              json_chat_completion="json", jsonlines_chat_completion="jsonlines"),
+        "Framing of streams on /invocations: json, jsonlines or sse.", unset="jsonlines, or as Accept asks")] = None
+    error_compat: Annotated[Literal["none", "lmi"], Declared(
+        SERVER, values.choice("none", "lmi"),
+        "lmi answers 424 on /invocations where LMI does; none answers what fits.")] = "none"
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Declared(
+        SERVER, values.choice("debug", "info", "warning", "error", "critical",
+                              warn="warning", trace="debug", fatal="critical"),
+        "Least severity that is logged.", environment=("SERVING_LOG_LEVEL",))] = "info"
+
+    # vLLM's further engine arguments as they were written, for vLLM's own parser.
+    engine_arguments: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
+    # fmt: on
+
+    def vllm_arguments(self) -> dict[str, Any]:
+        """vLLM's engine arguments among the options, typed, without those that are left to vLLM. The model itself and
+        a `tensor_parallel_size` of max are left to the caller, who knows where the model is and how many GPUs are."""
+        arguments = {option.declared.engine: getattr(self, option.name) for option in TABLE if option.declared.engine}
+        unsaid = (None, "max", ())
+        return {
+            name: value.for_vllm() if isinstance(value, ModalityLimits) else thawed(value)
+            for name, value in arguments.items()
+            if value not in unsaid
+        }
+
+
+TABLE: tuple[Option, ...] = declared_options(Options)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """`options`, who set each one (`OPTION_DTYPE`, `serving.properties line 3`, `default`), and what to warn of."""
+
+    options: Options
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def resolve(
+    environ: Mapping[str, str],
+    *,
+    engine_fields: Callable[[], Collection[str]],
+    model_directory: Path = MODEL_DIRECTORY,
+) -> Resolved:
+    """The options that `environ` and the model's serving.properties ask for. Raises OptionError with every fault found.
+
+    `engine_fields` gives the names of vLLM's engine arguments; it is called only for a name that no table here knows.
+    """
+    resolution = Resolution(TABLE, environ, engine_fields, model_directory)
+    resolution.run()
+    warnings = tuple(resolution.findings.warnings)
+    return Resolved(Options(**resolution.values), FrozenMapping(resolution.origins), warnings)

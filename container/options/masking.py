@@ -1,0 +1,35 @@
+"""A setting's name and text -> what may be shown of it in logs, warnings and errors."""
+
+import re
+
+MASK = "***"
+_LONGEST = 160
+
+# TOKEN as in HF_TOKEN, not as in MAX_NUM_BATCHED_TOKENS, TOKENIZER or IMAGE_TOKEN_ID.
+_SECRET_NAME = re.compile(r"token(?!s|i[sz]|_id|_threshold)|key|secret|passw|credential", re.IGNORECASE)
+# `name=value` or `"name": "value"` within a value. `num_key_value_heads` is no secret, `api_key` is.
+_INNER = re.compile(
+    r"""(?P<name>["']?[\w.-]*(?:token|key|secret|password|credentials?)["']?\s*[:=]\s*)"""
+    r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+)""",
+    re.IGNORECASE,
+)
+_SECRET_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # a Hugging Face token, wherever it strayed
+_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a setting that no table knows sounds as if its value were a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def shown(text: str, *, secret: bool = False) -> str:
+    """`text` as one quoted line, with every secret in it masked and its length bounded."""
+    if secret:
+        return MASK
+    clean = masked(text)
+    return repr(clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]}... ({len(clean)} characters)")
+
+
+def masked(text: str) -> str:
+    """`text` without what looks like a secret in it."""
+    return _USER_IN_URL.sub(MASK, _SECRET_SHAPE.sub(MASK, _INNER.sub(rf"\g<name>{MASK}", text)))

@@ -1,0 +1,66 @@
+"""Names of settings -> the option that each means, or the nearest there is."""
+
+import difflib
+from collections.abc import Callable, Collection
+from functools import cached_property
+
+from container.options import lmi
+from container.options.declaration import Option
+from container.options.masking import is_secret_name
+from container.options.settings import SERVER_PREFIX, Setting
+
+_ALIKE = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one
+
+
+class OptionNames:
+    """`engine_fields` is asked once, and only for a name that neither Lumi nor LMI has."""
+
+    def __init__(self, table: Collection[Option], engine_fields: Callable[[], Collection[str]]) -> None:
+        self._options = {name: option for option in table for name in option.names}
+        self._variables = {variable for option in table for variable in option.variables}
+        self._engine_fields = engine_fields
+
+    def option(self, name: str) -> Option | None:
+        return self._options.get(name)
+
+    def is_variable(self, label: str) -> bool:
+        """Whether the environment variable is one that the options or LMI's table know by its whole name."""
+        return label in self._variables or label in lmi.variables()
+
+    def is_engine_field(self, name: str) -> bool:
+        return name in self._of_engine
+
+    def is_secret(self, name: str) -> bool:
+        option = self._options.get(name)
+        return option.declared.secret if option else is_secret_name(name)
+
+    def described(self, setting: Setting) -> str:
+        return setting.described(secret=self.is_secret(setting.name))
+
+    def unknown(self, setting: Setting) -> str:
+        """The fault of a setting that has none of the names, with its cure."""
+        name = setting.name.replace("-", "_").replace(".", "_")
+        known = {*self._options, *lmi.option_names(), *self._of_engine}
+        near = [name] if name in known else difflib.get_close_matches(name, sorted(known), n=1, cutoff=_ALIKE)
+        # The value of a misspelt hf_token is as secret as that of hf_token.
+        described = setting.described(secret=any(map(self.is_secret, (setting.name, *near))))
+        if "-" in setting.name:
+            cure = f"names have underscores, not dashes; write {setting.spelt(near[0] if near else name)}"
+            return f"{described} is not an option: {cure}"
+        if near:
+            return f"{described} is not an option; did you mean {setting.spelt(near[0])}?"
+        return f"{described} is not an option; remove it, or see docs/options.md for every option"
+
+    def unknown_server_key(self, setting: Setting) -> str:
+        """The warning about a SERVING_ variable that means nothing, with its cure."""
+        labels = {name: f"OPTION_{name.upper()}" for name in self._options}
+        labels |= {key: f"{SERVER_PREFIX}{key.upper()}" for key in lmi.server_keys()}
+        served = (label for label in self._variables if label.startswith(SERVER_PREFIX))
+        labels |= {label.removeprefix(SERVER_PREFIX).lower(): label for label in served}
+        near = difflib.get_close_matches(setting.name, sorted(labels), n=1, cutoff=_ALIKE)
+        cure = f"did you mean {labels[near[0]]}?" if near else "remove it"
+        return f"{self.described(setting)} is unknown and has no effect; {cure}"
+
+    @cached_property
+    def _of_engine(self) -> frozenset[str]:
+        return frozenset(name for name in self._engine_fields() if not name.startswith("_"))
