@@ -1,0 +1,102 @@
+"""A scripted engine: answers at once, with what it saw of the prompt, and does on request what engines do at worst."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from handler.engine import Message, ModelCard, Picture, Prompt
+from handler.errors import EngineDead, LumiError
+
+
+@dataclass
+class FakeEngine:
+    """`replies` are the pieces of every answer; without them the answer describes the prompt. `error` is raised in
+    place of the answer, or after the pieces of a stream when `error_after` is set. Every prompt is kept in `seen`, the
+    ids of aborted requests in `aborted`. `gate`, while it is clear, holds answers back before each piece."""
+
+    replies: Sequence[str] = ()
+    card: ModelCard = field(
+        default_factory=lambda: ModelCard(
+            names=("fake",),
+            max_model_len=4096,
+            supports_pictures=True,
+            parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "tools"}),
+            created=1,
+        )
+    )
+    held: frozenset[str] = frozenset()
+    error: LumiError | None = None
+    error_after: bool = False
+    dead: bool = False
+    gate: asyncio.Event | None = None
+    seen: list[Prompt] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+    async def start(self) -> ModelCard:
+        return self.card
+
+    def holds(self, digest: str) -> bool:
+        return digest in self.held
+
+    async def complete(self, prompt: Prompt) -> bytes:
+        text = "".join([piece async for piece in self._pieces(prompt)])
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return json.dumps(self._frame(prompt, "chat.completion", choice)).encode()
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._pieces(prompt)) as pieces:
+            async for piece in pieces:
+                choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
+                yield json.dumps(self._frame(prompt, "chat.completion.chunk", choice)).encode()
+
+    async def check(self) -> None:
+        if self.dead:
+            raise EngineDead("The engine process has died; this server is going down.")
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        self.seen.append(prompt)
+        if self.error is not None and not self.error_after:
+            raise self.error
+        finished = False
+        try:
+            for piece in self.replies or [describe(prompt)]:
+                if self.gate is not None:
+                    await self.gate.wait()
+                await asyncio.sleep(0)  # as an engine does, which computes elsewhere
+                yield piece
+            finished = True
+        finally:
+            if not finished:
+                self.aborted.append(prompt.request_id)
+        if self.error is not None:
+            raise self.error
+
+    def _frame(self, prompt: Prompt, kind: str, choice: dict[str, object]) -> dict[str, object]:
+        return {
+            "id": f"chatcmpl-{prompt.request_id}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": prompt.model or self.card.names[0],
+            "choices": [choice],
+        }
+
+
+def describe(prompt: Prompt) -> str:
+    """The prompt as one line of text: `user: what is [4x3]`, a picture by its width and height."""
+    return " | ".join(f"{message.role}: {_content(message)}" for message in prompt.messages)
+
+
+def _content(message: Message) -> str:
+    if message.content is None or isinstance(message.content, str):
+        return message.content or ""
+    return "".join(
+        f"[{part.image.width}x{part.image.height}]" if isinstance(part, Picture) else part for part in message.content
+    )

@@ -1,0 +1,80 @@
+"""vLLM behind the seam. This package alone imports vllm, and only once an engine starts: the import takes seconds."""
+
+import ast
+import importlib
+import importlib.util
+import multiprocessing
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handler.engine import ModelCard, Prompt
+from handler.engines.vllm.background import in_background
+from handler.engines.vllm.settings import VllmSettings
+from handler.errors import StartError, Unavailable
+
+if TYPE_CHECKING:
+    from handler.engines.vllm.running import Running
+
+
+class VllmEngine:
+    """An `Engine` that runs vLLM's AsyncLLM in this process and its engine core in another.
+
+    Everything slow (the import, the configuration, waiting for the engine core) happens off the event loop, so that the
+    loop can answer health checks meanwhile.
+    """
+
+    def __init__(self, settings: VllmSettings) -> None:
+        self._settings = settings
+        self._running: Running | None = None
+
+    async def start(self) -> ModelCard:
+        running = await in_background(lambda: importlib.import_module("handler.engines.vllm.running"))
+        self._running = await running.start(self._settings)
+        return self._live.card
+
+    def holds(self, digest: str) -> bool:
+        return self._live.holds(digest)
+
+    async def complete(self, prompt: Prompt) -> bytes:
+        return await self._live.complete(prompt)
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
+        return self._live.stream(prompt)
+
+    async def check(self) -> None:
+        await self._live.check()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            running, self._running = self._running, None
+            await running.stop()
+        # A start that was given up leaves an engine core which nobody waits for.
+        for child in multiprocessing.active_children():
+            child.terminate()
+
+    @property
+    def _live(self) -> "Running":
+        if self._running is None:
+            raise Unavailable("The model is not loaded.", retry_after=10)
+        return self._running
+
+
+def field_names() -> frozenset[str]:
+    """The names of vLLM's engine arguments, read from its source: an import would take seconds to refuse a typo."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise StartError("vLLM is not installed; ./build.sh installs it into .venv.")
+    tree = ast.parse((Path(spec.origin).parent / "engine" / "arg_utils.py").read_text())
+    return frozenset(
+        field.target.id
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id[0] != "_"
+    )
+
+
+def validate(arguments: Mapping[str, Any]) -> None:
+    """Check engine arguments with vLLM's own types. Imports vllm; raises OptionError."""
+    importlib.import_module("handler.engines.vllm.arguments").checked(arguments)

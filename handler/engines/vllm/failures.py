@@ -1,0 +1,107 @@
+"""What vLLM raises or answers in place of a completion -> our errors: the one table at the seam."""
+
+import re
+from typing import Any
+
+import jinja2
+import pydantic
+from vllm import exceptions
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from handler.errors import (
+    EngineDead,
+    EngineFailure,
+    InvalidRequest,
+    LumiError,
+    MediaUnreachable,
+    RequestError,
+    ServerError,
+    Unavailable,
+    UnknownModel,
+)
+
+# From the special to the general; the first that fits wins. A test holds that every class of vllm.exceptions has a row.
+TABLE: tuple[tuple[type[BaseException], type[RequestError] | type[ServerError]], ...] = (
+    (EngineDeadError, EngineDead),
+    (exceptions.VLLMNotFoundError, UnknownModel),
+    (exceptions.VLLMUnprocessableEntityError, MediaUnreachable),
+    (exceptions.VLLMClientError, InvalidRequest),
+    (exceptions.RetryableRequestError, Unavailable),
+    (exceptions.QueueOverflowError, Unavailable),
+    (exceptions.MaxQueuedTokensError, Unavailable),
+    (exceptions.GracefulHTTPError, Unavailable),
+    (EngineGenerateError, EngineFailure),
+    (exceptions.VLLMServerError, EngineFailure),
+    (exceptions.VLLMError, EngineFailure),
+    (jinja2.TemplateError, InvalidRequest),
+    (pydantic.ValidationError, InvalidRequest),
+    # vLLM still raises these bare for a request's fault in many places, and answers 400 for them itself.
+    (ValueError, InvalidRequest),
+    (TypeError, InvalidRequest),
+    (OverflowError, InvalidRequest),
+    (NotImplementedError, InvalidRequest),
+)
+
+# Options by the names that a client of Lumi's operator knows, in place of vLLM's command line.
+_FLAG = re.compile(r"--([a-z][a-z-]+)")
+_INTERNALS = re.compile(r" at 0x[0-9a-fA-F]+|(?:/[\w.\-]+){2,}/[\w.\-]*")
+
+
+def translate(error: Exception) -> LumiError:
+    """The error of ours that stands for `error`; the caller raises it `from` the original."""
+    if isinstance(error, LumiError):
+        return error
+    kind = next((ours for theirs, ours in TABLE if isinstance(error, theirs)), EngineFailure)
+    if issubclass(kind, RequestError):
+        message, param = _words(error)
+        return kind(message, param=param)
+    retry_after = 1 if kind is Unavailable else None
+    return kind(_SENTENCES.get(kind, "The engine failed on this request."), retry_after=retry_after)
+
+
+_SENTENCES: dict[type[ServerError], str] = {
+    EngineDead: "The engine process has died; this server is going down.",
+    Unavailable: "The engine is busy; please try again.",
+}
+
+
+def translate_answer(message: str, status: int, param: str | None) -> LumiError:
+    """The error of ours for an error body that vLLM returned in place of raising."""
+    text = _presentable(message)
+    if status == 404:
+        return UnknownModel(text, param=param or "model")
+    if status == 503:
+        return Unavailable(_SENTENCES[Unavailable], retry_after=1)
+    if 400 <= status < 500 or status == 501:
+        return InvalidRequest(text, param=param)
+    return EngineFailure("The engine failed on this request.")
+
+
+def _words(error: Exception) -> tuple[str, str | None]:
+    if isinstance(error, pydantic.ValidationError):
+        return _first_fault(error)
+    if isinstance(error, exceptions.VLLMClientError):
+        # str() of these appends "(parameter=..., value=...)", and the value may be a whole picture.
+        return _presentable(str(error.args[0] if error.args else error)), getattr(error, "parameter", None)
+    return _presentable(str(error)), None
+
+
+def _first_fault(error: pydantic.ValidationError) -> tuple[str, str | None]:
+    fault: Any = error.errors(include_url=False, include_context=False)[0]
+    path = ""
+    for step in fault["loc"]:
+        # The names of union members and validators stand in `loc` too; a JSON path has only fields and indices.
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif re.fullmatch(r"[a-z_][a-z0-9_]*", step) and step not in _UNION_MEMBERS:
+            path += f".{step}" if path else step
+    message = _presentable(str(fault["msg"]))
+    return (f"`{path}`: {message}" if path else message), path or None
+
+
+_UNION_MEMBERS = frozenset({"str", "int", "float", "bool", "list", "dict", "none", "constrained", "literal"})
+
+
+def _presentable(message: str) -> str:
+    message = _FLAG.sub(lambda flag: "OPTION_" + flag[1].replace("-", "_").upper(), message)
+    return _INTERNALS.sub("", message).strip()

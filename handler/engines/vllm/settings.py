@@ -1,0 +1,30 @@
+"""What vLLM is started with. Light: importing this does not import vllm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# What vLLM reads from the environment and an operator has not set. Spawn is what vLLM's own server uses: CUDA does not
+# survive a fork. Nothing is reported to anyone.
+ENVIRONMENT: Mapping[str, str] = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    # The CPU build pins one thread to each core and reserves most of the memory for its cache: fine for a machine of
+    # its own, ruinous for a laptop or a container with a share of one.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """How to start vLLM: `arguments` by the names of its engine arguments, typed or as text, and its front end's."""
+
+    arguments: Mapping[str, Any]
+    names: tuple[str, ...]
+    chat_template: str | None = None
+    chat_template_content_format: str = "auto"
+    enable_auto_tool_choice: bool = False
+    tool_call_parser: str | None = None
+    reasoning_parser: str | None = None

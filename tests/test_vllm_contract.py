@@ -1,0 +1,238 @@
+"""What the adapter relies on in vLLM's internals, shown on vLLM itself without starting an engine."""
+
+import dataclasses
+import inspect
+import io
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from PIL import Image
+
+from container.options import TABLE
+from handler.engine import Message, Picture, Prompt
+from handler.engines import vllm as engine
+from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
+from handler.media.images import LazyImage
+from handler.media.limits import MediaLimits
+
+pytestmark = [
+    pytest.mark.engine,
+    # vLLM's and torch's own; ours would be errors in every other file.
+    pytest.mark.filterwarnings("default"),
+]
+
+MODEL = Path(__file__).parent.parent / "demo" / "model"
+
+
+@pytest.fixture(scope="module")
+def arguments():
+    from handler.engines.vllm import arguments
+
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def config(arguments):
+    args = arguments.engine_args({"model": str(MODEL), "dtype": "float32", "limit_mm_per_prompt": {"image": 4}})
+    return args.create_engine_config()
+
+
+@pytest.fixture(scope="module")
+def renderer(config):
+    from vllm.renderers import renderer_from_config
+
+    renderer = renderer_from_config(config)
+    yield renderer
+    renderer.shutdown()
+
+
+def test_the_names_read_from_vllms_source_are_its_fields():
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    fields = {field.name for field in dataclasses.fields(AsyncEngineArgs) if not field.name.startswith("_")}
+    assert engine.field_names() == fields
+
+
+def test_every_option_of_ours_that_names_an_engine_argument_names_a_real_one():
+    named = {option.declared.engine for option in TABLE if option.declared.engine}
+    assert named - engine.field_names() == set()
+
+
+def test_constructors_take_every_argument_that_we_give_them():
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    shared = {
+        "request_logger", "chat_template", "chat_template_content_format", "enable_auto_tools", "tool_parser",
+        "reasoning_parser",
+    }  # fmt: skip
+    assert shared | {"model_config", "renderer"} <= set(inspect.signature(OnlineRenderer).parameters)
+    chat = {"engine_client", "models", "response_role", "online_renderer", "enable_prompt_tokens_details"}
+    assert shared | chat <= set(inspect.signature(OpenAIServingChat).parameters)
+
+
+def test_the_table_of_failures_knows_every_exception_of_vllm():
+    from vllm import exceptions
+
+    from handler.engines.vllm.failures import TABLE as FAILURES
+
+    theirs = [kind for _, kind in inspect.getmembers(exceptions, inspect.isclass) if issubclass(kind, Exception)]
+    for kind in theirs:
+        row = next((ours for listed, ours in FAILURES if issubclass(kind, listed)), None)
+        assert row is not None, kind
+        client = issubclass(kind, exceptions.VLLMClientError)
+        assert issubclass(row, RequestError if client else ServerError), kind
+
+
+def test_a_failure_says_what_it_may_and_no_more():
+    from vllm.exceptions import VLLMValidationError
+
+    from handler.engines.vllm.failures import translate
+
+    told = translate(
+        VLLMValidationError("Set `--limit-mm-per-prompt` at <X at 0x7f>", parameter="image", value="P" * 99)
+    )
+    assert str(told) == "Set `OPTION_LIMIT_MM_PER_PROMPT` at <X>"
+    assert told.param == "image"
+    hidden = translate(RuntimeError("/root/secret.py line 3"))
+    assert isinstance(hidden, ServerError)
+    assert "secret" not in str(hidden)
+
+
+def test_arguments_are_read_by_vllms_own_types(arguments):
+    args = arguments.engine_args(
+        {"model": str(MODEL), "max_model_len": "2k", "limit_mm_per_prompt": {"image": 2}, "enforce_eager": "true", "seed": 3,
+         "enable_prefix_caching": "false", "served_model_name": ["a", "b"]}
+    )  # fmt: skip
+    assert (args.max_model_len, args.enforce_eager, args.seed) == (2000, True, 3)
+    assert args.enable_prefix_caching is False
+    assert args.limit_mm_per_prompt == {"image": 2}
+    assert args.served_model_name == ["a", "b"]
+
+
+def test_every_argument_that_vllm_refuses_is_named(arguments):
+    with pytest.raises(OptionError) as refusal:
+        arguments.checked({"model": "m", "dtype": "float99", "block_size": "many", "seed": 1})
+    assert "OPTION_DTYPE='float99'" in str(refusal.value)
+    assert "OPTION_BLOCK_SIZE='many'" in str(refusal.value)
+    assert "SEED" not in str(refusal.value)
+
+
+def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(config):
+    from handler.engines.vllm.running import _refuse_blind
+
+    class Blind:
+        is_multimodal_model = False
+        model = "some/chameleon"
+        hf_config = config.model_config.hf_config
+
+    with pytest.raises(StartError, match=r"some/chameleon is a vision checkpoint .* text only"):
+        _refuse_blind(Blind())
+    _refuse_blind(config.model_config)
+
+
+@pytest.fixture(scope="module")
+def texts(config, renderer):
+    from handler.engines.vllm.placeholders import neutraliser
+
+    return neutraliser(config.model_config, renderer.tokenizer)
+
+
+def test_a_typed_placeholder_never_becomes_the_models_token(texts, renderer):
+    tokenizer = renderer.tokenizer
+    token = tokenizer.convert_tokens_to_ids("<image>")
+    for text in ("<image>", "a<image><image>b", "<<image>>", "<##IMAGE##>"):
+        assert token in tokenizer.encode("<image>", add_special_tokens=False)
+        assert token not in tokenizer.encode(texts.neutralise(text), add_special_tokens=False)
+        assert texts.neutralise(text) != text
+    assert texts.neutralise("an image, <b>bold</b>") == "an image, <b>bold</b>"
+    assert texts.deep({"a": ["<image>", 1, None]})["a"][1:] == [1, None]
+
+
+def _picture(color="red", encoded=None, size=(90, 60)):
+    if encoded is None:
+        file = io.BytesIO()
+        Image.new("RGB", size, color).save(file, "PNG")
+        encoded = file.getvalue()
+    return Picture(Image.open(io.BytesIO(encoded)).convert("RGB"), encoded, blake3(encoded).hexdigest(), "p")
+
+
+def _request(texts, *content, **parameters):
+    from handler.engines.vllm.requests import chat_completion_request
+
+    prompt = Prompt((Message("user", content),), None, parameters, "id")
+    return chat_completion_request(prompt, texts)
+
+
+def _render(renderer, request):
+    import asyncio
+
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+    online = OnlineRenderer(
+        renderer.model_config, renderer, request_logger=None, chat_template=None, chat_template_content_format="auto"
+    )
+    _, (rendered,) = asyncio.run(online.render_chat(request))
+    return rendered
+
+
+def test_pictures_stand_in_the_prompt_where_their_parts_stand(texts, renderer):
+    red, blue = _picture("red"), _picture("blue")
+    rendered = _render(renderer, _request(texts, "one ", red, "two ", blue, "three"))
+    assert rendered["mm_hashes"]["image"] == [red.digest, blue.digest]
+    text = renderer.tokenizer.decode(rendered["prompt_token_ids"])
+    assert text.index("one") < text.index("<image>") < text.index("two") < text.rindex("<image>") < text.index("three")
+
+
+def test_a_picture_that_vllm_holds_is_not_decoded_again(texts, renderer):
+    class Undecodable(Image.Image):
+        """Stands for a picture whose pixels must not be asked for."""
+
+        def load(self):
+            raise AssertionError("decoded")
+
+    first = _picture("green")
+    assert not renderer.mm_processor_cache.is_cached_item(first.digest)
+    _render(renderer, _request(texts, first))
+    assert renderer.mm_processor_cache.is_cached_item(first.digest)
+    lazy = Undecodable()
+    lazy._mode, lazy._size = "RGB", first.image.size
+    _render(renderer, _request(texts, dataclasses.replace(first, image=lazy)))
+
+
+def test_our_lazy_image_is_one_that_vllm_takes(texts, renderer):
+    file = io.BytesIO()
+    Image.effect_noise((70, 50), 80).convert("RGB").save(file, "JPEG")
+    encoded = file.getvalue()
+    plain = _render(renderer, _request(texts, _picture(encoded=encoded)))
+    lazy = LazyImage(encoded, "0" * 64, (70, 50), MediaLimits())
+    salted = Picture(lazy, encoded, lazy.digest, "p")  # another key, so that it is processed anew
+    again = _render(renderer, _request(texts, salted))
+    one, two = (r["mm_kwargs"]["image"][0]["pixel_values"].data for r in (plain, again))
+    assert (one == two).all()
+
+
+def test_guided_fields_of_old_become_structured_outputs(texts):
+    request = _request(texts, "hi", guided_choice=["a", "b"])
+    assert request.structured_outputs.choice == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"temperature": "hot"}, "temperature"),
+        ({"stop": 5}, "stop"),
+        ({"response_format": {"type": "x"}}, "response_format"),
+    ],
+)
+def test_a_parameter_of_the_wrong_type_is_named(texts, parameters, param):
+    import pydantic
+
+    from handler.engines.vllm.failures import translate
+
+    with pytest.raises(pydantic.ValidationError) as refusal:
+        _request(texts, "hi", **parameters)
+    told = translate(refusal.value)
+    assert isinstance(told, InvalidRequest)
+    assert told.param.startswith(param)
