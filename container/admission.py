@@ -1,0 +1,38 @@
+"""Back-pressure: a permit that a request holds for as long as it is worked on."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from handler.errors import Unavailable
+
+
+class Admission:
+    """At most `limit` requests at once, whether they run or wait; one more is refused before its body is read."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Raises Unavailable when all permits are held."""
+        if self.held >= self.limit:
+            raise Unavailable(
+                f"{self.held} requests are running or waiting, which is the limit (OPTION_JOB_QUEUE_SIZE); try again.",
+                retry_after=1,
+            )
+        self.held += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.held -= 1
+            if not self.held:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when no permit is held."""
+        await self._idle.wait()

@@ -1,0 +1,145 @@
+"""What surrounds every exchange: its id, admission, the answer to an error, one log line, the metrics."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from container.admission import Admission
+from container.logs import FIELDS
+from container.metrics import Metrics
+from handler.errors import LumiError, ServerError
+
+log = logging.getLogger("lumi.access")
+
+CLIENT_GONE = 499  # no answer was sent; the number that access logs use for it
+INFERENCE_ID = "x-amzn-sagemaker-inference-id"
+_FIT_FOR_A_HEADER = re.compile(r"[\x21-\x7e]{1,200}")
+_UNFIT_FOR_A_HEADER = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as the log will tell it."""
+
+    route: str
+    client_id: str | None  # what the client calls it
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what the engine calls it
+    started: float = field(default_factory=time.perf_counter)
+    status: int = CLIENT_GONE
+    ignored: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def exchange(scope: Scope) -> Exchange:
+    """The exchange that a route is part of."""
+    found: Exchange = scope["lumi.exchange"]
+    return found
+
+
+class Edge:
+    """ASGI middleware. `answer` turns an error into a response for a path; `work` are the paths that need a permit,
+    `routes` all paths that have a name of their own in the metrics."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        admission: Admission,
+        metrics: Metrics,
+        batch_size: int,
+        work: frozenset[str],
+        routes: frozenset[str],
+        answer: Callable[[LumiError, str], Response],
+    ) -> None:
+        self._app = app
+        self._admission = admission
+        self._metrics = metrics
+        self._batch_size = batch_size
+        self._work = work
+        self._routes = routes
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        one = self._open(scope)
+        working = scope["path"] in self._work
+        try:
+            with self._admission.permit() if working else nullcontext():
+                if working:
+                    self._metrics.load(self._admission.held, self._batch_size)
+                await self._app(scope, receive, self._sender(scope, one, send))
+        except ClientDisconnect:
+            one.error = "client_gone"
+        except Exception as error:  # noqa: BLE001  # the edge: whatever it is, the client gets an answer and the log a line
+            await self._fail(one, error, scope, receive, send)
+        finally:
+            self._close(one, scope, working=working)
+
+    def _open(self, scope: Scope) -> Exchange:
+        headers = Headers(scope=scope)
+        client_id = headers.get("x-request-id") or headers.get(INFERENCE_ID)
+        if client_id and not _FIT_FOR_A_HEADER.fullmatch(client_id):
+            client_id = None
+        route = scope["path"] if scope["path"] in self._routes else "other"
+        one: Exchange = Exchange(route=route, client_id=client_id)
+        scope["lumi.exchange"] = one
+        return one
+
+    def _sender(self, scope: Scope, one: Exchange, send: Send) -> Send:
+        async def sender(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = one.client_id or one.id
+                if inference_id := Headers(scope=scope).get(INFERENCE_ID):
+                    headers[INFERENCE_ID] = inference_id if _FIT_FOR_A_HEADER.fullmatch(inference_id) else one.id
+                if one.ignored:
+                    headers["x-lumi-ignored"] = _UNFIT_FOR_A_HEADER.sub("?", ", ".join(one.ignored))[:1000]
+                await send(message)
+                one.status = message["status"]
+                return
+            await send(message)
+
+        return sender
+
+    async def _fail(self, one: Exchange, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        known = error if isinstance(error, LumiError) else ServerError("The server failed on this request.")
+        one.error = str(known)
+        if not isinstance(error, LumiError):
+            log.error("a request failed for an unforeseen reason", exc_info=error, extra={FIELDS: {"id": one.id}})
+        if one.status == CLIENT_GONE:  # nothing was sent yet
+            await self._answer(known, scope["path"])(scope, receive, self._sender(scope, one, send))
+
+    def _close(self, one: Exchange, scope: Scope, *, working: bool) -> None:
+        seconds = time.perf_counter() - one.started
+        self._metrics.count(one.route, one.status, seconds)
+        if working:
+            self._metrics.load(self._admission.held, self._batch_size)
+        # Health checks and scrapes come every few seconds; they are counted, but not worth a line each.
+        level = logging.INFO if working or one.route == "other" else logging.DEBUG
+        if log.isEnabledFor(level):
+            log.log(level, "request", extra={FIELDS: _line(one, scope, seconds)})
+
+
+def _line(one: Exchange, scope: Scope, seconds: float) -> dict[str, Any]:
+    return {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": one.status,
+        "seconds": round(seconds, 4),
+        "id": one.id,
+        "client_id": one.client_id,
+        "ignored": one.ignored or None,
+        "error": one.error,
+    }

@@ -1,0 +1,131 @@
+"""`serve` and `check`: the wiring of everything, and the only room that picks an engine."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import MutableMapping, Sequence
+
+import uvloop
+
+from container import logs
+from container.admission import Admission
+from container.app import App, Serving
+from container.health import Health
+from container.metrics import Metrics
+from container.model_store import locate
+from container.options import Options, Resolved, resolve
+from container.options.explanation import explain, vllm_serve_line
+from container.server import Server, Timing, bind, signals
+from container.warm_up import warm_up
+from handler.chat import Chat
+from handler.engines import vllm
+from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
+from handler.errors import StartError
+from handler.media.limits import MediaLimits
+from handler.media.loader import MediaLoader
+
+log = logging.getLogger("lumi")
+
+USAGE = "usage: python -m container serve|check"
+
+
+def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    """Run a command; the exit code. What ends a start is printed, in words, on stderr."""
+    command = arguments[0] if arguments else "serve"
+    if command not in ("serve", "check"):
+        print(f"{command!r} is not a command. {USAGE}", file=sys.stderr)  # noqa: T201  # before any log is set up
+        return 2
+    for name, value in ENVIRONMENT.items():
+        environ.setdefault(name, value)
+    try:
+        resolved = resolve(environ, engine_fields=vllm.field_names)
+        return serve(resolved) if command == "serve" else check(resolved)
+    except StartError as fault:
+        print(f"lumi cannot start:\n{fault}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
+        return 1
+
+
+def check(resolved: Resolved) -> int:
+    """Print the options in force and what vLLM would be started with; nothing is loaded."""
+    settings = vllm_settings(resolved.options)
+    print(explain(resolved))  # noqa: T201  # the answer of the command
+    print(vllm_serve_line(resolved.options))  # noqa: T201
+    sys.stdout.flush()
+    vllm.validate(settings.arguments)
+    return 0
+
+
+def serve(resolved: Resolved) -> int:
+    """Serve until told to stop; the exit code."""
+    options = resolved.options
+    logs.configure(options.log_level)
+    for warning in resolved.warnings:
+        log.warning(warning)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(options))
+
+
+async def _serve(options: Options) -> int:
+    engine = vllm.VllmEngine(vllm_settings(options))
+    health, admission = Health(), Admission(options.job_queue_size)
+    serving = Serving(
+        request_bytes=options.max_request_size,
+        predict_seconds=options.predict_timeout,
+        batch_size=options.max_rolling_batch_size,
+        output_formatter=options.output_formatter,
+        lmi_errors=options.error_compat == "lmi",
+    )
+    media = MediaLoader(media_limits(options))
+
+    async def load() -> Chat:
+        chat = Chat(engine, media, await engine.start(), image_placeholder_token=options.image_placeholder_token)
+        health.loading("answering a first request")
+        await warm_up(chat, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
+        return chat
+
+    sock = bind(options.host, options.port)
+    log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
+    await media.start()
+    try:
+        app = App(health, admission, Metrics(), serving).asgi()
+        timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
+        server = Server(app, engine, load, health=health, admission=admission, timing=timing)
+        with signals() as stop:
+            return await server.run(sock, stop)
+    finally:
+        await media.aclose()
+
+
+def vllm_settings(options: Options) -> VllmSettings:
+    """What vLLM is started with. Raises StartError where no model is named or it is not there."""
+    model = locate(options.model_id)
+    arguments = {
+        # A picture stands where its content part does, in models whose template takes one string as well.
+        "interleave_mm_strings": True,
+        **options.vllm_arguments(),
+        **options.engine_arguments,
+        "model": model.source,
+    }
+    if options.hf_token is not None:
+        arguments["hf_token"] = options.hf_token.get_secret_value()
+    return VllmSettings(
+        arguments=arguments,
+        names=options.served_model_name or model.names,
+        chat_template=options.chat_template,
+        chat_template_content_format=options.chat_template_content_format,
+        enable_auto_tool_choice=options.enable_auto_tool_choice,
+        tool_call_parser=options.tool_call_parser,
+        reasoning_parser=options.reasoning_parser,
+    )
+
+
+def media_limits(options: Options) -> MediaLimits:
+    """What a request's media may be and where they may come from."""
+    return MediaLimits(
+        pictures_per_prompt=options.limit_mm_per_prompt["image"],
+        picture_bytes=options.media_max_picture_bytes,
+        picture_pixels=options.media_max_picture_pixels,
+        fetch_seconds=options.image_fetch_timeout,
+        allowed_hosts=options.allowed_media_domains or (),
+        allowed_networks=options.media_allowed_networks,
+    )

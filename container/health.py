@@ -1,0 +1,59 @@
+"""loading -> ready -> draining -> dead: who may answer in each, and what a health check is told."""
+
+import enum
+import time
+from typing import Any
+
+from handler.chat import Chat
+from handler.errors import Unavailable
+
+
+class Phase(enum.StrEnum):
+    """Where the process is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+class Health:
+    """The one place that knows whether requests may come in. The server's life changes it, the routes read it."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.LOADING
+        self.detail = "starting"
+        self._since = time.monotonic()
+        self._chat: Chat | None = None
+
+    def loading(self, detail: str) -> None:
+        """Say what the start is busy with."""
+        self.detail = detail
+
+    def ready(self, chat: Chat) -> None:
+        """`chat` answers from now on."""
+        self._become(Phase.READY, f"serving {chat.card.names[0]}")
+        self._chat = chat
+
+    def draining(self, detail: str) -> None:
+        """Nobody answers new requests; those that run finish."""
+        self._become(Phase.DRAINING, detail)
+
+    def dead(self, detail: str) -> None:
+        """Nobody will answer again."""
+        self._become(Phase.DEAD, detail)
+
+    def chat(self) -> Chat:
+        """Who answers requests. Raises Unavailable, with the reason, in every phase but READY."""
+        if self.phase is Phase.READY and self._chat is not None:
+            return self._chat
+        retry_after = 10 if self.phase is Phase.LOADING else 1
+        raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
+
+    def report(self) -> dict[str, Any]:
+        """What /ping shows: the phase, what is going on, and for how many seconds it has lasted."""
+        seconds = round(time.monotonic() - self._since, 1)
+        return {"status": str(self.phase), "detail": self.detail, "seconds": seconds}
+
+    def _become(self, phase: Phase, detail: str) -> None:
+        self.phase, self.detail, self._since = phase, detail, time.monotonic()

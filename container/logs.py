@@ -1,0 +1,47 @@
+"""Log lines: for people on a terminal, JSON elsewhere. What the log says of a request is one line."""
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+# Set through `extra=`; everything else on a record is logging's own.
+FIELDS = "lumi"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, the fields of the record, and a traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TerminalFormatter(logging.Formatter):
+    """`12:00:00 info  message field=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "".join(f" {name}={value}" for name, value in getattr(record, FIELDS, {}).items() if value is not None)
+        line = f"{moment} {record.levelname.lower():<7} {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(level: str, stream: TextIO = sys.stderr) -> None:
+    """Send the `lumi` loggers, and warnings of Python, to `stream`. The root logger and the engine's stay as they are."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
+    logger = logging.getLogger("lumi")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False

@@ -1,0 +1,46 @@
+"""Prometheus metrics of our own, beside those that the engine registers in the same registry."""
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
+
+
+class Metrics:
+    """Requests by route and status, in flight, queued, and how long they took."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._requests = Counter("lumi_requests", "Requests answered.", ["route", "status"], registry=registry)
+        self._seconds = Histogram(
+            "lumi_request_seconds",
+            "Seconds from the first byte of a request to the last byte of its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._in_flight = Gauge("lumi_requests_in_flight", "Requests admitted and not yet answered.", registry=registry)
+        self._queued = Gauge(
+            "lumi_requests_queued", "Requests in flight beyond what the engine batches at once.", registry=registry
+        )
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One request of `route` was answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def load(self, in_flight: int, batch_size: int) -> None:
+        """How many requests are in flight, of which the engine can run `batch_size` at once."""
+        self._in_flight.set(in_flight)
+        self._queued.set(max(0, in_flight - batch_size))
+
+    def exposition(self) -> tuple[bytes, str]:
+        """All metrics of the registry in Prometheus' text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,171 @@
+"""The life of the process: listen, load, serve, drain, stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from container.admission import Admission
+from container.health import Health
+from handler.chat import Chat
+from handler.engine import Engine
+from handler.errors import EngineDead, StartError
+
+log = logging.getLogger("lumi.server")
+
+T = TypeVar("T")
+
+WATCH_SECONDS = 1.0  # how soon the death of the engine is noticed when nobody asks it anything
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection, so that they are the ones to close it
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that loading may take, and that requests may still run after SIGTERM."""
+
+    loading: float
+    draining: float
+
+
+class Server:
+    """One engine behind one port. `load` starts the engine and returns who answers."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        engine: Engine,
+        load: Callable[[], Awaitable[Chat]],
+        *,
+        health: Health,
+        admission: Admission,
+        timing: Timing,
+    ) -> None:
+        self._app = app
+        self._engine = engine
+        self._load = load
+        self._health = health
+        self._admission = admission
+        self._timing = timing
+
+    async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
+        """Serve on `sock` until `stop`, or until the engine dies; the exit code of the process.
+
+        Raises StartError when the model cannot be loaded.
+        """
+        async with self._listening(sock):
+            try:
+                await self._until(stop, self._start())
+                await self._until(stop, self._watch())
+                await self._drain(stop)
+            except EngineDead as death:
+                self._health.dead(str(death))
+                log.error(str(death))  # noqa: TRY400  # the cause was logged by the engine
+                return 1
+            finally:
+                await self._engine.stop()
+        return 0
+
+    async def _start(self) -> None:
+        self._health.loading("loading the model")
+        try:
+            async with asyncio.timeout(self._timing.loading):
+                chat = await self._load()
+        except TimeoutError as late:
+            raise StartError(
+                f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."
+            ) from late
+        self._health.ready(chat)
+        log.info("ready: %s", self._health.detail)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._engine.check()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _drain(self, stop: asyncio.Event) -> None:
+        self._health.draining(f"{self._admission.held} requests are being finished")
+        log.info("stopping: %s", self._health.detail)
+        stop.clear()  # a second signal means now
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.draining):
+                await self._until(stop, self._admission.idle())
+
+    @staticmethod
+    async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
+        """Do `work`, or as much of it as there is before `stop`."""
+        task = asyncio.ensure_future(work)
+        signalled = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((task, signalled), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+        finally:
+            signalled.cancel()
+            task.cancel()
+            await asyncio.wait((task,))
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, sock: socket.socket) -> AsyncIterator[None]:
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,  # by then requests were drained, or are not to be waited for
+        )
+        server = _Listener(config)
+        task = asyncio.create_task(server.serve([sock]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await task
+
+
+class _Listener(uvicorn.Server):
+    """uvicorn without its signal handlers: on SIGTERM it would close the port at once, and health checks with it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises StartError with the cure where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as fault:
+        sock.close()
+        raise StartError(
+            f"Port {port} of {host} cannot be listened on ({fault.strerror}); end what uses it, "
+            "or choose another with SERVING_PORT."
+        ) from fault
+    return sock

@@ -1,0 +1,39 @@
+"""The request that a loaded model has to answer before anyone is told that it is ready: a picture, if it sees."""
+
+import base64
+import io
+import json
+
+from PIL import Image
+
+from handler.chat import Chat
+from handler.errors import LumiError, StartError
+
+# Large enough for every processor's smallest picture, small enough to cost nothing.
+SIDE = 224
+
+
+async def warm_up(chat: Chat, *, pictures_allowed: bool) -> None:
+    """Send one request through everything that a client's will pass. Raises StartError with what went wrong."""
+    picture = chat.card.supports_pictures and pictures_allowed
+    try:
+        await chat.complete(chat.read(_body(picture=picture)), "warm-up")
+    except LumiError as fault:
+        about = "about a picture" if picture else "of text"
+        raise StartError(
+            f"The model loaded, but it failed on a first request {about}: {fault} "
+            "If its tokenizer has no chat template, name one with OPTION_CHAT_TEMPLATE."
+        ) from fault
+
+
+def _body(*, picture: bool) -> bytes:
+    content: list[dict[str, object]] = [{"type": "text", "text": "What is in the image?"}]
+    if picture:
+        content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png()}"}})
+    return json.dumps({"messages": [{"role": "user", "content": content}], "max_tokens": 2, "temperature": 0}).encode()
+
+
+def _png() -> str:
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

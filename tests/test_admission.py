@@ -1,0 +1,34 @@
+import asyncio
+
+import pytest
+
+from container.admission import Admission
+from handler.errors import Unavailable
+
+
+def test_a_permit_over_the_limit_is_refused_with_the_option():
+    admission = Admission(1)
+    with admission.permit(), pytest.raises(Unavailable, match="OPTION_JOB_QUEUE_SIZE"), admission.permit():
+        pass
+    with admission.permit():
+        assert admission.held == 1
+
+
+def test_a_permit_comes_back_when_the_work_fails():
+    admission = Admission(1)
+    with pytest.raises(ZeroDivisionError), admission.permit():
+        raise ZeroDivisionError
+    assert admission.held == 0
+
+
+def test_idle_waits_for_the_last_permit():
+    async def life():
+        admission = Admission(5)
+        await admission.idle()
+        with admission.permit():
+            waiting = asyncio.create_task(admission.idle())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(life())

@@ -1,0 +1,102 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from container.entrypoint import main, media_limits, vllm_settings
+from container.options import resolve
+from handler.errors import StartError
+
+ROOT = Path(__file__).parent.parent
+MODEL = str(ROOT / "demo" / "model")
+
+
+def options(**environ):
+    return resolve({"OPTION_MODEL_ID": MODEL, **environ}, engine_fields=lambda: {"seed", "block_size"}).options
+
+
+def run(*arguments, **environ):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPTION_", "SERVING_", "HF_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "container", *arguments],
+        cwd=ROOT,
+        env={**kept, "OPTION_MODEL_ID": MODEL, "HF_HUB_OFFLINE": "1", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_options_become_what_vllm_is_started_with():
+    settings = vllm_settings(options(OPTION_BLOCK_SIZE="64", OPTION_TENSOR_PARALLEL_DEGREE="2", HF_TOKEN="hf_x"))
+    assert settings.arguments["model"] == MODEL
+    assert settings.arguments["tensor_parallel_size"] == 2
+    assert settings.arguments["block_size"] == "64"
+    assert settings.arguments["hf_token"] == "hf_x"
+    assert settings.names == ("lumi-demo",)
+
+
+def test_pictures_stand_where_their_parts_do_unless_the_operator_says_otherwise():
+    assert vllm_settings(options()).arguments["interleave_mm_strings"] is True
+    resolved = resolve(
+        {"OPTION_MODEL_ID": MODEL, "OPTION_INTERLEAVE_MM_STRINGS": "false"},
+        engine_fields=lambda: {"interleave_mm_strings"},
+    )
+    assert vllm_settings(resolved.options).arguments["interleave_mm_strings"] == "false"
+
+
+def test_options_become_the_limits_of_media():
+    limits = media_limits(
+        options(
+            OPTION_IMAGE_FETCH_TIMEOUT="3",
+            OPTION_MEDIA_ALLOWED_NETWORKS="10.0.0.0/8",
+            OPTION_ALLOWED_MEDIA_DOMAINS="a.b",
+        )
+    )
+    assert (limits.pictures_per_prompt, limits.fetch_seconds, limits.allowed_hosts) == (4, 3.0, ("a.b",))
+    assert str(limits.allowed_networks[0]) == "10.0.0.0/8"
+
+
+def test_an_unknown_command_says_what_there_is(capsys):
+    assert main(["dance"], {}) == 2
+    assert "serve|check" in capsys.readouterr().err
+
+
+def test_a_start_without_a_model_says_how_to_name_one(capsys):
+    assert main(["serve"], {}) == 1
+    assert "HF_MODEL_ID" in capsys.readouterr().err
+
+
+def test_no_model_is_a_fault_of_the_start(tmp_path):
+    with pytest.raises(StartError):
+        vllm_settings(resolve({}, engine_fields=set, model_directory=tmp_path).options)
+
+
+def test_a_misspelt_option_refuses_the_start_with_the_right_name():
+    outcome = run("serve", OPTION_LIMIT_MM_PER_PROMT='{"image":2}')
+    assert outcome.returncode == 1
+    assert "did you mean OPTION_LIMIT_MM_PER_PROMPT?" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.engine
+def test_check_shows_every_option_and_the_same_as_vllm_serve():
+    outcome = run("check", OPTION_MAX_ROLLING_BATCH_SIZE="7", HF_TOKEN="hf_secretsecret")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "max_rolling_batch_size" in outcome.stdout
+    assert "OPTION_MAX_ROLLING_BATCH_SIZE" in outcome.stdout
+    assert f"vllm serve {MODEL}" in outcome.stdout
+    assert "--max-num-seqs 7" in outcome.stdout
+    assert "hf_secret" not in outcome.stdout + outcome.stderr
+
+
+@pytest.mark.engine
+def test_check_refuses_what_vllm_would_refuse():
+    outcome = run("check", OPTION_BLOCK_SIZE="many", OPTION_KV_CACHE_DTYPE="float3")
+    assert outcome.returncode == 1
+    assert "OPTION_BLOCK_SIZE='many'" in outcome.stderr
+    assert "OPTION_KV_CACHE_DTYPE='float3'" in outcome.stderr
+    assert "Traceback" not in outcome.stderr

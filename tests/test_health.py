@@ -1,0 +1,44 @@
+import pytest
+
+from container.health import Health, Phase
+from handler.chat import Chat
+from handler.engines.fake import FakeEngine
+from handler.errors import Unavailable
+from handler.media.limits import MediaLimits
+from handler.media.loader import MediaLoader
+
+
+@pytest.fixture
+def chat():
+    engine = FakeEngine()
+    return Chat(engine, MediaLoader(MediaLimits()), engine.card)
+
+
+def test_nobody_answers_before_the_model_is_loaded():
+    health = Health()
+    health.loading("reading weights")
+    with pytest.raises(Unavailable, match="loading: reading weights") as refusal:
+        health.chat()
+    assert refusal.value.retry_after == 10
+
+
+def test_once_ready_the_model_answers(chat):
+    health = Health()
+    health.ready(chat)
+    assert health.chat() is chat
+    assert health.report()["status"] == "ready"
+
+
+@pytest.mark.parametrize(("end", "phase"), [(Health.draining, Phase.DRAINING), (Health.dead, Phase.DEAD)])
+def test_after_ready_come_draining_and_dead(chat, end, phase):
+    health = Health()
+    health.ready(chat)
+    end(health, "over")
+    assert health.phase is phase
+    assert health.report()["detail"] == "over"
+    with pytest.raises(Unavailable, match="over"):
+        health.chat()
+
+
+def test_the_report_counts_the_seconds_of_the_phase():
+    assert Health().report()["seconds"] >= 0

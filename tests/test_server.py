@@ -1,0 +1,116 @@
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+
+from container.server import Timing, bind
+from handler.engines.fake import FakeEngine
+from handler.errors import EngineFailure, StartError
+from tests.serving import answer, ask, fault, serving, wait_for
+
+
+def test_the_port_answers_while_the_model_loads():
+    loading = threading.Event()
+    with serving(loading=loading) as server:
+        ping = server.client.get("/ping")
+        assert ping.status_code == 503
+        assert ping.json()["status"] == "loading"
+        refused = server.post(ask("hi"))
+        assert refused.status_code == 503
+        assert fault(refused)["code"] == "unavailable"
+        assert int(refused.headers["retry-after"]) > 0
+        assert server.client.get("/metrics").status_code == 200
+
+
+def test_ready_means_that_a_request_with_a_picture_was_answered():
+    with serving(warm=True) as server:
+        assert server.client.get("/ping").status_code == 200
+        assert server.engine.seen[0].messages[0].content[1].image.size == (224, 224)
+
+
+def test_a_model_that_fails_its_first_request_ends_the_start():
+    with serving(FakeEngine(error=EngineFailure("no template")), warm=True) as server:
+        fault = server.wait()
+        assert isinstance(fault, StartError)
+        assert "OPTION_CHAT_TEMPLATE" in str(fault)
+        assert server.engine.stopped
+
+
+def test_a_model_that_loads_too_slowly_ends_the_start():
+    with serving(loading=threading.Event(), timing=Timing(loading=0.1, draining=1)) as server:
+        assert "OPTION_MODEL_LOADING_TIMEOUT" in str(server.wait())
+
+
+def test_a_signal_while_loading_ends_the_process_cleanly():
+    loading = threading.Event()
+    with serving(loading=loading) as server:
+        server.terminate()
+        loading.set()
+        assert server.wait() == 0
+        assert server.engine.stopped
+
+
+def test_draining_refuses_new_work_finishes_what_runs_and_exits_0():
+    engine = FakeEngine(gate=asyncio.Event())
+    with serving(engine) as server:
+        answers = []
+        running = threading.Thread(target=lambda: answers.append(server.post(ask("slow"))))
+        running.start()
+        wait_for(lambda: engine.seen)
+        server.terminate()
+        wait_for(lambda: server.client.get("/ping").status_code == 503)
+        assert server.client.get("/ping").json()["status"] == "draining"
+        assert server.post(ask("new")).status_code == 503
+        server.call(engine.gate.set)
+        running.join(10)
+        assert answer(answers[0]) == "user: slow"
+        assert server.wait() == 0
+
+
+def test_draining_finishes_a_running_stream():
+    engine = FakeEngine(replies=("a", "b"), gate=asyncio.Event())
+    with serving(engine) as server:
+        server.call(engine.gate.set)
+        with server.client.stream("POST", "/invocations", json=ask("hi", stream=True)) as response:
+            lines = response.iter_lines()
+            first = next(lines)
+            server.terminate()
+            rest = list(lines)
+        assert [json.loads(line)["choices"][0]["delta"]["content"] for line in (first, *rest)] == ["a", "b"]
+        assert server.wait() == 0
+
+
+def test_draining_ends_when_its_time_is_over():
+    engine = FakeEngine(gate=asyncio.Event())
+    with serving(engine, timing=Timing(loading=5, draining=0.2)) as server:
+        running = threading.Thread(target=_post_and_forget, args=(server,))
+        running.start()
+        wait_for(lambda: engine.seen)
+        server.terminate()
+        assert server.wait() == 0
+        running.join(10)
+
+
+def test_a_dead_engine_ends_the_process_with_1():
+    engine = FakeEngine()
+    with serving(engine) as server:
+        engine.dead = True
+        assert server.wait() == 1
+        assert server.health.phase == "dead"
+
+
+def test_a_port_in_use_is_named_with_the_cure():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(StartError, match=r"Port \d+ .* SERVING_PORT"):
+            bind("127.0.0.1", other.getsockname()[1])
+
+
+def _post_and_forget(server):
+    with contextlib.suppress(httpx.HTTPError):
+        server.post(ask("slow"))

@@ -1,0 +1,102 @@
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from container.app import Serving
+from handler.engines.fake import FakeEngine
+from handler.errors import EngineFailure
+from tests.serving import ask, fault, serving, wait_for
+
+WORDS = ("a ", "red ", "circle")
+
+
+@pytest.fixture(scope="module")
+def served():
+    with serving(FakeEngine(replies=WORDS)) as server:
+        yield server
+
+
+def _text(chunks):
+    return "".join(json.loads(chunk)["choices"][0]["delta"]["content"] for chunk in chunks)
+
+
+def _events(response):
+    return [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+
+
+def test_the_openai_route_speaks_server_sent_events_and_ends_with_done(served):
+    response = served.post(ask("hi", stream=True), "/v1/chat/completions")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *chunks, last = _events(response)
+    assert (last, _text(chunks)) == ("[DONE]", "a red circle")
+
+
+def test_invocations_speaks_json_lines_as_lmi_does(served):
+    response = served.post(ask("hi", stream=True))
+    assert response.headers["content-type"] == "application/jsonlines"
+    assert response.text.endswith("\n")
+    assert _text(response.text.splitlines()) == "a red circle"
+
+
+def test_invocations_speaks_server_sent_events_when_accept_asks(served):
+    response = served.post(ask("hi", stream=True), accept="text/event-stream")
+    assert _events(response)[-1] == "[DONE]"
+
+
+def test_the_option_makes_invocations_speak_server_sent_events():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, output_formatter="sse")
+    with serving(FakeEngine(replies=WORDS), serving=settings) as server:
+        assert _events(server.post(ask("hi", stream=True)))[-1] == "[DONE]"
+
+
+def test_a_stream_joined_is_the_plain_answer(served):
+    plain = served.post(ask("hi")).json()["choices"][0]["message"]["content"]
+    assert _text(served.post(ask("hi", stream=True)).text.splitlines()) == plain
+
+
+def test_chunks_arrive_as_they_are_made():
+    engine = FakeEngine(replies=WORDS, gate=asyncio.Event())
+    with serving(engine) as server:
+        server.call(engine.gate.set)
+        body = ask("hi", stream=True)
+        with server.client.stream("POST", "/v1/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            assert "a " in next(lines)
+            server.call(engine.gate.clear)
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/v1/chat/completions"])
+def test_an_error_in_mid_stream_travels_in_the_stream(path):
+    engine = FakeEngine(replies=WORDS, error=EngineFailure("The engine failed on this request."), error_after=True)
+    with serving(engine) as server:
+        response = server.post(ask("hi", stream=True), path)
+        assert response.status_code == 200
+        last = [line for line in response.text.splitlines() if line][-1].removeprefix("data: ")
+        assert json.loads(last)["error"]["code"] == "engine_failure"
+        assert "[DONE]" not in response.text
+
+
+def test_a_stream_past_its_deadline_ends_with_the_reason():
+    gate = asyncio.Event()
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.2, batch_size=2)
+    with serving(FakeEngine(replies=WORDS, gate=gate), serving=settings) as server:
+        response = server.post(ask("hi", stream=True))
+        assert (response.status_code, fault(response)["code"]) == (504, "predict_timeout")
+        assert len(server.engine.aborted) == 1
+
+
+def test_a_client_that_leaves_in_mid_stream_aborts_its_request():
+    engine = FakeEngine(replies=["x"] * 100_000)
+    with serving(engine) as server:
+        with httpx.stream("POST", f"{server.url}/invocations", json=ask("hi", stream=True)) as response:
+            next(response.iter_lines())
+        wait_for(lambda: engine.aborted)
+        assert engine.aborted == [engine.seen[0].request_id]
+
+
+def test_an_empty_stream_is_still_a_stream():
+    with serving(FakeEngine(replies=[""])) as server:
+        response = server.post(ask("hi", stream=True), "/v1/chat/completions")
+        assert _events(response)[-1] == "[DONE]"
