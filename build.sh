@@ -65,7 +65,7 @@ install() {
 }
 
 device() {
-    case "${1:-auto}" in
+    case "$1" in
         cpu | gpu) echo "$1" ;;
         auto) if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then echo gpu; else echo cpu; fi ;;
         *) die "--device is cpu or gpu, not '$1'" ;;
@@ -92,13 +92,19 @@ while [ $# -gt 0 ]; do
 done
 
 case "$command" in
+    serve | check | test)
+        lock=requirements/$(device "$wanted").txt
+        ;;
+esac
+
+case "$command" in
     serve | check)
-        install "requirements/$(device "$wanted").txt"
+        install "$lock"
         default_to_demo
         exec .venv/bin/python -m container "$command"
         ;;
     test)
-        install "requirements/$(device "$wanted").txt" requirements/dev.txt
+        install "$lock" requirements/dev.txt
         .venv/bin/ruff check .
         .venv/bin/ruff format --check .
         .venv/bin/mypy

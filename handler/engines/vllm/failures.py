@@ -87,7 +87,10 @@ def _words(error: Exception) -> tuple[str, str | None]:
 
 
 def _first_fault(error: pydantic.ValidationError) -> tuple[str, str | None]:
-    fault: Any = error.errors(include_url=False, include_context=False)[0]
+    faults: list[Any] = error.errors(include_url=False, include_context=False)
+    # Of a union every member complains. Those that wanted another type altogether have the least to say.
+    first = faults[0]["loc"][:1]
+    fault = min((f for f in faults if f["loc"][:1] == first), key=lambda f: f["type"].endswith("_type"))
     path = ""
     for step in fault["loc"]:
         # The names of union members and validators stand in `loc` too; a JSON path has only fields and indices.

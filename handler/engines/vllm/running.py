@@ -5,12 +5,13 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from typing import Any
 
+import torch
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
@@ -62,14 +63,14 @@ async def start(settings: VllmSettings) -> "Running":
 def _load(settings: VllmSettings) -> AsyncLLM:
     model = settings.arguments["model"]
     try:
-        args = engine_args(settings.arguments)
+        args = engine_args(_with_all_gpus(settings.arguments))
         config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
         _refuse_blind(config.model_config)
         return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
     except LumiError:
         raise
     except Exception as fault:
-        raise StartError(f"vLLM could not load {model}: {_root(fault)}") from fault
+        raise StartError(f"vLLM could not load {model}: {_reason(fault)}") from fault
 
 
 def _refuse_blind(model_config: Any) -> None:
@@ -87,10 +88,19 @@ def _refuse_blind(model_config: Any) -> None:
         )
 
 
-def _root(fault: BaseException) -> str:
-    while fault.__cause__ is not None:
-        fault = fault.__cause__
-    return f"{fault}" or type(fault).__name__
+def _reason(fault: BaseException) -> str:
+    """What the outermost exception says, and what the innermost has to add."""
+    inner = fault
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    said = str(fault).strip() or type(fault).__name__
+    return said if str(inner).strip() in said else f"{said} ({str(inner).strip()})"
+
+
+def _with_all_gpus(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    # tensor_parallel_degree is `max` unless it is set. Each pipeline stage needs GPUs of its own.
+    stages = int(arguments.get("pipeline_parallel_size", 1))
+    return {"tensor_parallel_size": max(1, torch.cuda.device_count() // stages), **arguments}
 
 
 async def _serve(llm: AsyncLLM, settings: VllmSettings) -> "Running":
