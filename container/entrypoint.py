@@ -10,6 +10,7 @@ import uvloop
 from container import logs
 from container.admission import Admission
 from container.app import App, Serving
+from container.chat_template import chat_template
 from container.health import Health
 from container.metrics import Metrics
 from container.model_store import locate
@@ -111,7 +112,7 @@ def vllm_settings(options: Options) -> VllmSettings:
     return VllmSettings(
         arguments=arguments,
         names=options.served_model_name or model.names,
-        chat_template=options.chat_template,
+        chat_template=chat_template(options.chat_template),
         chat_template_content_format=options.chat_template_content_format,
         enable_auto_tool_choice=options.enable_auto_tool_choice,
         tool_call_parser=options.tool_call_parser,

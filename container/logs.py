@@ -32,7 +32,11 @@ class TerminalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = "".join(f" {name}={value}" for name, value in getattr(record, FIELDS, {}).items() if value is not None)
+        fields = "".join(
+            f" {name}={value!s}".replace("\n", "\\n")
+            for name, value in getattr(record, FIELDS, {}).items()
+            if value is not None
+        )
         line = f"{moment} {record.levelname.lower():<7} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

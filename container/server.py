@@ -62,8 +62,7 @@ class Server:
         """
         async with self._listening(sock):
             try:
-                await self._until(stop, self._start())
-                await self._until(stop, self._watch())
+                await self._until(stop, self._serve())
                 await self._drain(stop)
             except EngineDead as death:
                 self._health.dead(str(death))
@@ -72,6 +71,10 @@ class Server:
             finally:
                 await self._engine.stop()
         return 0
+
+    async def _serve(self) -> None:
+        await self._start()
+        await self._watch()
 
     async def _start(self) -> None:
         self._health.loading("loading the model")

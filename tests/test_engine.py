@@ -26,7 +26,12 @@ ALL = "What is in the images?"
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    server = start(tmp_path_factory.mktemp("live"), OPTION_MEDIA_ALLOWED_NETWORKS="127.0.0.1/32")
+    server = start(
+        tmp_path_factory.mktemp("live"),
+        OPTION_MEDIA_ALLOWED_NETWORKS="127.0.0.1/32",
+        OPTION_ENABLE_AUTO_TOOL_CHOICE="true",
+        OPTION_TOOL_CALL_PARSER="hermes",
+    )
     try:
         server.wait_until(200)
         yield server
@@ -194,6 +199,28 @@ def test_structured_output_binds_the_answer(live):
     text = answer(post(live, {**ask(ONE, url("red", "circle")), "response_format": form}))
     assert json.loads(text)["color"] in ("red", "blue")
     assert answer(post(live, {**ask(ONE, url("red", "circle")), "guided_choice": ["yes", "no"]})) in ("yes", "no")
+
+
+def test_a_tool_that_must_be_called_is_called(client):
+    parameters = {"type": "object", "properties": {"color": {"enum": ["red", "blue"]}}, "required": ["color"]}
+    tool = {"type": "function", "function": {"name": "report", "parameters": parameters}}
+    messages = ask(ONE, url("red", "circle"))["messages"]
+    completion = client.chat.completions.create(
+        model="lumi-demo",
+        messages=messages,
+        tools=[tool],
+        tool_choice={"type": "function", "function": {"name": "report"}},
+        temperature=0,
+    )
+    call = completion.choices[0].message.tool_calls[0]
+    assert call.function.name == "report"
+    assert json.loads(call.function.arguments)["color"] in ("red", "blue")
+    messages += [
+        {"role": "assistant", "tool_calls": [call.model_dump()]},
+        {"role": "tool", "tool_call_id": call.id, "content": "noted"},
+    ]
+    again = client.chat.completions.create(model="lumi-demo", messages=messages, max_tokens=5)
+    assert again.choices[0].message.role == "assistant"
 
 
 def test_a_picture_from_a_server_that_is_allowed(live, pictures):

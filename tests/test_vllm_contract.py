@@ -1,5 +1,6 @@
 """What the adapter relies on in vLLM's internals, shown on vLLM itself without starting an engine."""
 
+import asyncio
 import dataclasses
 import inspect
 import io
@@ -12,6 +13,7 @@ from PIL import Image
 from container.options import TABLE
 from handler.engine import Message, Picture, Prompt
 from handler.engines import vllm as engine
+from handler.engines.vllm.settings import VllmSettings
 from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
 from handler.media.images import LazyImage
 from handler.media.limits import MediaLimits
@@ -119,17 +121,18 @@ def test_every_argument_that_vllm_refuses_is_named(arguments):
     assert "SEED" not in str(refusal.value)
 
 
-def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(config):
-    from handler.engines.vllm.running import _refuse_blind
+def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(tmp_path):
+    from transformers import ChameleonConfig
 
-    class Blind:
-        is_multimodal_model = False
-        model = "some/chameleon"
-        hf_config = config.model_config.hf_config
+    from handler.engines.vllm.running import start
 
-    with pytest.raises(StartError, match=r"some/chameleon is a vision checkpoint .* text only"):
-        _refuse_blind(Blind())
-    _refuse_blind(config.model_config)
+    # vLLM dropped Chameleon, and takes its configuration for that of a language model.
+    ChameleonConfig(
+        architectures=["ChameleonForConditionalGeneration"], hidden_size=64, num_attention_heads=2, num_hidden_layers=1
+    ).save_pretrained(tmp_path)
+    settings = VllmSettings({"model": str(tmp_path), "skip_tokenizer_init": True}, ("blind",))
+    with pytest.raises(StartError, match=r"vision checkpoint .* Chameleon\w+ as text only .*LANGUAGE_MODEL_ONLY"):
+        asyncio.run(start(settings))
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +169,6 @@ def _request(texts, *content, **parameters):
 
 
 def _render(renderer, request):
-    import asyncio
-
     from vllm.renderers.online_renderer import OnlineRenderer
 
     online = OnlineRenderer(

@@ -65,7 +65,8 @@ def _load(settings: VllmSettings) -> AsyncLLM:
     try:
         args = engine_args(_with_all_gpus(settings.arguments))
         config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
-        _refuse_blind(config.model_config)
+        if not args.language_model_only:
+            _refuse_blind(config.model_config)
         return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
     except LumiError:
         raise
@@ -75,8 +76,8 @@ def _load(settings: VllmSettings) -> AsyncLLM:
 
 def _refuse_blind(model_config: Any) -> None:
     # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about pictures
-    # that it never saw. A model whose pictures were switched off on purpose is another matter.
-    if model_config.is_multimodal_model or getattr(model_config, "language_model_only", False):
+    # that it never saw.
+    if model_config.is_multimodal_model:
         return
     seen = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
     if seen:

@@ -10,10 +10,11 @@ ENVIRONMENT: Mapping[str, str] = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
-    # The CPU build pins one thread to each core and reserves most of the memory for its cache: fine for a machine of
-    # its own, ruinous for a laptop or a container with a share of one.
+    # The CPU build pins one thread to each core: fine for a machine of its own, ruinous for a laptop or a container with
+    # a share of one.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # Answers that one request may ask for. vLLM's 16384 lets a single client fill the batch for minutes.
+    "VLLM_MAX_N_SEQUENCES": "128",
 }
 
 
