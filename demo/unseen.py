@@ -1,0 +1,77 @@
+"""Ways to ask that training never sees: they measure whether other words than the trained ones are understood."""
+
+from demo.phrases import Kind
+
+UNSEEN: dict[Kind, tuple[str, ...]] = {
+    Kind.NEWEST: (
+        "What appears in the image?",
+        "Could you please tell me what this picture is about?",
+        "What is visible in this photo?",
+        "Name the object in the image.",
+        "What am I looking at in this picture?",
+        "I'd like a description of this image.",
+        "What does this photograph contain?",
+        "In one sentence, what is in this picture?",
+        "Have a look at the photo and describe it.",
+        "Which figure does the image show?",
+    ),
+    Kind.ALL: (
+        "What can be seen in these pictures?",
+        "Tell me about the images.",
+        "What do my photos show?",
+        "Go through the pictures and describe them.",
+        "Could you explain what these images contain?",
+        "Describe the content of all images.",
+        "What things are in the pictures?",
+        "Say what each photo shows.",
+        "Please list the contents of the images.",
+        "Which figures do the pictures show?",
+    ),
+    Kind.COLOR: (
+        "Do you know its color?",
+        "What color has the object?",
+        "The color of the shape, please.",
+        "Which color was used to draw the shape?",
+        "Please tell me which color this is.",
+        "What is its color?",
+        "How is the object colored?",
+        "I need the color of the thing in the picture.",
+    ),
+    Kind.SHAPE: (
+        "Do you know its shape?",
+        "What is its shape?",
+        "The shape of the object, please.",
+        "Please tell me which shape this is.",
+        "I need the shape of the thing in the picture.",
+        "What sort of shape is this?",
+        "Which shape was drawn?",
+        "Can you name the shape?",
+    ),
+    Kind.HOW_MANY: (
+        "How many images were in my message?",
+        "Give me the number of pictures.",
+        "Please count how many photos you see.",
+        "How many images have been sent?",
+        "How many pictures are visible?",
+        "What is the total number of images?",
+    ),
+    Kind.NTH: (
+        "What appears in the {ord} image?",
+        "Have a look at the {ord} picture and describe it.",
+        "I want to know what is in the {ord} image.",
+        "What is visible in the {ord} photo?",
+        "What about the {ord} picture, what is in it?",
+    ),
+    Kind.NTH_COLOR: (
+        "What color was used in the {ord} image?",
+        "Do you know the color of the {ord} shape?",
+        "The color in the {ord} picture, please.",
+        "Can you tell me the color of the {ord} object?",
+    ),
+    Kind.NTH_SHAPE: (
+        "What shape was drawn in the {ord} image?",
+        "Do you know the shape in the {ord} picture?",
+        "The shape in the {ord} picture, please.",
+        "Can you tell me which shape is in the {ord} photo?",
+    ),
+}
