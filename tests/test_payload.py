@@ -142,6 +142,16 @@ def test_messages_of_the_wrong_type_are_refused():
         parse(b'{"messages": "hi"}', KNOWN)
 
 
+def test_a_swarm_of_values_is_refused_before_it_is_parsed():
+    with pytest.raises(InvalidRequest, match="commas"):
+        parse(b"[" + b"[]," * 600_000 + b"1]", KNOWN)
+
+
+def test_a_long_text_with_commas_is_no_swarm():
+    body = {"messages": [{"role": "user", "content": "a, " * 400_000}]}
+    assert parse(json.dumps(body).encode(), KNOWN).messages
+
+
 @pytest.mark.parametrize("body", [b'{"messages": Infinity}', b"[" * 100_000, b'{"a": "\xff"}'])
 def test_json_that_is_not_json_is_refused(body):
     with pytest.raises(InvalidRequest, match="not valid JSON"):
