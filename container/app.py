@@ -17,7 +17,7 @@ from container.admission import Admission
 from container.edge import Edge, exchange
 from container.health import Health, Phase
 from container.metrics import Metrics
-from container.streaming import Deadline, StreamedAnswer, while_connected
+from container.streaming import StreamedAnswer, while_connected, within
 from handler import errors
 from handler.chat import Chat
 from handler.errors import BodyTooLarge, InvalidRequest, LumiError, RequestError, ServerError
@@ -38,7 +38,9 @@ STATUS: dict[type[LumiError], int] = {
     errors.EngineFailure: 500,
 }
 LMI_STATUS = 424  # LMI's answer on /invocations to every fault of the client; only with OPTION_ERROR_COMPAT=lmi
-BODY_SECONDS = 120  # LMI's chunked_read_timeout: between two pieces of a body
+BODY_SECONDS = 120  # LMI's chunked_read_timeout; here for the whole body, since a permit is held meanwhile
+SMALL_BODY_BYTES = 2**18
+ADAPTER_HEADER = "x-amzn-sagemaker-adapter-identifier"
 WORK = frozenset({"/invocations", "/v1/chat/completions"})
 FOREIGN_BODIES = ("image/", "audio/", "video/", "multipart/", "text/csv")
 
@@ -82,20 +84,26 @@ class App:
             routes=frozenset(route.path for route in routes),
             answer=self._answer,
         )
-        return Starlette(routes=routes, middleware=[edge], exception_handlers={HTTPException: _unrouted})
+        starlette = Starlette(routes=routes, middleware=[edge], exception_handlers={HTTPException: _unrouted})
+        starlette.router.redirect_slashes = False  # a redirect would be built from the client's Host header
+        return starlette
 
     async def _chat_completions(self, request: Request) -> Response:
         chat = self._health.chat()
-        asked = chat.read(await self._body(request))
+        if request.headers.get(ADAPTER_HEADER):
+            raise InvalidRequest(f"LoRA adapters are not served here; leave the header {ADAPTER_HEADER} out.")
+        asked = await self._read(chat, await self._body(request))
         one = exchange(request.scope)
         one.ignored = asked.ignored
-        deadline = Deadline(self._serving.predict_seconds)
         if asked.stream:
-            return await self._stream(request, chat, asked, deadline)
-        answer = await deadline.bound(while_connected(request.receive, chat.complete(asked, one.id)))
+            return await self._stream(request, chat, asked)
+        answer = await within(
+            self._serving.predict_seconds, while_connected(request.receive, chat.complete(asked, one.id))
+        )
         return Response(answer + b"\n", media_type="application/json")
 
-    async def _stream(self, request: Request, chat: Chat, asked: ChatRequest, deadline: Deadline) -> Response:
+    async def _stream(self, request: Request, chat: Chat, asked: ChatRequest) -> Response:
+        seconds = self._serving.predict_seconds
         frames = framing.choose(
             openai=request.url.path.startswith("/v1/"),
             accept=request.headers.get("accept", ""),
@@ -103,11 +111,16 @@ class App:
         )
         chunks = chat.stream(asked, exchange(request.scope).id)
         try:
-            first = await deadline.bound(while_connected(request.receive, anext(chunks, None)))
+            first = await within(seconds, while_connected(request.receive, anext(chunks, None)))
         except BaseException:
             await chunks.aclose()
             raise
-        return StreamedAnswer(first, chunks, framing=frames, deadline=deadline, error_body=_error_body)
+        return StreamedAnswer(first, chunks, framing=frames, seconds=seconds, error_body=_error_body)
+
+    @staticmethod
+    async def _read(chat: Chat, body: bytes) -> ChatRequest:
+        # Beside the loop, a body of many messages shares the interpreter with it; for a small one the hop costs more.
+        return chat.read(body) if len(body) < SMALL_BODY_BYTES else await asyncio.to_thread(chat.read, body)
 
     async def _models(self, _: Request) -> Response:
         card = self._health.chat().card
@@ -140,19 +153,16 @@ class App:
             raise self._too_large()
         pieces: list[bytes] = []
         size = 0
-        stream = request.stream()
         try:
-            while True:
-                async with asyncio.timeout(BODY_SECONDS):
-                    piece = await anext(stream, None)
-                if piece is None:
-                    return b"".join(pieces)
-                size += len(piece)
-                if size > self._serving.request_bytes:
-                    raise self._too_large()
-                pieces.append(piece)
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > self._serving.request_bytes:
+                        raise self._too_large()
+                    pieces.append(piece)
         except TimeoutError as slow:
-            raise InvalidRequest(f"Nothing more of the body came for {BODY_SECONDS} s.", code="body_timeout") from slow
+            raise InvalidRequest(f"The body was not complete after {BODY_SECONDS} s.", code="body_timeout") from slow
+        return b"".join(pieces)
 
     def _too_large(self) -> BodyTooLarge:
         limit = self._serving.request_bytes
@@ -161,7 +171,7 @@ class App:
     def _answer(self, error: LumiError, path: str) -> Response:
         status = STATUS[type(error)]
         content = json.loads(_error_body(error))
-        if self._serving.lmi_errors and path == "/invocations" and isinstance(error, RequestError):
+        if self._serving.lmi_errors and path == "/invocations" and isinstance(error, RequestError) and status != 413:
             status = LMI_STATUS
             content["code"] = LMI_STATUS
         headers = {}

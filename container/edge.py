@@ -18,6 +18,7 @@ from container.admission import Admission
 from container.logs import FIELDS
 from container.metrics import Metrics
 from handler.errors import LumiError, ServerError
+from handler.payload import short
 
 log = logging.getLogger("lumi.access")
 
@@ -115,10 +116,12 @@ class Edge:
 
     async def _fail(self, one: Exchange, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         known = error if isinstance(error, LumiError) else ServerError("The server failed on this request.")
-        one.error = str(known)
+        one.error = short(str(known))
         if not isinstance(error, LumiError):
             log.error("a request failed for an unforeseen reason", exc_info=error, extra={FIELDS: {"id": one.id}})
-        if one.status == CLIENT_GONE:  # nothing was sent yet
+        if one.status != CLIENT_GONE:  # the answer had begun; the error has travelled in it
+            self._metrics.broken(one.route)
+        else:
             await self._answer(known, scope["path"])(scope, receive, self._sender(scope, one, send))
 
     def _close(self, one: Exchange, scope: Scope, *, working: bool) -> None:
@@ -140,6 +143,6 @@ def _line(one: Exchange, scope: Scope, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 4),
         "id": one.id,
         "client_id": one.client_id,
-        "ignored": one.ignored or None,
+        "ignored": one.ignored[:20] or None,
         "error": one.error,
     }

@@ -16,6 +16,7 @@ from container.metrics import Metrics
 from container.model_store import locate
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
+from container.options.masking import masked
 from container.server import Server, Timing, bind, signals
 from container.warm_up import warm_up
 from handler.chat import Chat
@@ -42,17 +43,16 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         resolved = resolve(environ, engine_fields=vllm.field_names)
         return serve(resolved) if command == "serve" else check(resolved)
     except StartError as fault:
-        print(f"lumi cannot start:\n{fault}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
+        print(f"lumi cannot start:\n{masked(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
         return 1
 
 
 def check(resolved: Resolved) -> int:
     """Print the options in force and what vLLM would be started with; nothing is loaded."""
+    print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
     settings = vllm_settings(resolved.options)
-    print(explain(resolved))  # noqa: T201  # the answer of the command
-    print(vllm_serve_line(resolved.options))  # noqa: T201
-    sys.stdout.flush()
     vllm.validate(settings.arguments)
+    print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
     return 0
 
 
@@ -111,12 +111,14 @@ def vllm_settings(options: Options) -> VllmSettings:
         arguments["hf_token"] = options.hf_token.get_secret_value()
     return VllmSettings(
         arguments=arguments,
-        names=options.served_model_name or model.names,
+        # LMI's clients that name a model name this one, which is what LMI calls a model that has no other name.
+        names=options.served_model_name or (*model.names, "lmi"),
         chat_template=chat_template(options.chat_template),
         chat_template_content_format=options.chat_template_content_format,
         enable_auto_tool_choice=options.enable_auto_tool_choice,
         tool_call_parser=options.tool_call_parser,
         reasoning_parser=options.reasoning_parser,
+        default_chat_template_kwargs=options.default_chat_template_kwargs or {},
     )
 
 

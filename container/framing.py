@@ -2,8 +2,6 @@
 
 import enum
 
-from handler.errors import InvalidRequest
-
 
 class Framing(enum.Enum):
     """How a stream is written. Its value is the content type."""
@@ -26,12 +24,6 @@ def choose(*, openai: bool, accept: str, formatter: str | None) -> Framing:
 
     `openai` is whether the route is one of OpenAI's, `formatter` is `output_formatter`.
     """
-    if openai or "text/event-stream" in accept.lower():
+    if openai or formatter == "sse" or "text/event-stream" in accept.lower():
         return Framing.SSE
-    if formatter in (None, "json", "jsonlines"):
-        return Framing.JSON_LINES
-    if formatter == "sse":
-        return Framing.SSE
-    raise InvalidRequest(
-        f"output_formatter {formatter!r} cannot stream; set OPTION_OUTPUT_FORMATTER to jsonlines or sse."
-    )
+    return Framing.JSON_LINES

@@ -32,17 +32,16 @@ class TerminalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = "".join(
-            f" {name}={value!s}".replace("\n", "\\n")
-            for name, value in getattr(record, FIELDS, {}).items()
-            if value is not None
-        )
-        line = f"{moment} {record.levelname.lower():<7} {record.getMessage()}{fields}"
+        values = getattr(record, FIELDS, {}).items()
+        text = "".join((record.getMessage(), *(f" {name}={value}" for name, value in values if value is not None)))
+        # What a client sent must not move the cursor of whoever reads this.
+        harmless = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        line = f"{moment} {record.levelname.lower():<7} {harmless}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
-    """Send the `lumi` loggers, and warnings of Python, to `stream`. The root logger and the engine's stay as they are."""
+    """Send the `lumi` loggers to `stream`. The root logger and the engine's stay as they are."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
     logger = logging.getLogger("lumi")

@@ -26,6 +26,7 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._broken = Counter("lumi_broken_streams", "Streams that ended with an error.", ["route"], registry=registry)
         self._in_flight = Gauge("lumi_requests_in_flight", "Requests admitted and not yet answered.", registry=registry)
         self._queued = Gauge(
             "lumi_requests_queued", "Requests in flight beyond what the engine batches at once.", registry=registry
@@ -35,6 +36,10 @@ class Metrics:
         """One request of `route` was answered."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def broken(self, route: str) -> None:
+        """A stream of `route` ended with an error, after its status was sent."""
+        self._broken.labels(route).inc()
 
     def load(self, in_flight: int, batch_size: int) -> None:
         """How many requests are in flight, of which the engine can run `batch_size` at once."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from container.admission import Admission
 from container.health import Health
@@ -25,6 +26,7 @@ T = TypeVar("T")
 WATCH_SECONDS = 1.0  # how soon the death of the engine is noticed when nobody asks it anything
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection, so that they are the ones to close it
 BACKLOG = 2048
+HEAD_BYTES = 2**16  # request line and headers; browsers and proxies stop at half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +115,14 @@ class Server:
         finally:
             signalled.cancel()
             task.cancel()
-            await asyncio.wait((task,))
+            await asyncio.gather(task, return_exceptions=True)  # retrieved, as nobody else will ask for it
 
     @contextlib.asynccontextmanager
     async def _listening(self, sock: socket.socket) -> AsyncIterator[None]:
         config = uvicorn.Config(
             self._app,
             lifespan="off",
+            http=BoundedHead,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -133,6 +136,25 @@ class Server:
         finally:
             server.should_exit = True
             await task
+
+
+class BoundedHead(HttpToolsProtocol):
+    """uvicorn's parser of HTTP, which would collect headers without an end in memory."""
+
+    def on_message_begin(self) -> None:
+        self._head: int | None = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if getattr(self, "_head", None) is not None:
+            self._head = (self._head or 0) + len(data)
+            if self._head > HEAD_BYTES:
+                self.transport.close()
 
 
 class _Listener(uvicorn.Server):

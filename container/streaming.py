@@ -1,7 +1,6 @@
 """Answers that come in pieces, and work that ends when the client leaves."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
@@ -37,30 +36,22 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-class Deadline:
-    """The moment by which an answer has to be complete, `seconds` from now."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._moment = time.monotonic() + seconds
-
-    async def bound(self, work: Awaitable[T]) -> T:
-        """The result of `work`. Raises PredictTimeout when the moment comes first."""
-        try:
-            async with asyncio.timeout(max(0.0, self._moment - time.monotonic())):
-                return await work
-        except TimeoutError as late:
-            raise PredictTimeout(
-                f"The answer took longer than {self._seconds:g} s; ask for fewer tokens, stream, "
-                "or raise OPTION_PREDICT_TIMEOUT."
-            ) from late
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`: an answer, or the next piece of one. Raises PredictTimeout."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as late:
+        raise PredictTimeout(
+            f"Nothing came of the model for {seconds:g} s; ask for fewer tokens, stream, or raise OPTION_PREDICT_TIMEOUT."
+        ) from late
 
 
 class StreamedAnswer(Response):
     """A stream whose first chunk is there already, so that an error before it was an ordinary error.
 
-    `error_body` writes an error that comes later, which travels in the stream. Whatever ends the response, `chunks` is
-    closed.
+    `error_body` writes an error that comes later, which travels in the stream and is raised as well. `seconds` bounds the
+    wait for each piece, and for the client to take it. Whatever ends the response, `chunks` is closed.
     """
 
     def __init__(
@@ -69,7 +60,7 @@ class StreamedAnswer(Response):
         chunks: AsyncGenerator[bytes, None],
         *,
         framing: Framing,
-        deadline: Deadline,
+        seconds: float,
         error_body: Callable[[LumiError], bytes],
     ) -> None:
         super().__init__(media_type=framing.value)
@@ -80,7 +71,7 @@ class StreamedAnswer(Response):
         self._first = first
         self._chunks = chunks
         self._framing = framing
-        self._deadline = deadline
+        self._seconds = seconds
         self._error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
@@ -94,13 +85,18 @@ class StreamedAnswer(Response):
         try:
             if self._first is not None:
                 await self._piece(send, self._framing.frame(self._first))
-                while (chunk := await self._deadline.bound(anext(self._chunks, None))) is not None:
+                while (chunk := await within(self._seconds, anext(self._chunks, None))) is not None:
                     await self._piece(send, self._framing.frame(chunk))
             await self._piece(send, self._framing.last)
         except LumiError as error:
             await self._piece(send, self._framing.frame(self._error_body(error)))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._piece(send, b"", more=False)
+            raise
+        await self._piece(send, b"", more=False)
 
-    @staticmethod
-    async def _piece(send: Send, body: bytes) -> None:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+    async def _piece(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError as stalled:
+            raise ClientDisconnect from stalled  # it is there, but does not read

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from handler.engine import Engine, ModelCard, Prompt
 from handler.errors import InvalidRequest, UnknownModel
 from handler.media.loader import MediaLoader
-from handler.payload import ChatRequest, parse
+from handler.payload import ChatRequest, parse, short
 from handler.placement import place_pictures
 
 
@@ -26,20 +26,30 @@ class Chat:
         request = parse(body, self.card.parameters)
         if request.model is not None and request.model not in self.card.names:
             served = ", ".join(self.card.names)
-            raise UnknownModel(f"The model {request.model!r} is not served here; this is {served}.", param="model")
+            raise UnknownModel(
+                f"The model {short(request.model)!r} is not served here; this is {served}.", param="model"
+            )
         if not self.card.supports_pictures and (picture := next(request.pictures(), None)):
             raise InvalidRequest(f"The model {self.card.names[0]} reads text only, not pictures.", param=picture.path)
         return place_pictures(request, self._token) if self._token else request
 
     async def complete(self, request: ChatRequest, request_id: str) -> bytes:
         """The chat completion as JSON text."""
-        return await self._engine.complete(await self._prompt(request, request_id))
+        prompt = await self._prompt(request, request_id)
+        try:
+            return await self._engine.complete(prompt)
+        finally:
+            prompt.release_pictures()
 
     async def stream(self, request: ChatRequest, request_id: str) -> AsyncGenerator[bytes, None]:
         """The chunks of the chat completion, each as JSON text; closing the generator aborts the request."""
-        async with aclosing(self._engine.stream(await self._prompt(request, request_id))) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        prompt = await self._prompt(request, request_id)
+        try:
+            async with aclosing(self._engine.stream(prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            prompt.release_pictures()
 
     async def _prompt(self, request: ChatRequest, request_id: str) -> Prompt:
         messages = await self._media.load(request, self._engine.holds)

@@ -1,6 +1,6 @@
 """The seam: what an engine is, and the types that cross it. Nothing here knows which engine answers."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,13 +13,15 @@ class Picture:
 
     `image` has the size and mode of the upright RGB picture, but its pixels are decoded only when something asks for
     them (`image.load()`), which an engine that `holds` the digest never does. `digest` is a hex hash of the encoded
-    bytes. `path` is the JSON path of the content part, for errors.
+    bytes. `path` is the JSON path of the content part, for errors. `release` says that the engine has seen what it needs:
+    the pixels, megabytes of them, may go while the answer is still being made. It may be called more than once.
     """
 
     image: Image
     encoded: bytes = field(repr=False)
     digest: str
     path: str
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Prompt:
     parameters: Mapping[str, Any]
     request_id: str
     stream: bool = False
+
+    def release_pictures(self) -> None:
+        """Let the pixels of all its pictures go."""
+        for message in self.messages:
+            for part in message.content or ():
+                if isinstance(part, Picture):
+                    part.release()
 
 
 @dataclass(frozen=True, slots=True)

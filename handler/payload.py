@@ -14,10 +14,24 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGE_FIELDS = frozenset(
     {"name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning", "reasoning_content", "tools"}
 )
-PART_FIELDS = frozenset({"type", "text", "image_url", "image", "url", "refusal", "detail", "uuid"})
+TEXT_FIELDS = frozenset({"text", "refusal"})
+PICTURE_FIELDS = frozenset({"image_url", "image", "url"})
 DETAILS = ("auto", "low", "high")
+# Fields that would change the answer, from other schemas or for another kind of server: to ignore them would mislead.
+MISLEADING = {
+    "adapters": "LoRA adapters are not served here; leave it out",
+    "functions": "use `tools`",
+    "function_call": "use `tool_choice`",
+    "max_new_tokens": "use `max_tokens`",
+    "inputs": "only chat completions are served yet; use `messages`",
+    "prompt": "only chat completions are served yet; use `messages`",
+    # They name other hosts and memory of other engines; vLLM means them for a router that it trusts.
+    "kv_transfer_params": "it is not taken from clients",
+    "ec_transfer_params": "it is not taken from clients",
+}
 SUSPICIOUS_BYTES = 2**20
 MOST_VALUES = 500_000
+MOST_STRANGERS = 50  # fields without a meaning; no client of another server sends more
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,7 @@ def parse(body: bytes, known: frozenset[str]) -> ChatRequest:
     that resembles none is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
     """
     payload = _json(body)
+    strangers = _strangers(payload, known)
     ignored: list[str] = []
     messages = _expect(payload, "messages", list, "", "a list of messages")
     if not messages:
@@ -86,10 +101,9 @@ def parse(body: bytes, known: frozenset[str]) -> ChatRequest:
     model = _optional(payload, "model", str, "a string")
     stream = _optional(payload, "stream", bool, "true or false") or False
     parameters = {name: value for name, value in payload.items() if name not in ("messages", "model", "stream")}
-    for name in sorted(parameters.keys() - known):
-        _refuse_misspelt(name, known)
+    for name in strangers:
         ignored.append(name)
-        del parameters[name]
+        parameters.pop(name, None)
     return ChatRequest(
         messages=tuple(_message(message, f"messages[{i}]", ignored) for i, message in enumerate(messages)),
         model=model,
@@ -125,10 +139,19 @@ def _refuse_a_swarm(body: bytes) -> None:
     raise InvalidRequest(f"The body has more than {MOST_VALUES} commas; no prompt is that long.", code="invalid_json")
 
 
-def _refuse_misspelt(name: str, known: frozenset[str]) -> None:
-    near = get_close_matches(name, known, n=1, cutoff=0.85)
-    if near:
-        raise InvalidRequest(f"`{name}` is not a parameter; did you mean `{near[0]}`?", param=name)
+def _strangers(payload: dict[str, Any], known: frozenset[str]) -> list[str]:
+    """The fields without a meaning here. Raises InvalidRequest for one that nearly has one, or would mislead."""
+    for name in MISLEADING.keys() & payload.keys():
+        if payload[name] is not None:
+            raise InvalidRequest(f"`{name}` has no meaning in a chat completion: {MISLEADING[name]}.", param=name)
+    strangers = sorted(payload.keys() - known - MISLEADING.keys() - {"messages", "model", "stream"})
+    if len(strangers) > MOST_STRANGERS:
+        raise InvalidRequest(f"The body has {len(strangers)} fields without a meaning; `{short(strangers[0])}` is one.")
+    for name in strangers:
+        near = get_close_matches(name, known, n=1, cutoff=0.85) if len(name) < 40 else []
+        if near:
+            raise InvalidRequest(f"`{name}` is not a parameter; did you mean `{near[0]}`?", param=name)
+    return strangers
 
 
 def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
@@ -136,7 +159,9 @@ def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
         raise InvalidRequest(f"`{path}` is {_kind(message)}; a message is an object.", param=path)
     role = _expect(message, "role", str, path, "a string")
     if role not in ROLES:
-        raise InvalidRequest(f"`{path}.role` is {role!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role")
+        raise InvalidRequest(
+            f"`{path}.role` is {short(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
+        )
     fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS and value is not None}
     ignored.extend(
         f"{path}.{name}" for name in message if name not in MESSAGE_FIELDS and name not in ("role", "content")
@@ -174,38 +199,44 @@ def _part(part: Any, path: str, ignored: list[str]) -> TextPart | ImagePart:
     read = _PARTS.get(kind) if isinstance(kind, str) else None
     if read is None:
         accepted = ", ".join(sorted(_PARTS))
-        wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {kind!r}"
+        wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {short(str(kind))!r}"
         raise InvalidRequest(f"{wrong}; the accepted types are {accepted}.", param=f"{path}.type", code="unknown_part")
-    ignored.extend(f"{path}.{name}" for name in part if name not in PART_FIELDS)
-    return read(part, path)
+    if part.keys() & TEXT_FIELDS and part.keys() & PICTURE_FIELDS:
+        raise InvalidRequest(f"`{path}` is a text and a picture at once; make two parts of it.", param=path)
+    return read(part, path, ignored)
 
 
 def _implied_type(part: dict[str, Any]) -> str | None:
     return next((name for name in ("text", "image_url") if name in part), None)
 
 
-def _text(part: dict[str, Any], path: str) -> TextPart:
+def _text(part: dict[str, Any], path: str, ignored: list[str]) -> TextPart:
     name = "refusal" if part.get("type") == "refusal" else "text"
+    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name))
     return TextPart(_expect(part, name, str, path, "a string"), path)
 
 
-def _image(part: dict[str, Any], path: str) -> ImagePart:
+def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
+    # A client's own `uuid` gives way to the content's hash, which is what it is for.
     name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
+    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name, "detail", "uuid"))
     value, path = part.get(name), f"{path}.{name}"
     detail = part.get("detail")
     if isinstance(value, dict):
+        ignored.extend(f"{path}.{other}" for other in value if other not in ("url", "detail", "uuid"))
         detail = value.get("detail", detail)
         value, path = value.get("url"), f"{path}.url"
     if detail is not None and detail not in DETAILS:
+        wrong = short(str(detail))
         raise InvalidRequest(
-            f"`detail` beside `{path}` is {detail!r}; it must be one of {', '.join(DETAILS)}.", param=path
+            f"`detail` beside `{path}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=path
         )
     if not isinstance(value, str):
         raise InvalidRequest(f"`{path}` is {_kind(value)}; it must be a data:, http: or https: URL.", param=path)
     return ImagePart(value, path)
 
 
-_PARTS: dict[str, Callable[[dict[str, Any], str], TextPart | ImagePart]] = {
+_PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], TextPart | ImagePart]] = {
     "text": _text,
     "input_text": _text,
     "output_text": _text,
@@ -243,6 +274,11 @@ def _expect(holder: dict[str, Any], name: str, kind: type, path: str, what: str)
 
 def _optional(payload: dict[str, Any], name: str, kind: type, what: str) -> Any:
     return None if payload.get(name) is None else _expect(payload, name, kind, "", what)
+
+
+def short(text: str) -> str:
+    """`text` as far as a sentence may quote it."""
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}

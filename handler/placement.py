@@ -8,9 +8,9 @@ from handler.payload import ChatMessage, ChatRequest, ImagePart, TextPart
 
 
 def place_pictures(request: ChatRequest, token: str) -> ChatRequest:
-    """Move the pictures of each message to where `token` stands in its texts, in order.
+    """Move the pictures of each user message to where `token` stands in its texts, in order.
 
-    Pictures beyond the last token stay where the content list has them. A token without a picture raises
+    In other messages the token is a text like any other: a model may well say it. Pictures beyond the last token stay where the content list has them. A token without a picture raises
     InvalidRequest: a prompt that speaks of a picture which is not there would be answered about nothing.
     """
     return replace(
@@ -21,6 +21,8 @@ def place_pictures(request: ChatRequest, token: str) -> ChatRequest:
 
 def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
     content = message.content
+    if message.role != "user":
+        return message
     if isinstance(content, str):
         _refuse_excess(content.count(token), 0, token, f"{path}.content")
         return message
@@ -29,10 +31,11 @@ def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
     pictures = [part for part in content if isinstance(part, ImagePart)]
     _refuse_excess(marks, len(pictures), token, f"{path}.content")
     marked = iter(pictures[:marks])
+    moved = frozenset(part.path for part in pictures[:marks])
     parts = [
         piece
         for part in content
-        if part not in pictures[:marks]
+        if part.path not in moved
         for piece in (_split(part, token, marked) if isinstance(part, TextPart) else (part,))
     ]
     return replace(message, content=tuple(parts))

@@ -84,6 +84,22 @@ def test_a_request_id_that_is_no_header_is_replaced(served):
     assert answer(response)
 
 
+def test_a_request_for_an_adapter_is_refused_rather_than_answered_by_another_model(served):
+    response = served.post(ask("hi"), **{"X-Amzn-SageMaker-Adapter-Identifier": "french"})
+    assert response.status_code == 400
+    assert "adapter" in fault(response)["message"]
+
+
+def test_a_path_with_a_slash_too_many_is_not_redirected(served):
+    assert served.client.post("/invocations/", json=ask("hi")).status_code == 404
+
+
+def test_a_large_body_is_read_beside_the_event_loop():
+    with serving(serving=Serving(request_bytes=1 << 22, predict_seconds=10, batch_size=2)) as server:
+        body = {"messages": [{"role": "user", "content": "x" * 400}] * 2000}
+        assert answer(server.post(body)).startswith("user: xxx")
+
+
 def test_what_is_ignored_is_told(served):
     body = ask("hi", store=True, metadata={"a": 1})
     body["messages"][0]["mood"] = "good"
@@ -177,6 +193,7 @@ def test_lmi_errors_are_424_on_invocations_only_when_asked_for():
         assert response.status_code == 424
         assert response.json()["code"] == 424
         assert server.post(b"{", "/v1/chat/completions").status_code == 400
+        assert server.post(ask("x" * (1 << 20))).status_code == 413
 
 
 def test_the_placeholder_token_puts_pictures_into_the_text():

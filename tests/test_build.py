@@ -44,7 +44,7 @@ def test_a_wrong_word_is_named(arguments, words):
 
 
 @pytest.mark.skipif(
-    not (ROOT / ".venv" / "installed").exists(), reason="the tests run from another environment than .venv"
+    not (ROOT / ".venv" / "serving").exists(), reason="the tests run from another environment than .venv"
 )
 def test_check_with_a_typo_refuses_with_the_right_name():
     outcome = build("check", "--device", "cpu", OPTION_MODEL_ID=str(ROOT / "demo" / "model"), OPTION_DTYP="fp16")

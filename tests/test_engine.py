@@ -133,9 +133,11 @@ def test_a_picture_of_an_earlier_turn_is_still_seen(live):
 
 
 def test_a_typed_placeholder_is_text_and_disturbs_nothing(live):
-    response = post(live, ask("<image> " + ONE, url("red", "circle")))
-    assert response.status_code == 200
-    assert response.json()["usage"]["prompt_tokens_details"]["multimodal_tokens"]["image"] > 0
+    for typed in (["<image> " + ONE], ["<ima", "ge> " + ONE]):
+        response = post(live, ask(*typed, url("red", "circle")))
+        usage = response.json()["usage"]["prompt_tokens_details"]
+        assert usage["multimodal_tokens"] == {"image": 16}
+        assert answer(response) == "a red circle"
     assert post(live, ask("<image>" * 50)).status_code == 200
 
 
@@ -275,7 +277,7 @@ def test_a_client_that_leaves_aborts_in_the_engine(live, stream):
 
 
 def _bad(parameters, param):
-    return pytest.param({**ask("hi"), **parameters}, param, id=param + str(parameters)[:30])
+    return pytest.param({**ask("hi"), **parameters}, param, id=str(parameters)[:30])
 
 
 @pytest.mark.parametrize(
@@ -284,6 +286,11 @@ def _bad(parameters, param):
         _bad({"temperature": -1}, "temperature"),
         _bad({"temperature": "hot"}, "temperature"),
         _bad({"top_p": 7}, "top_p"),
+        _bad({"n": 0}, "n"),
+        _bad({"n": 1000}, "n"),
+        _bad({"min_tokens": -1}, "min_tokens"),
+        _bad({"repetition_penalty": -1}, "repetition_penalty"),
+        _bad({"chat_template": "{{ 1 }}"}, None),
         _bad({"max_tokens": 0}, "max_tokens"),
         _bad({"max_tokens": 99999}, "max_tokens"),
         _bad({"seed": "x"}, "seed"),

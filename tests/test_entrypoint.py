@@ -7,6 +7,7 @@ import pytest
 
 from container.entrypoint import main, media_limits, vllm_settings
 from container.options import resolve
+from handler.engines.vllm import field_names
 from handler.errors import StartError
 
 ROOT = Path(__file__).parent.parent
@@ -14,7 +15,7 @@ MODEL = str(ROOT / "demo" / "model")
 
 
 def options(**environ):
-    return resolve({"OPTION_MODEL_ID": MODEL, **environ}, engine_fields=lambda: {"seed", "block_size"}).options
+    return resolve({"OPTION_MODEL_ID": MODEL, **environ}, engine_fields=field_names).options
 
 
 def run(*arguments, **environ):
@@ -41,11 +42,7 @@ def test_options_become_what_vllm_is_started_with():
 
 def test_pictures_stand_where_their_parts_do_unless_the_operator_says_otherwise():
     assert vllm_settings(options()).arguments["interleave_mm_strings"] is True
-    resolved = resolve(
-        {"OPTION_MODEL_ID": MODEL, "OPTION_INTERLEAVE_MM_STRINGS": "false"},
-        engine_fields=lambda: {"interleave_mm_strings"},
-    )
-    assert vllm_settings(resolved.options).arguments["interleave_mm_strings"] == "false"
+    assert vllm_settings(options(OPTION_INTERLEAVE_MM_STRINGS="false")).arguments["interleave_mm_strings"] == "false"
 
 
 def test_options_become_the_limits_of_media():
@@ -91,6 +88,19 @@ def test_check_shows_every_option_and_the_same_as_vllm_serve():
     assert f"vllm serve {MODEL}" in outcome.stdout
     assert "--max-num-seqs 7" in outcome.stdout
     assert "hf_secret" not in outcome.stdout + outcome.stderr
+
+
+def test_a_model_without_a_served_name_answers_to_lmi_as_well(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    settings = vllm_settings(resolve({"HF_MODEL_ID": str(tmp_path)}, engine_fields=set).options)
+    assert settings.names == (tmp_path.name, str(tmp_path), "lmi")
+
+
+def test_a_secret_in_a_faulty_setting_is_masked(capsys):
+    assert main(["serve"], {"HF_MODEL_ID": MODEL, "OPTION_CHAT_TEMPLATE": "http://u:HUSH@127.0.0.1:1/t?sig=HUSH"}) == 1
+    told = capsys.readouterr().err
+    assert "could not be fetched" in told
+    assert "HUSH" not in told
 
 
 @pytest.mark.engine

@@ -1,7 +1,6 @@
 import pytest
 
 from container.framing import Framing, choose
-from handler.errors import InvalidRequest
 
 
 def test_server_sent_events_end_with_done():
@@ -28,8 +27,3 @@ def test_json_lines_end_with_nothing():
 )
 def test_the_route_the_option_and_accept_choose(openai, accept, formatter, chosen):
     assert choose(openai=openai, accept=accept, formatter=formatter) is chosen
-
-
-def test_a_formatter_that_cannot_stream_is_named():
-    with pytest.raises(InvalidRequest, match="OPTION_OUTPUT_FORMATTER"):
-        choose(openai=False, accept="", formatter="csv")

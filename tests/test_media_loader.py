@@ -271,3 +271,44 @@ def test_a_loader_that_never_started_can_be_closed_twice():
         await loader.aclose()
 
     run(test())
+
+
+def test_pixels_go_when_the_last_request_lets_them_go():
+    async def test() -> None:
+        async with Loading() as loading:
+            (one,) = await loading.pictures(data_url(LARGE))
+            (two,) = await loading.pictures(data_url(LARGE))
+            one.release()
+            one.release()
+            assert one.image is two.image
+            assert one.image.decoded
+            two.release()
+            assert not one.image.decoded
+            assert one.image.resize((2, 2)).size == (2, 2)  # whoever asks yet decodes again
+
+    run(test())
+
+
+def test_requests_take_turns_in_the_memory_for_pixels():
+    async def test() -> None:
+        async with Loading(decoded_pixels=900 * 700) as loading:
+            (first,) = await loading.pictures(data_url(LARGE))
+            waiting = asyncio.create_task(loading.pictures(data_url(SMALL)))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+            first.release()
+            (second,) = await asyncio.wait_for(waiting, 10)
+            assert second.image.decoded
+
+    run(test())
+
+
+def test_a_picture_that_fails_gives_its_memory_back():
+    async def test() -> None:
+        async with Loading(decoded_pixels=900 * 700) as loading:
+            for _ in range(3):
+                with pytest.raises(MediaInvalid):
+                    await loading.pictures(data_url(LARGE[:-1000]), data_url(SMALL))
+            assert await asyncio.wait_for(loading.pictures(data_url(LARGE)), 10)
+
+    run(test())

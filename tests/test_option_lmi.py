@@ -12,7 +12,7 @@ from tests.option_cases import refusal, resolved, write_properties
 @pytest.mark.parametrize(
     ("variable", "text", "words"),
     [
-        ("OPTION_ROLLING_BATCH", "vllm", "Lumi always batches continuously in vLLM"),
+        ("OPTION_NUM_SCHEDULER_STEPS", "8", "vLLM no longer has it"),
         ("OPTION_ROLLING_BATCH", "lmi-dist", "Lumi always batches continuously in vLLM"),
         ("OPTION_entryPoint", "model.py", "code of your own is not run yet"),
         ("OPTION_ENTRYPOINT", "model.py", "code of your own is not run yet"),

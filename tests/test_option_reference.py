@@ -46,33 +46,43 @@ def test_the_line_of_vllm_serve_is_quoted_for_a_shell():
         "OPTION_ENABLE_PREFIX_CACHING": "false",
         "OPTION_LOAD_FORMAT": "auto",
     }
-    line = vllm_serve_line(resolved(environ).options, gpus=4)
-    assert line.startswith("vllm serve org/model --tensor-parallel-size 4 ")
+    options = resolved(environ).options
+    arguments = {"model": "org/model", **options.vllm_arguments(), **options.engine_arguments, "hf_token": "SECRET"}
+    line = vllm_serve_line(options, arguments, options.served_model_name)
+    assert line.startswith("vllm serve org/model ")
     assert """--limit-mm-per-prompt '{"image": 2, "video": 1, "audio": 1}'""" in line
     assert " --enforce-eager " in line
     assert " --served-model-name a b " in line
     assert """ --chat-template '{{ '"'"'a'"'"' }}'""" in line
-    assert line.endswith("--host 0.0.0.0 --port 8080 --no-enable-prefix-caching --load-format auto")
+    assert " --no-enable-prefix-caching --load-format auto " in line
+    assert " --no-trust-remote-code " in line
+    assert " --host 0.0.0.0 --port 8080" in line
     assert "SECRET" not in line
-    assert "trust-remote-code" not in line
+    assert "--tensor-parallel-size with the number of GPUs" in line
 
 
-def test_without_a_count_the_shell_counts_the_gpus():
-    assert '--tensor-parallel-size "$(nvidia-smi' in vllm_serve_line(Options())
+def test_the_line_of_vllm_serve_tells_no_secret():
+    arguments = {
+        "model": "m",
+        "model_loader_extra_config": '{"aws_secret_access_key": "HUSH"}',
+        "mm_processor_kwargs": {"token": "HUSH"},
+    }
+    options = resolved({"OPTION_CHAT_TEMPLATE": "https://user:HUSH@host/t.jinja?X-Amz-Signature=HUSH"}).options
+    assert "HUSH" not in vllm_serve_line(options, arguments, ["m"])
 
 
 # What is generated
 
 
 def test_the_explanation_has_every_option_with_value_origin_and_meaning():
-    told = explain(resolved({"OPTION_DTYPE": "bf16", "OPTION_LOAD_FORMAT": "auto", "OPTION_ROLLING_BATCH": "vllm"}))
+    told = explain(resolved({"OPTION_DTYPE": "bf16", "OPTION_LOAD_FORMAT": "auto", "OPTION_ROLLING_BATCH": "trtllm"}))
     for entry in TABLE:
         (line,) = [line for line in told.splitlines() if line.startswith(f"{entry.name} ")]
         assert line.endswith(entry.declared.meaning)
     assert re.search(r"^dtype +bfloat16 +OPTION_DTYPE ", told, re.MULTILINE)
     assert re.search(r"^load_format +auto +OPTION_LOAD_FORMAT ", told, re.MULTILINE)
     assert re.search(r"^quantize +\(the model's own\) +default ", told, re.MULTILINE)
-    assert "\nwarning: OPTION_ROLLING_BATCH='vllm' has no effect" in told
+    assert "\nwarning: OPTION_ROLLING_BATCH='trtllm' has no effect" in told
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,44 @@ def test_what_has_no_meaning_is_reported_with_its_path():
     assert "store" not in request.parameters
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "t", "image_url": {"url": URL}},
+        {"type": "image_url", "image_url": {"url": URL}, "text": "t"},
+        {"text": "t", "image_url": {"url": URL}},
+    ],
+)
+def test_a_part_that_is_a_text_and_a_picture_is_refused(part):
+    assert refused(user(part)).param == "messages[0].content[0]"
+
+
+def test_what_has_no_meaning_inside_a_part_is_reported():
+    picture = {"type": "image_url", "image_url": {"url": URL, "size": 3}, "x": 1, "uuid": "a"}
+    request = read(user(picture, {"type": "text", "text": "t", "detail": "low"}))
+    assert request.ignored == (
+        "messages[0].content[0].x",
+        "messages[0].content[0].image_url.size",
+        "messages[0].content[1].detail",
+    )
+
+
+@pytest.mark.parametrize("name", ["adapters", "functions", "max_new_tokens", "kv_transfer_params", "inputs"])
+def test_a_field_that_would_mislead_is_refused(name):
+    fault = refused({"role": "user", "content": "hi"}, **{name: "x"})
+    assert fault.param == name
+
+
+def test_a_crowd_of_strange_fields_is_refused_at_once():
+    assert "fields without a meaning" in str(
+        refused({"role": "user", "content": "hi"}, **{f"x{i}": 1 for i in range(9999)})
+    )
+
+
+def test_long_values_are_quoted_shortly():
+    assert len(str(refused({"role": "r" * 10**6, "content": "hi"}))) < 300
+
+
 @pytest.mark.parametrize(("wrong", "right"), [("max_token", "max_tokens"), ("temprature", "temperature")])
 def test_a_misspelt_parameter_is_refused_with_the_right_name(wrong, right):
     fault = refused({"role": "user", "content": "hi"}, **{wrong: 1})

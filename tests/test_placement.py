@@ -56,3 +56,14 @@ def test_a_token_in_string_content_is_refused():
     request = parse(b'{"messages": [{"role": "user", "content": "a <image>"}]}', frozenset())
     with pytest.raises(InvalidRequest):
         place_pictures(request, "<image>")
+
+
+def test_only_user_messages_are_looked_at():
+    turns = [{"role": "system", "content": "<image> is a tag"}, {"role": "assistant", "content": "write <image>"}]
+    request = parse(json.dumps({"messages": turns}).encode(), frozenset())
+    assert place_pictures(request, "<image>") == request
+
+
+def test_thousands_of_pictures_are_placed_in_order():
+    count = 5000
+    assert placed("<image>" * count, *(f"[{i}]" for i in range(count))) == [f"[{i}]" for i in range(count)]

@@ -26,15 +26,20 @@ HANDLER = (
 # Rooms of `container` that stay pure, and all of ours that each may import.
 CONTAINER = {
     "container.options.properties": {"container.options.masking", "handler.errors"},
-    "container.framing": {"handler.errors"},
+    "container.framing": set(),
     "container.admission": {"handler.errors"},
     "container.metrics": set(),
     "container.logs": set(),
     "container.health": {"handler.chat", "handler.errors"},
-    "container.model_store": {"handler.errors"},
     "container.warm_up": {"handler.chat", "handler.errors"},
     "container.streaming": {"container.framing", "handler.errors"},
-    "container.edge": {"container.admission", "container.logs", "container.metrics", "handler.errors"},
+    "container.edge": {
+        "container.admission",
+        "container.logs",
+        "container.metrics",
+        "handler.errors",
+        "handler.payload",
+    },
 }
 
 

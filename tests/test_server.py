@@ -72,13 +72,14 @@ def test_draining_refuses_new_work_finishes_what_runs_and_exits_0():
 
 
 def test_draining_finishes_a_running_stream():
-    engine = FakeEngine(replies=("a", "b"), gate=asyncio.Event())
+    engine = FakeEngine(replies=("a", "b"), hold_after=1)
     with serving(engine) as server:
-        server.call(engine.gate.set)
         with server.client.stream("POST", "/invocations", json=ask("hi", stream=True)) as response:
             lines = response.iter_lines()
             first = next(lines)
             server.terminate()
+            wait_for(lambda: server.health.phase == "draining")
+            server.call(engine.gate.set)
             rest = list(lines)
         assert [json.loads(line)["choices"][0]["delta"]["content"] for line in (first, *rest)] == ["a", "b"]
         assert server.wait() == 0
@@ -93,6 +94,20 @@ def test_draining_ends_when_its_time_is_over():
         server.terminate()
         assert server.wait() == 0
         running.join(10)
+
+
+def test_headers_without_an_end_are_not_collected():
+    with serving() as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"GET /ping HTTP/1.1\r\nhost: x\r\nx: ")
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 1000:
+                    client.sendall(b"y" * 65536)
+                    sent += 1
+            assert sent < 1000
+        assert server.client.get("/ping").status_code == 200
 
 
 def test_a_dead_engine_ends_the_process_with_1():

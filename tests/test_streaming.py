@@ -1,5 +1,6 @@
 import asyncio
 import json
+import socket
 
 import httpx
 import pytest
@@ -57,14 +58,14 @@ def test_a_stream_joined_is_the_plain_answer(served):
 
 
 def test_chunks_arrive_as_they_are_made():
-    engine = FakeEngine(replies=WORDS, gate=asyncio.Event())
+    engine = FakeEngine(replies=WORDS, hold_after=1)
     with serving(engine) as server:
-        server.call(engine.gate.set)
         body = ask("hi", stream=True)
         with server.client.stream("POST", "/v1/chat/completions", json=body) as response:
-            lines = response.iter_lines()
-            assert "a " in next(lines)
-            server.call(engine.gate.clear)
+            lines = (line for line in response.iter_lines() if line)
+            assert "a " in next(lines)  # while the engine has not made the next
+            server.call(engine.gate.set)
+            assert "red " in next(lines)
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/chat/completions"])
@@ -78,7 +79,43 @@ def test_an_error_in_mid_stream_travels_in_the_stream(path):
         assert "[DONE]" not in response.text
 
 
-def test_a_stream_past_its_deadline_ends_with_the_reason():
+def test_a_stream_that_stalls_ends_with_the_reason_in_the_stream():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.3, batch_size=2)
+    with serving(FakeEngine(replies=WORDS, hold_after=1), serving=settings) as server:
+        response = server.post(ask("hi", stream=True))
+        first, last = map(json.loads, response.text.splitlines())
+        assert first["choices"][0]["delta"]["content"] == "a "
+        assert last["error"]["code"] == "predict_timeout"
+        assert len(server.engine.aborted) == 1
+
+
+def test_a_long_stream_may_take_longer_than_the_time_for_one_piece():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.4, batch_size=2)
+    with serving(FakeEngine(replies=["x"] * 8, pause=0.1), serving=settings) as server:
+        assert _text(server.post(ask("hi", stream=True)).text.splitlines()) == "x" * 8
+
+
+def test_a_client_that_does_not_read_is_given_up():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.5, batch_size=2)
+    engine = FakeEngine(replies=["x" * 10_000] * 100_000)
+    with serving(engine, serving=settings) as server, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = server.url.removeprefix("http://").split(":")
+        reader.connect((host, int(port)))
+        body = json.dumps(ask("hi", stream=True)).encode()
+        reader.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        wait_for(lambda: engine.aborted)
+
+
+def test_an_error_in_mid_stream_is_counted():
+    engine = FakeEngine(replies=WORDS, error=EngineFailure("The engine failed on this request."), error_after=True)
+    with serving(engine) as server:
+        server.post(ask("hi", stream=True))
+        line = 'lumi_broken_streams_total{route="/invocations"} 1.0'
+        wait_for(lambda: line in server.client.get("/metrics").text)
+
+
+def test_a_stream_that_never_begins_is_an_ordinary_timeout():
     gate = asyncio.Event()
     settings = Serving(request_bytes=1 << 20, predict_seconds=0.2, batch_size=2)
     with serving(FakeEngine(replies=WORDS, gate=gate), serving=settings) as server:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import inspect
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_every_argument_that_vllm_refuses_is_named(arguments):
 def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(tmp_path):
     from transformers import ChameleonConfig
 
-    from handler.engines.vllm.running import start
+    from handler.engines.vllm.loading import start
 
     # vLLM dropped Chameleon, and takes its configuration for that of a language model.
     ChameleonConfig(
@@ -153,6 +154,44 @@ def test_a_typed_placeholder_never_becomes_the_models_token(texts, renderer):
     assert texts.deep({"a": ["<image>", 1, None]})["a"][1:] == [1, None]
 
 
+def test_a_placeholder_that_comes_together_from_parts_is_pushed_apart(texts, renderer):
+    token = renderer.tokenizer.convert_tokens_to_ids("<image>")
+    for parts in (["AAA <ima", "ge> B"], ["<", "im", "ag", "e>"], ["<image", ">"]):
+        joined = "".join(texts.run(parts))
+        assert token not in renderer.tokenizer.encode(joined, add_special_tokens=False), parts
+    assert list(texts.run(["a red", " circle", "<"])) == ["a red", " circle", "<"]
+
+
+def test_a_placeholder_in_tools_arguments_and_template_values_is_text(texts):
+    from handler.engines.vllm.requests import chat_completion_request
+
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": "\\u003cimage\\u003e"}'}}
+    messages = (Message("assistant", None, {"tool_calls": [call]}), Message("user", "hi"))
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"<image>": {}}}}}
+    parameters = {"tools": [tool], "chat_template_kwargs": {"today": "<image>"}}
+    request = chat_completion_request(Prompt(messages, None, parameters, "id"), texts)
+    arguments = request.messages[0]["tool_calls"][0]["function"]["arguments"]
+    assert "<image>" not in json.loads(arguments)["a"]
+    assert "<image>" not in request.tools[0].function.parameters["properties"]
+    assert "<image>" not in request.chat_template_kwargs["today"]
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"chat_template": "{{ 1 }}"}, {"mm_processor_kwargs": {"a": 1}}, {"media_io_kwargs": {"image": {}}}]
+)
+def test_a_request_brings_no_template_and_no_processor_arguments(texts, renderer, parameters):
+    from handler.engines.vllm.failures import translate, translate_answer
+
+    try:
+        error = _render(renderer, _request(texts, "hi", **parameters)).error
+        refused = translate_answer(
+            error.message, error.code, error.param
+        )  # vLLM answers some faults in place of raising
+    except Exception as fault:  # noqa: BLE001  # whichever of vLLM's it is, it has to be the client's fault
+        refused = translate(fault)
+    assert isinstance(refused, InvalidRequest)
+
+
 def _picture(color="red", encoded=None, size=(90, 60)):
     if encoded is None:
         file = io.BytesIO()
@@ -174,8 +213,8 @@ def _render(renderer, request):
     online = OnlineRenderer(
         renderer.model_config, renderer, request_logger=None, chat_template=None, chat_template_content_format="auto"
     )
-    _, (rendered,) = asyncio.run(online.render_chat(request))
-    return rendered
+    answer = asyncio.run(online.render_chat(request))
+    return answer[1][0] if isinstance(answer, tuple) else answer
 
 
 def test_pictures_stand_in_the_prompt_where_their_parts_stand(texts, renderer):

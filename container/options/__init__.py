@@ -124,6 +124,9 @@ class Options(BaseModel):
         flag="enable_auto_tool_choice")] = False
     tool_call_parser: Annotated[str | None, Declared(
         CHAT, values.word, "vLLM's parser of the model's tool calls, such as hermes.", flag="tool_call_parser")] = None
+    default_chat_template_kwargs: Annotated[Mapping[str, Any] | None, FrozenItems, Declared(
+        CHAT, values.json_object, 'Values for the chat template that a request does not set, such as {"enable_thinking": false}.',
+        flag="default_chat_template_kwargs")] = None
     reasoning_parser: Annotated[str | None, Declared(
         CHAT, values.word, "vLLM's parser that parts reasoning from the answer, such as qwen3.",
         engine="reasoning_parser")] = None
@@ -140,7 +143,7 @@ class Options(BaseModel):
         environment=("SERVING_MAX_REQUEST_SIZE",),
         parse_as={"SAGEMAKER_MAX_PAYLOAD_IN_MB": values.mebibytes})] = 64 * MIB
     predict_timeout: Annotated[float, Declared(
-        SERVER, values.seconds, "Seconds within which a request must be answered.",
+        SERVER, values.seconds, "Seconds within which a request must be answered; of a stream, between two pieces.",
         overriding=("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",), environment=("PREDICT_TIMEOUT",))] = 240.0
     model_loading_timeout: Annotated[float, Declared(
         SERVER, values.seconds, "Seconds within which the model must be ready.",

@@ -2,15 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from container.options import TABLE, Options, Resolved
 from container.options.declaration import Option
-from container.options.masking import is_secret_name, shown
+from container.options.frozen import thawed
+from container.options.masking import is_secret_name, masked, shown
 
 _WIDEST = 48
-# Where tensor_parallel_degree is max and the caller did not count the GPUs, the shell counts them.
-_ALL_GPUS = '"$(nvidia-smi --list-gpus | wc -l)"'
 
 
 def explain(resolved: Resolved) -> str:
@@ -48,32 +48,30 @@ def _cell(quoted: str) -> str:
     return plain if len(plain) <= _WIDEST else f"{plain[:_WIDEST]}..."
 
 
-def vllm_serve_line(options: Options, *, model: str | None = None, gpus: int | None = None) -> str:
-    """The `vllm serve` command with the same engine and chat options, quoted for a shell.
+def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The `vllm serve` command that starts the same engine and chat, quoted for a shell.
 
-    `model` is where the model is, if that is not `options.model_id`; `gpus` how many there are, for a degree of max.
-    The token is left out: vLLM takes it from HF_TOKEN.
+    `arguments` is what the engine is started with, typed or as it was written; `names` what the model is served under. The
+    token is left out (vLLM takes it from HF_TOKEN), and every other secret is masked.
     """
-    words = ["vllm serve", shlex.quote(model or options.model_id or "MODEL")]
-    if options.tensor_parallel_degree == "max":
-        words += ["--tensor-parallel-size", str(gpus) if gpus else _ALL_GPUS]
+    words = ["vllm serve", shlex.quote(str(arguments["model"]))]
     flags = {option.declared.flag: getattr(options, option.name) for option in TABLE if option.declared.flag}
-    for name, value in {**options.vllm_arguments(), **flags}.items():
-        words += _argument(name, value)
-    for name, text in options.engine_arguments.items():
-        if not is_secret_name(name):
-            words += _argument(name, {"true": True, "false": False}.get(text.lower(), text), negated=True)
+    for name, value in {**arguments, "served_model_name": list(names), **flags}.items():
+        if name != "model" and not is_secret_name(name):
+            words += _argument(name, {"true": True, "false": False}.get(str(value).lower(), value))
+    if options.tensor_parallel_degree == "max":
+        words.append("# and --tensor-parallel-size with the number of GPUs, where there are any")
     return " ".join(words)
 
 
-def _argument(name: str, value: object, *, negated: bool = False) -> list[str]:
-    """`--name value`. A flag that is off is left out, or written `--no-name` where vLLM's default may be on."""
+def _argument(name: str, value: Any) -> list[str]:
+    """`--name value`, or `--no-name` for a flag that is off: vLLM's own default may be on."""
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
-        off = ["--no-" + flag.removeprefix("--")] if negated else []
-        return [flag] if value else off
+        return [flag if value else "--no-" + flag.removeprefix("--")]
     if value is None:
         return []
-    if isinstance(value, list):
-        return [flag, *(shlex.quote(str(item)) for item in value)]
-    return [flag, shlex.quote(json.dumps(value) if isinstance(value, dict) else str(value))]
+    if isinstance(value, list | tuple):
+        return [flag, *(shlex.quote(masked(str(item))) for item in value)]
+    text = json.dumps(thawed(value)) if isinstance(value, Mapping) else str(value)
+    return [flag, shlex.quote(masked(text))]

@@ -49,7 +49,7 @@ _ONE_MODEL = "Lumi serves one model; name it with HF_MODEL_ID"
 _SECURITY = "Lumi has no secure mode; it runs no code of the model unless OPTION_TRUST_REMOTE_CODE=true"
 
 OPTIONS = (
-    Accepted(("rolling_batch",), "Lumi always batches continuously in vLLM", moot=("auto",)),
+    Accepted(("rolling_batch",), "Lumi always batches continuously in vLLM", moot=("auto", "vllm")),
     Accepted(("async_mode",), "Lumi always answers asynchronously", moot=_ON),
     # The SageMaker SDK always sets OPTION_ENGINE=Python.
     Accepted(("engine",), "Lumi always serves with vLLM", moot=("python",)),
@@ -134,6 +134,29 @@ OPTIONS = (
     Accepted(("enable_stateful_sessions",), _SESSIONS, moot=_OFF),
     Accepted(("sessions_path", "sessions_expiration", "sessions_s3url"), _SESSIONS),
     Accepted(("normalize",), "it concerns embeddings, and Lumi serves generation"),
+    Accepted(
+        (
+            "num_scheduler_steps",
+            "multi_step_stream_outputs",
+            "max_seq_len_to_capture",
+            "use_v2_block_manager",
+            "worker_use_ray",
+            "engine_use_ray",
+            "guided_decoding_backend",
+            "disable_mm_preprocessor_cache",
+            "disable_log_requests",
+            "enable_chunked_context",
+            "preemption_mode",
+            "num_lookahead_slots",
+            "speculative_model",
+            "num_speculative_tokens",
+            "rope_scaling",
+            "rope_theta",
+            "override_neuron_config",
+        ),
+        "vLLM no longer has it",
+    ),
+    Accepted(("s3url", "s3_url"), "name the model by HF_MODEL_ID or OPTION_MODEL_ID=s3://bucket/prefix"),
     Accepted(("swap_space",), "vLLM no longer has it; OPTION_CPU_OFFLOAD_GB_PER_GPU is the nearest there is"),
     Accepted(("retry_threshold",), "a request that failed is not tried again by the server", moot=("0",)),
     Accepted(

@@ -14,6 +14,7 @@ _INNER = re.compile(
     re.IGNORECASE,
 )
 _SECRET_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # a Hugging Face token, wherever it strayed
+_SIGNED_URL = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # a query may be a signature
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -32,4 +33,5 @@ def shown(text: str, *, secret: bool = False) -> str:
 
 def masked(text: str) -> str:
     """`text` without what looks like a secret in it."""
-    return _USER_IN_URL.sub(MASK, _SECRET_SHAPE.sub(MASK, _INNER.sub(rf"\g<name>{MASK}", text)))
+    inner = _INNER.sub(rf"\g<name>{MASK}", text)
+    return _SIGNED_URL.sub(rf"\1?{MASK}", _USER_IN_URL.sub(MASK, _SECRET_SHAPE.sub(MASK, inner)))

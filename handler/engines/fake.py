@@ -15,7 +15,9 @@ from handler.errors import EngineDead, LumiError
 class FakeEngine:
     """`replies` are the pieces of every answer; without them the answer describes the prompt. `error` is raised in
     place of the answer, or after the pieces of a stream when `error_after` is set. Every prompt is kept in `seen`, the
-    ids of aborted requests in `aborted`. `gate`, while it is clear, holds answers back before each piece."""
+    ids of aborted requests in `aborted`. `gate`, while it is clear, holds answers back before each piece, or only after the
+    first `hold_after` pieces. `pause` is the seconds that each piece takes.
+    """
 
     replies: Sequence[str] = ()
     card: ModelCard = field(
@@ -32,9 +34,15 @@ class FakeEngine:
     error_after: bool = False
     dead: bool = False
     gate: asyncio.Event | None = None
+    hold_after: int = 0
+    pause: float = 0
     seen: list[Prompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hold_after and self.gate is None:
+            self.gate = asyncio.Event()
 
     async def start(self) -> ModelCard:
         return self.card
@@ -67,10 +75,10 @@ class FakeEngine:
             raise self.error
         finished = False
         try:
-            for piece in self.replies or [describe(prompt)]:
-                if self.gate is not None:
+            for made, piece in enumerate(self.replies or [describe(prompt)]):
+                if self.gate is not None and made >= self.hold_after:
                     await self.gate.wait()
-                await asyncio.sleep(0)  # as an engine does, which computes elsewhere
+                await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
                 yield piece
             finished = True
         finally:

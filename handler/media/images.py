@@ -35,6 +35,7 @@ class LazyImage(Image.Image):
         self._size = size
         self._limits = limits
         self._decoding = threading.Lock()
+        self._holders = 0
         self.encoded = encoded
         self.digest = digest
 
@@ -52,6 +53,18 @@ class LazyImage(Image.Image):
                 pixels = _decode(self.encoded, path, self._limits)
                 self._size = pixels.size
                 self._im = pixels.im
+
+    def hold(self) -> None:
+        """One more who needs the pixels, once they are decoded."""
+        with self._decoding:
+            self._holders += 1
+
+    def let_go(self) -> None:
+        """One less; after the last, the pixels go. Whoever asks for them yet decodes them again."""
+        with self._decoding:
+            self._holders -= 1
+            if not self._holders:
+                self._im = None
 
     def load(self) -> Any:
         """Pillow's hook. Decodes on the first call."""

@@ -29,4 +29,5 @@ class MediaLimits:
     fetches: int = 64  # at a time, of all requests together
     lookups: int = 16  # names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up
     inline_bytes: int = 48 * 2**10  # hashed on the event loop (< 0.05 ms); more goes to the thread pool
+    decoded_pixels: int = 200_000_000  # in memory at a time, of all requests together: three bytes each
     remembered_pictures: int = 4096  # sizes kept by digest, so that a repeated picture's header is not parsed again

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from blake3 import blake3
 from handler.engine import Message, Picture
 from handler.errors import MediaInvalid, MediaTooLarge
 from handler.media.addresses import AddressPolicy
+from handler.media.budget import PixelBudget
 from handler.media.cache import PictureCache
 from handler.media.fetch import Fetcher, Lookup
 from handler.media.images import LazyImage, prepare
@@ -32,6 +33,7 @@ class MediaLoader:
         self._policy = AddressPolicy(limits)
         self._cache = PictureCache(limits)
         self._fetcher = Fetcher(limits, self._policy, lookup=lookup)
+        self._budget = PixelBudget(limits.decoded_pixels)
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "lumi-media")
 
     async def start(self) -> None:
@@ -50,7 +52,7 @@ class MediaLoader:
         Raises a MediaError that names the JSON path: limits and references are looked at before anything is fetched,
         and the first fault cancels what is still under way. `holds` is called on the event loop.
         """
-        parts = [part for message in request.messages for part in _image_parts(message)]
+        parts = list(request.pictures())
         if not parts:
             return tuple(_message(message, iter(())) for message in request.messages)
         self._count(parts)
@@ -68,16 +70,52 @@ class MediaLoader:
             )
 
     async def _pictures(self, refs: Sequence[MediaRef], holds: Holds) -> Iterator[Picture]:
-        sources: dict[object, MediaRef] = {}
-        for ref in refs:
-            sources.setdefault(_source(ref), ref)  # a URL twice is fetched once; an error names its first path
+        sources = {
+            _source(ref): ref for ref in reversed(refs)
+        }  # a URL twice is fetched once; errors name its first path
         turns = asyncio.Semaphore(self._limits.fetches_per_request)
-        loaded = await _all([self._load(ref, turns, holds) for ref in sources.values()])
-        images = dict(zip(sources, loaded, strict=True))
+        jobs = {source: self._open(ref, turns) for source, ref in reversed(sources.items())}
+        images = dict(zip(jobs, await _all(list(jobs.values())), strict=True))
         found = [(images[_source(ref)], ref.path) for ref in refs]
-        return iter([Picture(image, image.encoded, image.digest, path) for image, path in found])
+        wanted = {image.digest: (image, path) for image, path in reversed(found) if not holds(image.digest)}
+        releases = await self._decode(wanted)
+        return iter(
+            [
+                Picture(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
+                for image, path in found
+            ]
+        )
 
-    async def _load(self, ref: MediaRef, turns: asyncio.Semaphore, holds: Holds) -> LazyImage:
+    async def _decode(self, wanted: Mapping[str, tuple[LazyImage, str]]) -> dict[str, Callable[[], None]]:
+        """Decode, when it is this request's turn to use memory; by digest, how to let each picture's pixels go."""
+        if not wanted:
+            return {}
+        await self._budget.take(sum(_pixels(image) for image, _ in wanted.values()))
+        releases = {digest: self._held(image) for digest, (image, _) in wanted.items()}
+        try:
+            await _all([self._decode_one(image, path) for image, path in wanted.values()])
+        except BaseException:
+            for release in releases.values():
+                release()
+            raise
+        return releases
+
+    async def _decode_one(self, image: LazyImage, path: str) -> None:
+        if not image.decoded:
+            await self._in_pool(lambda: image.decode(path))
+
+    def _held(self, image: LazyImage) -> Callable[[], None]:
+        image.hold()
+        ours = [_pixels(image)]  # emptied by the first call
+
+        def release() -> None:
+            if ours:
+                image.let_go()
+                self._budget.give_back(ours.pop())
+
+        return release
+
+    async def _open(self, ref: MediaRef, turns: asyncio.Semaphore) -> LazyImage:
         encoded: Callable[[], bytes]
         if isinstance(ref, Inline):
             size, encoded = ref.size, ref.decode
@@ -85,31 +123,13 @@ class MediaLoader:
             async with turns:
                 pieces = await self._fetcher.fetch(ref)
             size, encoded = sum(map(len, pieces)), functools.partial(b"".join, pieces)
-        if size <= self._limits.inline_bytes:
-            return await self._load_small(encoded, ref.path, holds)
-        # One hop for base64, digest and header; another for the pixels, if they are wanted.
-        image = await self._in_pool(lambda: self._cache.open(*self._identified(encoded, ref.path), ref.path))
-        if not image.decoded and not holds(image.digest):
-            await self._in_pool(lambda: image.decode(ref.path))
-        return image
-
-    async def _load_small(self, encoded: Callable[[], bytes], path: str, holds: Holds) -> LazyImage:
-        """Without a hop when the picture is known, else with one. A new header is never parsed on the event loop:
-        48 kB of PNG can inflate to 50 MB of text.
-        """
-        digest, data = self._identified(encoded, path)
-        held = holds(digest)
+        if size > self._limits.inline_bytes:
+            # One hop for base64, digest and header.
+            return await self._in_pool(lambda: self._cache.open(*self._identified(encoded, ref.path), ref.path))
+        digest, data = self._identified(encoded, ref.path)
+        # A new header is never parsed on the event loop: 48 kB of PNG can inflate to 50 MB of text.
         known = self._cache.find(digest, data)
-        if known is not None and (held or known.decoded):
-            return known
-
-        def open_and_decode() -> LazyImage:
-            image = self._cache.open(digest, data, path)
-            if not held:
-                image.decode(path)
-            return image
-
-        return await self._in_pool(open_and_decode)
+        return known if known is not None else await self._in_pool(lambda: self._cache.open(digest, data, ref.path))
 
     def _identified(self, encoded: Callable[[], bytes], path: str) -> tuple[str, bytes]:
         data = encoded()
@@ -123,10 +143,12 @@ class MediaLoader:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def _image_parts(message: ChatMessage) -> list[ImagePart]:
-    if not isinstance(message.content, tuple):
-        return []
-    return [part for part in message.content if isinstance(part, ImagePart)]
+def _nothing() -> None:
+    """How to let go of pixels that were not decoded."""
+
+
+def _pixels(image: LazyImage) -> int:
+    return image.width * image.height
 
 
 def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:

@@ -29,8 +29,8 @@ class VllmEngine:
         self._running: Running | None = None
 
     async def start(self) -> ModelCard:
-        running = await in_background(lambda: importlib.import_module("handler.engines.vllm.running"))
-        self._running = await running.start(self._settings)
+        loading = await in_background(lambda: importlib.import_module("handler.engines.vllm.loading"))
+        self._running = await loading.start(self._settings)
         return self._live.card
 
     def holds(self, digest: str) -> bool:

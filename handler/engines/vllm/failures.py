@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 import pydantic
 from vllm import exceptions
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from handler.errors import (
@@ -82,8 +83,16 @@ def _words(error: Exception) -> tuple[str, str | None]:
         return _first_fault(error)
     if isinstance(error, exceptions.VLLMClientError):
         # str() of these appends "(parameter=..., value=...)", and the value may be a whole picture.
-        return _presentable(str(error.args[0] if error.args else error)), getattr(error, "parameter", None)
-    return _presentable(str(error)), None
+        text, guess = _sentence(str(error.args[0] if error.args else error))
+        return text, getattr(error, "parameter", None) or guess
+    return _sentence(str(error))
+
+
+def _sentence(message: str) -> tuple[str, str | None]:
+    text = _presentable(message)
+    # A bare ValueError of the sampling parameters begins with the parameter's name ("n must be at least 1, got 0").
+    first = re.match(r"`?([a-z_]+)`? ", text)
+    return text, first[1] if first and first[1] in ChatCompletionRequest.model_fields else None
 
 
 def _first_fault(error: pydantic.ValidationError) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ picture to the wrong place or fail on the count; so a zero-width character is pu
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from vllm.model_executor.model_loader import get_model_cls
@@ -16,8 +16,13 @@ _SEPARATORS = ("\u2060", "\u200b", " ")
 _ID_FIELD = re.compile(r"(image|video|audio|vision|media|boi|eoi|boa|eoa)\w*token\w*?(_id|_index)$|^(boi|eoi)_token")
 
 
+_LONGEST_TOKEN = 64  # characters; what may come together at the seam of two texts
+
+
 class Neutraliser:
-    """Makes text harmless: `neutralise` for one text, `deep` for every text in a JSON value."""
+    """Makes text harmless: `neutralise` for one text, `run` for texts that a template puts side by side, `deep` for every
+    text in a JSON value.
+    """
 
     def __init__(self, pattern: re.Pattern[str] | None, separator: str) -> None:
         self._pattern = pattern
@@ -28,11 +33,22 @@ class Neutraliser:
             return text
         return self._pattern.sub(lambda token: token[0][0] + self._separator + token[0][1:], text)
 
+    def run(self, texts: Iterable[str]) -> Iterator[str]:
+        """The texts, harmless even when joined: `<ima` and `ge>` are pushed apart."""
+        tail = ""
+        for text in map(self.neutralise, texts):
+            apart = text
+            if self._pattern is not None and self._pattern.search(tail + text[:_LONGEST_TOKEN]):
+                apart = self._separator + text
+            tail = (tail + apart)[-_LONGEST_TOKEN:]
+            yield apart
+
     def deep(self, value: Any) -> Any:
+        """Keys and texts alike: templates print both."""
         if isinstance(value, str):
             return self.neutralise(value)
         if isinstance(value, Mapping):
-            return {key: self.deep(inner) for key, inner in value.items()}
+            return {self.neutralise(str(key)): self.deep(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self.deep(inner) for inner in value]
         return value

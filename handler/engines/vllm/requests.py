@@ -5,7 +5,11 @@ schemas refuse it. The uuid becomes the key of vLLM's processor cache, and a pic
 decoded, since the image is a lazy one. Upstream plans a mechanism of its own; all of ours is in `_picture`.
 """
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -16,6 +20,13 @@ from handler.engines.vllm.placeholders import Neutraliser
 
 # Old names of structured output, which vLLM dropped and would now ignore.
 _GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
+
+
+@dataclass
+class _HeldMedia(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's pair of media and bytes, with the way to let the pixels go."""
+
+    release: Callable[[], None] = lambda: None
 
 
 def known_parameters() -> frozenset[str]:
@@ -31,7 +42,7 @@ def chat_completion_request(prompt: Prompt, neutraliser: Neutraliser) -> ChatCom
     }
     if guided:
         parameters["structured_outputs"] = guided
-    for name in ("tools", "documents"):
+    for name in ("tools", "documents", "chat_template_kwargs"):
         if name in parameters:
             parameters[name] = neutraliser.deep(parameters[name])
     # Messages are validated already (handler.payload); vLLM's own check walks unions and explains itself in pages.
@@ -42,22 +53,47 @@ def chat_completion_request(prompt: Prompt, neutraliser: Neutraliser) -> ChatCom
     return request
 
 
+def release_pictures(request: ChatCompletionRequest) -> None:
+    """Let the pixels of the request's pictures go: vLLM has made its tensors of them."""
+    for message in request.messages:
+        for part in message["content"] if isinstance(message["content"], list) else ():
+            if isinstance(media := part.get("image_pil"), _HeldMedia):
+                media.release()
+
+
 def _message(message: Message, neutraliser: Neutraliser) -> dict[str, Any]:
-    fields: Mapping[str, Any] = neutraliser.deep(message.fields) if message.fields else {}
+    fields: dict[str, Any] = neutraliser.deep(message.fields) if message.fields else {}
+    if "tool_calls" in fields:
+        fields["tool_calls"] = [_tool_call(call, neutraliser) for call in message.fields["tool_calls"]]
     content: Any = message.content
     if isinstance(content, str):
         content = neutraliser.neutralise(content)
     elif content is not None:
-        content = [
-            _picture(part) if isinstance(part, Picture) else {"type": "text", "text": neutraliser.neutralise(part)}
-            for part in content
-        ]
+        content = list(_parts(content, neutraliser))
     return {**fields, "role": message.role, "content": content}
+
+
+def _parts(content: Iterable[str | Picture], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
+    for are_texts, parts in groupby(content, key=lambda part: isinstance(part, str)):
+        if are_texts:
+            yield from ({"type": "text", "text": text} for text in neutraliser.run(map(str, parts)))
+        else:
+            yield from (_picture(part) for part in parts if isinstance(part, Picture))
+
+
+def _tool_call(call: Mapping[str, Any], neutraliser: Neutraliser) -> dict[str, Any]:
+    harmless: dict[str, Any] = neutraliser.deep(call)
+    arguments = call["function"].get("arguments")
+    if isinstance(arguments, str):
+        # vLLM parses them for the template, where an escape in them (\u003c) would come to life.
+        with contextlib.suppress(ValueError):
+            harmless["function"]["arguments"] = json.dumps(neutraliser.deep(json.loads(arguments)), ensure_ascii=False)
+    return harmless
 
 
 def _picture(picture: Picture) -> dict[str, Any]:
     return {
         "type": "image_pil",
-        "image_pil": MediaWithBytes(picture.image, picture.encoded),
+        "image_pil": _HeldMedia(picture.image, picture.encoded, release=picture.release),
         "uuid": picture.digest,
     }

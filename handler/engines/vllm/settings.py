@@ -1,7 +1,7 @@
 """What vLLM is started with. Light: importing this does not import vllm."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # What vLLM reads from the environment and an operator has not set. Spawn is what vLLM's own server uses: CUDA does not
@@ -29,3 +29,4 @@ class VllmSettings:
     enable_auto_tool_choice: bool = False
     tool_call_parser: str | None = None
     reasoning_parser: str | None = None
+    default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
