@@ -9,6 +9,7 @@ import uvloop
 
 from container import logs
 from container.admission import Admission
+from container.allocator import keep_large_blocks
 from container.app import App, Serving
 from container.chat_template import chat_template
 from container.health import Health
@@ -59,6 +60,7 @@ def check(resolved: Resolved) -> int:
 def serve(resolved: Resolved) -> int:
     """Serve until told to stop; the exit code."""
     options = resolved.options
+    keep_large_blocks()
     logs.configure(options.log_level)
     for warning in resolved.warnings:
         log.warning(warning)

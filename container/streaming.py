@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from container.framing import Framing
 from handler.errors import LumiError, PredictTimeout
@@ -37,14 +37,19 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """The result of `work`: an answer, or the next piece of one. Raises PredictTimeout."""
+    """The result of `work`. Raises PredictTimeout."""
     try:
         async with asyncio.timeout(seconds):
             return await work
-    except TimeoutError as late:
-        raise PredictTimeout(
-            f"Nothing came of the model for {seconds:g} s; ask for fewer tokens, stream, or raise OPTION_PREDICT_TIMEOUT."
-        ) from late
+    except TimeoutError as slow:
+        raise late(seconds) from slow
+
+
+def late(seconds: float) -> PredictTimeout:
+    """The error for an answer, or a piece of one, that did not come in time."""
+    return PredictTimeout(
+        f"Nothing came of the model for {seconds:g} s; ask for fewer tokens, stream, or raise OPTION_PREDICT_TIMEOUT."
+    )
 
 
 class StreamedAnswer(Response):
@@ -82,21 +87,33 @@ class StreamedAnswer(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        clock = asyncio.get_running_loop().time
+        waiting_for_model = False
         try:
-            if self._first is not None:
-                await self._piece(send, self._framing.frame(self._first))
-                while (chunk := await within(self._seconds, anext(self._chunks, None))) is not None:
-                    await self._piece(send, self._framing.frame(chunk))
-            await self._piece(send, self._framing.last)
-        except LumiError as error:
-            await self._piece(send, self._framing.frame(self._error_body(error)))
-            await self._piece(send, b"", more=False)
-            raise
-        await self._piece(send, b"", more=False)
-
-    async def _piece(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        try:
-            async with asyncio.timeout(self._seconds):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
+            async with asyncio.timeout(self._seconds) as patience:
+                chunk = self._first
+                while chunk is not None:
+                    await send(_piece(self._framing.frame(chunk)))
+                    waiting_for_model = True
+                    chunk = await anext(self._chunks, None)
+                    waiting_for_model = False
+                    patience.reschedule(clock() + self._seconds)
+                await send(_piece(self._framing.last))
         except TimeoutError as stalled:
-            raise ClientDisconnect from stalled  # it is there, but does not read
+            if not waiting_for_model:
+                raise ClientDisconnect from stalled  # it is there, but does not read
+            await self._break_off(send, error := late(self._seconds))
+            raise error from stalled
+        except LumiError as error:
+            await self._break_off(send, error)
+            raise
+        await send(_piece(b"", more=False))
+
+    async def _break_off(self, send: Send, error: LumiError) -> None:
+        async with asyncio.timeout(self._seconds):
+            await send(_piece(self._framing.frame(self._error_body(error))))
+            await send(_piece(b"", more=False))
+
+
+def _piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
