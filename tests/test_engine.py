@@ -355,6 +355,7 @@ def test_metrics_are_vllms_and_ours(live):
 
 def test_the_log_has_a_line_of_json_for_each_request(live):
     post(live, ask("hi"), **{"x-request-id": "find-me"})
+    wait_for(lambda: "find-me" in live.log())  # the line is written after the answer
     line = next(line for line in live.log().splitlines() if "find-me" in line)
     entry = json.loads(line)
     assert (entry["status"], entry["path"], entry["client_id"]) == (200, "/invocations", "find-me")
