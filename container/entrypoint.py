@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import MutableMapping, Sequence
+from pathlib import Path
 
 import uvloop
 
@@ -14,7 +15,7 @@ from container.app import App, Serving
 from container.chat_template import chat_template
 from container.health import Health
 from container.metrics import Metrics
-from container.model_store import locate
+from container.model_store import CACHE, Hub, Located, fetch, locate
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import masked
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
 def check(resolved: Resolved) -> int:
     """Print the options in force and what vLLM would be started with; nothing is loaded."""
     print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
-    settings = vllm_settings(resolved.options)
+    settings = vllm_settings(resolved.options, locate(resolved.options.model_id))
     vllm.validate(settings.arguments)
     print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
     return 0
@@ -69,7 +70,8 @@ def serve(resolved: Resolved) -> int:
 
 
 async def _serve(options: Options) -> int:
-    engine = vllm.VllmEngine(vllm_settings(options))
+    located = locate(options.model_id)
+    engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     serving = Serving(
         request_bytes=options.max_request_size,
@@ -80,8 +82,11 @@ async def _serve(options: Options) -> int:
     )
     media = MediaLoader(media_limits(options))
 
-    async def load() -> Chat:
-        chat = Chat(engine, media, await engine.start(), image_placeholder_token=options.image_placeholder_token)
+    async def bring() -> str:
+        return await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
+
+    async def load(model: str) -> Chat:
+        chat = Chat(engine, media, await engine.start(model), image_placeholder_token=options.image_placeholder_token)
         health.loading("answering a first request")
         await warm_up(chat, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
         return chat
@@ -92,16 +97,15 @@ async def _serve(options: Options) -> int:
     try:
         app = App(health, admission, Metrics(), serving).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
-        server = Server(app, engine, load, health=health, admission=admission, timing=timing)
+        server = Server(app, engine, bring, load, health=health, admission=admission, timing=timing)
         with signals() as stop:
             return await server.run(sock, stop)
     finally:
         await media.aclose()
 
 
-def vllm_settings(options: Options) -> VllmSettings:
-    """What vLLM is started with. Raises StartError where no model is named or it is not there."""
-    model = locate(options.model_id)
+def vllm_settings(options: Options, model: Located) -> VllmSettings:
+    """What vLLM is started with."""
     arguments = {
         # A picture stands where its content part does, in models whose template takes one string as well.
         "interleave_mm_strings": True,
@@ -122,6 +126,18 @@ def vllm_settings(options: Options) -> VllmSettings:
         reasoning_parser=options.reasoning_parser,
         default_chat_template_kwargs=options.default_chat_template_kwargs or {},
     )
+
+
+def hub(options: Options) -> Hub:
+    """What of the Hugging Face hub is wanted."""
+    token = options.hf_token.get_secret_value() if options.hf_token else None
+    arguments = options.engine_arguments
+    return Hub(options.revision, token, arguments.get("load_format", "auto"), arguments.get("download_dir"))
+
+
+def model_cache(options: Options) -> Path:
+    """Where models from S3 are kept."""
+    return Path(options.engine_arguments.get("download_dir", CACHE))
 
 
 def media_limits(options: Options) -> MediaLimits:

@@ -9,6 +9,8 @@ from typing import TextIO
 # Set through `extra=`; everything else on a record is logging's own.
 FIELDS = "lumi"
 
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)  # json.dumps would make one for every line
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, the fields of the record, and a traceback if any."""
@@ -24,7 +26,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _ENCODER.encode(line)
 
 
 class TerminalFormatter(logging.Formatter):

@@ -38,13 +38,15 @@ class Timing:
 
 
 class Server:
-    """One engine behind one port. `load` starts the engine and returns who answers."""
+    """One engine behind one port. `bring` brings the model to this machine, however long that takes, and says where
+    it is; `load` starts the engine with it and returns who answers."""
 
     def __init__(
         self,
         app: ASGIApp,
         engine: Engine,
-        load: Callable[[], Awaitable[Chat]],
+        bring: Callable[[], Awaitable[str]],
+        load: Callable[[str], Awaitable[Chat]],
         *,
         health: Health,
         admission: Admission,
@@ -52,6 +54,7 @@ class Server:
     ) -> None:
         self._app = app
         self._engine = engine
+        self._bring = bring
         self._load = load
         self._health = health
         self._admission = admission
@@ -79,10 +82,11 @@ class Server:
         await self._watch()
 
     async def _start(self) -> None:
+        model = await self._bring()
         self._health.loading("loading the model")
         try:
             async with asyncio.timeout(self._timing.loading):
-                chat = await self._load()
+                chat = await self._load(model)
         except TimeoutError as late:
             raise StartError(
                 f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."

@@ -104,7 +104,10 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     media = MediaLoader(setup.limits)
     app = App(health, admission, Metrics(CollectorRegistry()), setup.serving)
 
-    async def load() -> Chat:
+    async def bring() -> str:
+        return "model"
+
+    async def load(_: str) -> Chat:
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
         chat = Chat(engine, media, await engine.start(), image_placeholder_token=setup.token)
@@ -112,7 +115,7 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
             await warm_up(chat, pictures_allowed=True)
         return chat
 
-    server = Server(app.asgi(), engine, load, health=health, admission=admission, timing=setup.timing)
+    server = Server(app.asgi(), engine, bring, load, health=health, admission=admission, timing=setup.timing)
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     served = Served(url, engine, health, httpx.Client(base_url=url, timeout=20), asyncio.get_running_loop())

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from container.entrypoint import main, media_limits, vllm_settings
+from container.model_store import locate
 from container.options import resolve
 from handler.engines.vllm import field_names
 from handler.errors import StartError
 
 ROOT = Path(__file__).parent.parent
 MODEL = str(ROOT / "demo" / "model")
+
+
+def settings_of(options):
+    return vllm_settings(options, locate(options.model_id))
 
 
 def options(**environ):
@@ -32,7 +37,7 @@ def run(*arguments, **environ):
 
 
 def test_options_become_what_vllm_is_started_with():
-    settings = vllm_settings(options(OPTION_BLOCK_SIZE="64", OPTION_TENSOR_PARALLEL_DEGREE="2", HF_TOKEN="hf_x"))
+    settings = settings_of(options(OPTION_BLOCK_SIZE="64", OPTION_TENSOR_PARALLEL_DEGREE="2", HF_TOKEN="hf_x"))
     assert settings.arguments["model"] == MODEL
     assert settings.arguments["tensor_parallel_size"] == 2
     assert settings.arguments["block_size"] == "64"
@@ -41,8 +46,8 @@ def test_options_become_what_vllm_is_started_with():
 
 
 def test_pictures_stand_where_their_parts_do_unless_the_operator_says_otherwise():
-    assert vllm_settings(options()).arguments["interleave_mm_strings"] is True
-    assert vllm_settings(options(OPTION_INTERLEAVE_MM_STRINGS="false")).arguments["interleave_mm_strings"] == "false"
+    assert settings_of(options()).arguments["interleave_mm_strings"] is True
+    assert settings_of(options(OPTION_INTERLEAVE_MM_STRINGS="false")).arguments["interleave_mm_strings"] == "false"
 
 
 def test_options_become_the_limits_of_media():
@@ -69,7 +74,7 @@ def test_a_start_without_a_model_says_how_to_name_one(capsys):
 
 def test_no_model_is_a_fault_of_the_start(tmp_path):
     with pytest.raises(StartError):
-        vllm_settings(resolve({}, engine_fields=set, model_directory=tmp_path).options)
+        settings_of(resolve({}, engine_fields=set, model_directory=tmp_path).options)
 
 
 def test_a_misspelt_option_refuses_the_start_with_the_right_name():
@@ -92,7 +97,7 @@ def test_check_shows_every_option_and_the_same_as_vllm_serve():
 
 def test_a_model_without_a_served_name_answers_to_lmi_as_well(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    settings = vllm_settings(resolve({"HF_MODEL_ID": str(tmp_path)}, engine_fields=set).options)
+    settings = settings_of(resolve({"HF_MODEL_ID": str(tmp_path)}, engine_fields=set).options)
     assert settings.names == (tmp_path.name, str(tmp_path), "lmi")
 
 

@@ -255,7 +255,11 @@ SERVER_KEYS = (
 
 # Other variables that LMI, TGI or SageMaker know and people set.
 VARIABLES = (
-    Accepted((), "HF_HOME says where models are kept", variables=("SERVING_DOWNLOAD_DIR", "DJL_CACHE_DIR")),
+    Accepted(
+        (),
+        "HF_HOME says where models are kept, and OPTION_DOWNLOAD_DIR those from S3",
+        variables=("SERVING_DOWNLOAD_DIR", "DJL_CACHE_DIR"),
+    ),
     Accepted((), _ONE_MODEL, moot=_OFF, variables=("SAGEMAKER_MULTI_MODEL",)),
     Accepted((), "the request's own Accept decides", variables=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",)),
     Accepted((), _SECURITY, moot=_OFF, variables=("SAGEMAKER_SECURE_MODE",)),

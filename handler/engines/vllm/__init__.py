@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import multiprocessing
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,13 @@ class VllmEngine:
         self._settings = settings
         self._running: Running | None = None
 
-    async def start(self) -> ModelCard:
+    async def start(self, model: str | None = None) -> ModelCard:
+        """`model` is where it was brought to, if that is not where the settings say."""
+        settings = self._settings
+        if model is not None:
+            settings = replace(settings, arguments={**settings.arguments, "model": model})
         loading = await in_background(lambda: importlib.import_module("handler.engines.vllm.loading"))
-        self._running = await loading.start(self._settings)
+        self._running = await loading.start(settings)
         return self._live.card
 
     def holds(self, digest: str) -> bool:

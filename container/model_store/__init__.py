@@ -1,0 +1,79 @@
+"""Hugging Face id | s3:// | local directory -> a model that the engine can load, and the names it is served under."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from container.model_store import directory
+from container.model_store.address import Address
+from container.model_store.background import in_background
+from container.model_store.hub_files import Hub
+from handler.errors import StartError
+
+__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "locate"]
+
+CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker and LMI have their large disk there; beneath it is locked
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class Kind(StrEnum):
+    """Where a model is before the start."""
+
+    DIRECTORY = "directory"
+    S3 = "S3"
+    HUB = "Hugging Face hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """`source` is the directory that holds the model, an s3:// address, or an id on the hub; `names` is what it is
+    served under."""
+
+    kind: Kind
+    source: str
+    names: tuple[str, ...]
+
+
+def locate(model_id: str | None) -> Located:
+    """Find out what `model_id` is; nothing is downloaded or asked for. Raises StartError with what was looked for."""
+    if model_id is None:
+        raise StartError(
+            "No model is named. Set HF_MODEL_ID (or OPTION_MODEL_ID) to a Hugging Face id, an s3:// address or a "
+            "directory, or mount a model that has a config.json at /opt/ml/model."
+        )
+    if model_id.startswith("s3://"):
+        address = Address.parsed(model_id)
+        return Located(Kind.S3, str(address), tuple(dict.fromkeys((address.name, str(address)))))
+    path = Path(model_id)
+    if path.is_dir():
+        found = directory.model_in(path)
+        # vLLM's own server goes by the path, so its clients send that; people prefer the directory's name.
+        return Located(Kind.DIRECTORY, str(found), tuple(dict.fromkeys((path.resolve().name, str(path)))))
+    if _HUB_ID.fullmatch(model_id) is None:
+        raise StartError(f"The model {model_id!r} is neither a directory that exists nor a Hugging Face id.")
+    return Located(Kind.HUB, model_id, (model_id,))
+
+
+async def fetch(
+    located: Located, progress: Callable[[str], None], *, cache: Path = CACHE, hub: Hub | None = None
+) -> str:
+    """Bring the model to this machine, and return what the engine is told to load: a directory, or the hub's id with
+    all that vLLM will ask for in the hub's own cache.
+
+    `progress` is told every few seconds, from a thread, how far it is. Raises StartError with the reason and the cure.
+    Cancelled, it ends within seconds, and what is there is taken up by the next start.
+    """
+    if located.kind is Kind.S3:
+        # boto3 takes half a second to import: not before the port is bound, and not at all for other models.
+        from container.model_store.s3_download import download  # noqa: PLC0415
+
+        address = Address.parsed(located.source)
+        return str(await in_background(lambda stop: download(address, cache, progress, stop)))
+    if located.kind is Kind.HUB:
+        from container.model_store import hub_download  # noqa: PLC0415
+
+        wanted = hub or Hub()
+        await in_background(lambda stop: hub_download.download(located.source, wanted, progress, stop))
+    return located.source

@@ -1,0 +1,50 @@
+"""A directory -> the directory that holds the model: itself, or the only one in it that does."""
+
+import logging
+from pathlib import Path
+
+from handler.errors import StartError
+
+log = logging.getLogger("lumi.model")
+
+# What makes a directory a model: Hugging Face's configuration or Mistral's.
+CONFIGURATIONS = ("config.json", "params.json")
+# SageMaker puts the user's own Python beside the model.
+CODE = "code"
+_SHOWN = 8
+
+
+def model_in(directory: Path) -> Path:
+    """`directory`, or its single sub-directory that holds a model. Raises StartError saying what was looked for."""
+    try:
+        names = [path.relative_to(directory).as_posix() for path in (*directory.glob("*"), *directory.glob("*/*"))]
+    except OSError as fault:
+        raise StartError(
+            f"The directory {directory} cannot be read ({fault.strerror}); mend its permissions."
+        ) from fault
+    files = [name for name in names if not (directory / name).is_dir() or "/" not in name]
+    inside = model_among(files, f"The directory {directory}")
+    if inside:
+        log.info("the model is in %s", directory / inside)
+    return directory / inside
+
+
+def model_among(names: list[str], where: str) -> str:
+    """The directory of the model among `names`, relative paths: "" or the single sub-directory that holds one.
+
+    Raises StartError, beginning with `where`.
+    """
+    if any(name in CONFIGURATIONS for name in names):
+        return ""
+    parents = {name.split("/")[0] for name in names if name.count("/") == 1 and name.split("/")[1] in CONFIGURATIONS}
+    parents = {parent for parent in parents if parent != CODE and not parent.startswith((".", "_"))}
+    if len(parents) == 1:
+        return parents.pop()
+    looked_for = " or ".join(CONFIGURATIONS)
+    if parents:
+        raise StartError(f"{where} holds several models: {', '.join(sorted(parents))}; name one of them.")
+    top = sorted({name.split("/")[0] + ("/" if "/" in name else "") for name in names})
+    top = [name for name in top if f"{name}/" not in top]
+    there = ", ".join(top[:_SHOWN]) + (f" and {len(top) - _SHOWN} more" if len(top) > _SHOWN else "")
+    user_code = f" {CODE}/ is the user's Python, which is no model." if f"{CODE}/" in top or CODE in top else ""
+    raise StartError(f"{where} holds no model: {looked_for} was looked for; there is {there or 'nothing'}.{user_code}")

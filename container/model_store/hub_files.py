@@ -1,0 +1,56 @@
+"""The files of a repository on the Hugging Face hub -> those that vLLM will ask for, so that no more is downloaded."""
+
+import fnmatch
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+_INDEX = "model.safetensors.index.json"
+_IGNORED = "original/*"  # the weights once more, in the form that Meta publishes
+
+# As vLLM 0.32 has them: transformers_utils/repo_utils.py, _WEIGHT_FILE_PATTERNS. The rest it reads, or may.
+_LARGE = (
+    "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data",
+    "*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp3", "*.mp4", "*.wav", "*.flac", "*.parquet", "*.arrow",
+    "*.ipynb", "*.zip", "*.tar*",
+)  # fmt: skip
+# The first pattern that anything matches is taken: model_executor/model_loader/default_loader.py, _prepare_weights.
+_WEIGHTS = {
+    "auto": ("consolidated*.safetensors", "*.safetensors", "*.bin", "*.pt"),
+    "hf": ("*.safetensors", "*.bin", "*.pt"),
+    "safetensors": ("*.safetensors",),
+    "fastsafetensors": ("*.safetensors",),
+    "instanttensor": ("*.safetensors",),
+    "mistral": ("consolidated*.safetensors",),
+    "npcache": ("*.bin",),
+    "pt": ("*.pt",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """What of the hub is wanted: the options `revision` and `hf_token`, and vLLM's `load_format` and `download_dir`."""
+
+    revision: str | None = None
+    token: str | None = field(default=None, repr=False)
+    load_format: str = "auto"
+    download_dir: str | None = None
+
+
+def wanted_files(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> list[str]:
+    """Those of `names` that vLLM will read. `indexed` gives the weights that an index file names.
+
+    With a `load_format` that is not in the table above, vLLM chooses the weights itself, and downloads them.
+    """
+    small = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE)]
+    return sorted({*small, *_weights(names, load_format, indexed)})
+
+
+def _weights(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> Iterable[str]:
+    top = [name for name in names if "/" not in name and not fnmatch.fnmatch(name, _IGNORED)]
+    for pattern in _WEIGHTS.get(load_format, ()):
+        found = fnmatch.filter(top, pattern)
+        if found and pattern == "*.safetensors" and _INDEX in top:
+            return set(indexed(_INDEX)) & set(names) or found
+        if found:
+            return found
+    return ()

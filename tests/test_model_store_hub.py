@@ -1,0 +1,214 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import errors
+
+from container.model_store.hub_download import refusal
+from container.model_store.hub_files import wanted_files
+
+ROOT = Path(__file__).parent.parent
+COMMIT = "a" * 40
+INDEX = "model.safetensors.index.json"
+FILES = {
+    "config.json": b'{"model_type": "llava"}',
+    "tokenizer.json": b"{}",
+    "README.md": b"# words",
+    "picture.png": b"png",
+    "model.safetensors": b"weights" * 1000,
+    "pytorch_model.bin": b"the same weights" * 1000,
+    "original/consolidated.safetensors": b"once more",
+}
+
+
+# Which files.
+
+
+def chosen(*names, load_format="auto", index=()):
+    return wanted_files(names, load_format, lambda _: index)
+
+
+def test_what_vllm_reads_is_wanted_and_no_more():
+    assert chosen(*FILES) == ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_weights_are_those_that_the_index_names():
+    names = ("config.json", INDEX, "model-1.safetensors", "model-2.safetensors", "old.safetensors")
+    wanted = chosen(*names, index=("model-1.safetensors", "model-2.safetensors"))
+    assert "model-2.safetensors" in wanted
+    assert "old.safetensors" not in wanted
+
+
+@pytest.mark.parametrize(
+    ("load_format", "weights"),
+    [
+        ("auto", {"consolidated.safetensors"}),
+        ("hf", {"consolidated.safetensors", "model.safetensors"}),
+        ("mistral", {"consolidated.safetensors"}),
+        ("npcache", {"pytorch_model.bin"}),
+        ("pt", set()),
+        ("dummy", set()),
+        ("runai_streamer", set()),
+    ],
+)
+def test_the_load_format_decides_about_the_weights(load_format, weights):
+    names = ("config.json", "consolidated.safetensors", "model.safetensors", "pytorch_model.bin")
+    assert set(chosen(*names, load_format=load_format)) == weights | {"config.json"}
+
+
+# From a hub on loopback, with what huggingface_hub reads from the environment.
+
+
+class Hub:
+    def __init__(self, url):
+        self.url = url
+        self.files = dict(FILES)
+        self.error = None
+        self.needs_token = False
+
+
+def entry(name, data):
+    return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+
+
+@contextmanager
+def hub_served():  # noqa: C901  # a hub in miniature
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            path = unquote(urlsplit(self.path).path)
+            if hub.error:
+                return self.answer(hub.error[0], b"{}", {"X-Error-Code": hub.error[1]})
+            if hub.needs_token and self.headers.get("Authorization") != "Bearer hf_right":
+                return self.answer(401, b"{}", {"X-Error-Code": "GatedRepo"})
+            if path.startswith("/api/models/org/model/tree/"):
+                return self.answer(200, json.dumps([entry(*file) for file in hub.files.items()]).encode())
+            if path.startswith("/api/models/org/model"):
+                return self.answer(200, json.dumps({"id": "org/model", "sha": COMMIT, "siblings": []}).encode())
+            data = hub.files[path.removeprefix("/org/model/resolve/").partition("/")[2]]
+            return self.answer(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT})
+
+        def answer(self, status, data, headers=None):
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hub = Hub(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def hub():
+    with hub_served() as hub:
+        yield hub
+
+
+SCRIPT = """
+import asyncio, sys
+from container.model_store import Hub, fetch, locate
+from handler.errors import StartError
+try:
+    print(asyncio.run(fetch(locate("org/model"), print, hub=Hub(sys.argv[1] or None, sys.argv[2] or None))))
+except StartError as refusal:
+    sys.exit(str(refusal))
+"""
+
+
+def start(url, home, *, revision="", token="", **environ):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    outcome = subprocess.run(
+        [sys.executable, "-c", SCRIPT, revision, token],
+        cwd=ROOT,
+        env={**kept, "HF_ENDPOINT": url, "HF_HOME": str(home), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in outcome.stderr
+    return outcome
+
+
+def cached(home):
+    (snapshot,) = home.glob("hub/models--org--model/snapshots/*")
+    return {path.relative_to(snapshot).as_posix(): path.read_bytes() for path in snapshot.rglob("*") if path.is_file()}
+
+
+def test_the_files_that_vllm_will_ask_for_are_in_the_cache(hub, tmp_path):
+    hub.needs_token = True
+    outcome = start(hub.url, tmp_path, token="hf_right")
+    assert outcome.stdout.splitlines()[-1] == "org/model", outcome.stderr
+    wanted = ("README.md", "config.json", "model.safetensors", "tokenizer.json")
+    assert cached(tmp_path) == {name: FILES[name] for name in wanted}
+    assert start("http://127.0.0.1:9", tmp_path, HF_HUB_OFFLINE="1").returncode == 0
+
+
+def test_a_hub_that_does_not_answer_is_no_fault_where_the_model_is_cached(hub, tmp_path):
+    start(hub.url, tmp_path)
+    outcome = start("http://127.0.0.1:9", tmp_path)
+    assert outcome.returncode == 0
+    assert "taken from the cache" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            (404, "RepoNotFound"),
+            "The model org/model does not exist on the hub, or is private; correct the id, or set HF",
+        ),
+        ((404, "RevisionNotFound"), "has no revision v2; correct HF_REVISION"),
+        ((403, "GatedRepo"), "is gated; ask for access"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_explained(hub, tmp_path, error, words):
+    hub.error = error
+    assert words in start(hub.url, tmp_path, revision="v2").stderr
+
+
+def test_a_repository_without_a_model_says_what_was_looked_for(hub, tmp_path):
+    del hub.files["config.json"]
+    assert "config.json or params.json was looked for; there is README.md" in start(hub.url, tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [({"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE"), ({}, "check the network, HF_ENDPOINT")],
+)
+def test_a_model_that_is_nowhere_is_explained(tmp_path, environ, words):
+    assert words in start("http://127.0.0.1:9", tmp_path, **environ).stderr
+
+
+def test_a_full_disk_is_explained():
+    assert "does not fit on the disk" in refusal(OSError(28, "No space left on device"), "org/model", None)
+
+
+def test_an_id_that_is_none_is_explained():
+    assert "write organisation/name" in refusal(errors.HFValidationError("bad"), "-x", None)
