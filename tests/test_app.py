@@ -1,6 +1,5 @@
 import json
 import socket
-import threading
 
 import httpx
 import pytest
@@ -50,38 +49,10 @@ def test_ping_health_and_models_of_a_ready_server(served):
     assert [(model["id"], model["max_model_len"]) for model in models["data"]] == [("fake", 4096)]
 
 
-def test_metrics_count_requests_by_route_and_status(served):
-    served.post(ask("hi"))
-    served.post(b"{")
-    text = served.client.get("/metrics").text
-    assert 'lumi_requests_total{route="/invocations",status="200"}' in text
-    assert 'lumi_requests_total{route="/invocations",status="400"}' in text
-    assert "lumi_requests_in_flight 0.0" in text
-    assert 'lumi_request_seconds_count{route="/invocations"}' in text
-
-
-def test_an_unknown_path_does_not_make_a_metric_of_its_own(served):
-    assert fault(served.client.get("/secret"))["code"] == "not_found"
-    assert "/secret" not in served.client.get("/metrics").text
-
-
 def test_a_wrong_method_says_so(served):
     response = served.client.get("/invocations")
     assert response.status_code == 405
     assert fault(response)["message"] == "GET is not allowed on /invocations."
-
-
-@pytest.mark.parametrize("header", ["x-request-id", "X-Amzn-SageMaker-Inference-Id"])
-def test_the_request_id_of_the_client_comes_back(served, header):
-    response = served.post(ask("hi"), **{header: "trace-7"})
-    assert response.headers[header] == "trace-7"
-    assert response.headers["x-request-id"] == "trace-7"
-
-
-def test_a_request_id_that_is_no_header_is_replaced(served):
-    response = served.client.post("/invocations", json=ask("hi"), headers={"x-request-id": "a b" * 200})
-    assert "a b" not in response.headers["x-request-id"]
-    assert answer(response)
 
 
 def test_a_request_for_an_adapter_is_refused_rather_than_answered_by_another_model(served):
@@ -98,19 +69,6 @@ def test_a_large_body_is_read_beside_the_event_loop():
     with serving(serving=Serving(request_bytes=1 << 22, predict_seconds=10, batch_size=2)) as server:
         body = {"messages": [{"role": "user", "content": "x" * 400}] * 2000}
         assert answer(server.post(body)).startswith("user: xxx")
-
-
-def test_what_is_ignored_is_told(served):
-    body = ask("hi", store=True, metadata={"a": 1})
-    body["messages"][0]["mood"] = "good"
-    response = served.post(body)
-    assert response.headers["x-lumi-ignored"] == "metadata, store, messages[0].mood"
-
-
-def test_an_ignored_name_cannot_forge_a_header(served):
-    response = served.post(ask("hi", **{"x\r\nset-cookie: a": 1, "é": 2}))
-    assert "set-cookie" not in response.headers
-    assert answer(response)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +130,6 @@ def test_the_engines_faults_are_5xx_without_internals():
         assert fault(response)["type"] == "server_error"
 
 
-def test_an_unforeseen_exception_is_a_500_that_tells_nothing():
-    engine = FakeEngine(error=ZeroDivisionError("secret path /root"))
-    with serving(engine) as server:
-        response = server.post(ask("hi"))
-        assert response.status_code == 500
-        assert "secret" not in response.text
-
-
 def test_retry_after_comes_with_unavailable():
     with serving(FakeEngine(error=Unavailable("busy", retry_after=7))) as server:
         response = server.post(ask("hi"))
@@ -209,21 +159,6 @@ def test_an_answer_that_takes_too_long_is_a_504_and_is_aborted():
         assert response.status_code == 504
         assert "OPTION_PREDICT_TIMEOUT" in fault(response)["message"]
         assert len(engine.aborted) == 1
-
-
-def test_one_request_more_than_the_queue_is_refused_at_once():
-    engine = FakeEngine(gate=_closed_gate())
-    with serving(engine, queue=1) as server:
-        first = threading.Thread(target=server.post, args=(ask("hi"),))
-        first.start()
-        wait_for(lambda: engine.seen)
-        refused = server.post(ask("hi"))
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"] == "1"
-        assert server.client.get("/ping").status_code == 200
-        server.call(engine.gate.set)
-        first.join()
-        assert answer(server.post(ask("again")))
 
 
 def test_a_client_that_leaves_aborts_its_request():
