@@ -106,7 +106,10 @@ async def _serve(options: Options) -> int:
 
 def vllm_settings(options: Options, model: Located) -> VllmSettings:
     """What vLLM is started with."""
+    # LMI's clients that name a model name the last one, which is what LMI calls a model that has no other name.
+    names = options.served_model_name or (*model.names, "lmi")
     arguments = {
+        "served_model_name": list(names),  # vLLM's metrics are labelled with the first
         # A picture stands where its content part does, in models whose template takes one string as well.
         "interleave_mm_strings": True,
         **options.vllm_arguments(),
@@ -117,8 +120,7 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
         arguments["hf_token"] = options.hf_token.get_secret_value()
     return VllmSettings(
         arguments=arguments,
-        # LMI's clients that name a model name this one, which is what LMI calls a model that has no other name.
-        names=options.served_model_name or (*model.names, "lmi"),
+        names=names,
         chat_template=chat_template(options.chat_template),
         chat_template_content_format=options.chat_template_content_format,
         enable_auto_tool_choice=options.enable_auto_tool_choice,
