@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from container.model_store.address import Address
-from container.model_store.background import Stopped, in_background
+from container.model_store.background import Stopped, until_stopped
 from container.model_store.s3 import connection
 from container.model_store.s3_download import download
 from handler.errors import StartError
@@ -290,7 +290,7 @@ def test_a_download_that_nobody_waits_for_ends(model, tmp_path):
             ended.set()
 
     async def given_up():
-        task = asyncio.create_task(in_background(work))
+        task = asyncio.create_task(until_stopped(work))
         await asyncio.to_thread(until, lambda: model.sent)
         task.cancel()
         await asyncio.wait((task,))

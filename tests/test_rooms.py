@@ -21,7 +21,7 @@ HANDLER = (
     ("handler.payload",),
     ("handler.engines",),
     ("handler.engine",),
-    ("handler.errors",),
+    ("handler.errors", "handler.background"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.
 CONTAINER = {

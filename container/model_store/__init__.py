@@ -8,7 +8,7 @@ from pathlib import Path
 
 from container.model_store import directory
 from container.model_store.address import Address
-from container.model_store.background import in_background
+from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
 from handler.errors import StartError
 
@@ -70,10 +70,10 @@ async def fetch(
         from container.model_store.s3_download import download  # noqa: PLC0415
 
         address = Address.parsed(located.source)
-        return str(await in_background(lambda stop: download(address, cache, progress, stop)))
+        return str(await until_stopped(lambda stop: download(address, cache, progress, stop)))
     if located.kind is Kind.HUB:
         from container.model_store import hub_download  # noqa: PLC0415
 
         wanted = hub or Hub()
-        await in_background(lambda stop: hub_download.download(located.source, wanted, progress, stop))
+        await until_stopped(lambda stop: hub_download.download(located.source, wanted, progress, stop))
     return located.source

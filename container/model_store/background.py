@@ -1,10 +1,11 @@
-"""Minutes of blocking work beside the event loop: told to stop when nobody waits any more."""
+"""A download beside the event loop: told to stop when nobody waits any more."""
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from handler.background import in_background
 
 T = TypeVar("T")
 
@@ -15,29 +16,10 @@ class Stopped(Exception):
     """`stop` was set; the work was left where it can be taken up again."""
 
 
-async def in_background(work: Callable[[threading.Event], T]) -> T:
-    """The result of `work`, run in a daemon thread. Cancelling this sets the event that `work` is given."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+async def until_stopped(work: Callable[[threading.Event], T]) -> T:
+    """The result of `work`. Cancelling this sets the event that `work` is given."""
     stop = threading.Event()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            result, error = work(stop), None
-        except BaseException as fault:  # noqa: BLE001  # carried over to the loop, whatever it is
-            result, error = None, fault
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="lumi-model", daemon=True).start()
+    done = in_background(lambda: work(stop))
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

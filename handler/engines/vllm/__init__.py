@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handler.background import in_background
 from handler.engine import ModelCard, Prompt
-from handler.engines.vllm.background import in_background
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
 

@@ -17,9 +17,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from handler.background import in_background
 from handler.engine import ModelCard
 from handler.engines.vllm.arguments import engine_args
-from handler.engines.vllm.background import in_background
 from handler.engines.vllm.placeholders import neutraliser
 from handler.engines.vllm.requests import known_parameters, release_pictures
 from handler.engines.vllm.running import STOP_SECONDS, Running

@@ -1,6 +1,7 @@
 """Minutes of blocking work beside the event loop, which the end of the process does not wait for."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,11 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_background(work: Callable[[], T]) -> T:
-    """The result of `work`, run in a daemon thread.
+def in_background(work: Callable[[], T]) -> "asyncio.Future[T]":
+    """The result of `work`, to be awaited; it runs in a daemon thread.
 
-    `asyncio.to_thread` would do but for one thing: a start that is given up on SIGTERM could not end before an import or
-    a load that nothing can interrupt.
+    `asyncio.to_thread` would do but for one thing: a start that is given up on SIGTERM could not end before an import, a
+    load or a download that nothing can interrupt.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -30,8 +31,8 @@ async def in_background(work: Callable[[], T]) -> T:
             result, error = work(), None
         except BaseException as fault:  # noqa: BLE001  # carried over to the loop, whatever it is
             result, error = None, fault
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name="lumi-start", daemon=True).start()
-    return await done
+    threading.Thread(target=run, name="lumi-background", daemon=True).start()
+    return done
