@@ -11,7 +11,8 @@ import uvloop
 from container import logs
 from container.admission import Admission
 from container.allocator import keep_large_blocks
-from container.app import App, Serving
+from container.app import App
+from container.app.inference import Serving
 from container.chat_template import chat_template
 from container.health import Health
 from container.metrics import Metrics

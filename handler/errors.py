@@ -18,7 +18,7 @@
         ├── EngineDead            the engine process has died; so will this one
         └── EngineFailure         the engine failed on this request
 
-No status code stands here: `container/app.py` holds the table from type to status.
+No status code stands here: `container/app/statuses.py` holds the table from type to status.
 """
 
 

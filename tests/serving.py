@@ -17,7 +17,8 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from container.admission import Admission
-from container.app import App, Serving
+from container.app import App
+from container.app.inference import Serving
 from container.health import Health
 from container.metrics import Metrics
 from container.server import Server, Timing, bind

@@ -4,7 +4,8 @@ import socket
 import httpx
 import pytest
 
-from container.app import STATUS, Serving
+from container.app.inference import Serving
+from container.app.statuses import STATUS
 from handler import errors
 from handler.engine import ModelCard
 from handler.engines.fake import FakeEngine
