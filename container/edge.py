@@ -1,5 +1,6 @@
-"""What surrounds every exchange: its id, admission, the answer to an error, one log line, the metrics."""
+"""What surrounds every exchange: its id, the API key, admission, the answer to an error, one log line, the metrics."""
 
+import hmac
 import logging
 import re
 import time
@@ -17,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from container.admission import Admission
 from container.logs import FIELDS
 from container.metrics import Metrics
-from handler.errors import LumiError, ServerError
-from handler.payload import short
+from handler.errors import LumiError, ServerError, Unauthorized
+from handler.payload.fields import short
 
 log = logging.getLogger("lumi.access")
 
@@ -48,8 +49,8 @@ def exchange(scope: Scope) -> Exchange:
 
 
 class Edge:
-    """ASGI middleware. `answer` turns an error into a response for a path; `work` are the paths that need a permit,
-    `routes` all paths that have a name of their own in the metrics."""
+    """ASGI middleware. `route_of` names a path's route, for the log and the metrics; routes in `work` need a permit, and
+    all but those `open_to_all` the API key if there is one. `answer` turns an error into a response for a route."""
 
     def __init__(
         self,
@@ -58,16 +59,20 @@ class Edge:
         admission: Admission,
         metrics: Metrics,
         batch_size: int,
+        route_of: Callable[[str], str],
         work: frozenset[str],
-        routes: frozenset[str],
+        open_to_all: frozenset[str] = frozenset(),
+        api_key: str | None = None,
         answer: Callable[[LumiError, str], Response],
     ) -> None:
         self._app = app
         self._admission = admission
         self._metrics = metrics
         self._batch_size = batch_size
+        self._route_of = route_of
         self._work = work
-        self._routes = routes
+        self._open_to_all = open_to_all
+        self._api_key = api_key.encode() if api_key else None
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,8 +80,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         one = self._open(scope)
-        working = scope["path"] in self._work
+        working = one.route in self._work
         try:
+            self._check_key(one, scope)
             with self._admission.permit() if working else nullcontext():
                 if working:
                     self._metrics.load(self._admission.held, self._batch_size)
@@ -93,10 +99,19 @@ class Edge:
         client_id = headers.get("x-request-id") or headers.get(INFERENCE_ID)
         if client_id and not _FIT_FOR_A_HEADER.fullmatch(client_id):
             client_id = None
-        route = scope["path"] if scope["path"] in self._routes else "other"
-        one: Exchange = Exchange(route=route, client_id=client_id)
+        one: Exchange = Exchange(route=self._route_of(scope["path"]), client_id=client_id)
         scope["lumi.exchange"] = one
         return one
+
+    def _check_key(self, one: Exchange, scope: Scope) -> None:
+        if self._api_key is None or one.route in self._open_to_all:
+            return
+        headers = Headers(scope=scope)
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        given = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # In constant time: how long a comparison takes would tell how much of a guess was right.
+        if not hmac.compare_digest(given.encode(), self._api_key):
+            raise Unauthorized("The API key is missing or wrong; send it as `Authorization: Bearer <key>`.")
 
     def _sender(self, scope: Scope, one: Exchange, send: Send) -> Send:
         async def sender(message: Message) -> None:
@@ -122,7 +137,7 @@ class Edge:
         if one.status != CLIENT_GONE:  # the answer had begun; the error has travelled in it
             self._metrics.broken(one.route)
         else:
-            await self._answer(known, scope["path"])(scope, receive, self._sender(scope, one, send))
+            await self._answer(known, one.route)(scope, receive, self._sender(scope, one, send))
 
     def _close(self, one: Exchange, scope: Scope, *, working: bool) -> None:
         seconds = time.perf_counter() - one.started

@@ -22,12 +22,14 @@ from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import masked
 from container.server import Server, Timing, bind, signals
 from container.warm_up import warm_up
-from handler.chat import Chat
 from handler.engines import vllm
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
+from handler.model import Model
+from handler.service import Service
+from handler.sessions import Sessions
 
 log = logging.getLogger("lumi")
 
@@ -74,35 +76,48 @@ async def _serve(options: Options) -> int:
     located = locate(options.model_id)
     engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
-    serving = Serving(
-        request_bytes=options.max_request_size,
-        predict_seconds=options.predict_timeout,
-        batch_size=options.max_rolling_batch_size,
-        output_formatter=options.output_formatter,
-        lmi_errors=options.error_compat == "lmi",
-    )
     media = MediaLoader(media_limits(options))
+    sessions = (
+        Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
+    )
 
     async def bring() -> str:
         return await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
 
-    async def load(model: str) -> Chat:
-        chat = Chat(engine, media, await engine.start(model), image_placeholder_token=options.image_placeholder_token)
+    async def load(model: str) -> Service:
+        card = await engine.start(model)
+        service = Service(
+            Model(engine, media, card, options.image_placeholder_token, sessions),
+            listed_generation=options.tgi_compat,
+        )
         health.loading("answering a first request")
-        await warm_up(chat, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
-        return chat
+        await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
+        return service
 
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     await media.start()
     try:
-        app = App(health, admission, Metrics(), serving).asgi()
+        app = App(health, admission, Metrics(), front_end(options)).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
         server = Server(app, engine, bring, load, health=health, admission=admission, timing=timing)
         with signals() as stop:
             return await server.run(sock, stop)
     finally:
         await media.aclose()
+
+
+def front_end(options: Options) -> Serving:
+    """What the routes need of the options."""
+    return Serving(
+        request_bytes=options.max_request_size,
+        predict_seconds=options.predict_timeout,
+        batch_size=options.max_rolling_batch_size,
+        output_formatter=options.output_formatter,
+        lmi_errors=options.error_compat == "lmi",
+        tgi=options.tgi_compat,
+        api_key=options.api_key.get_secret_value() if options.api_key else None,
+    )
 
 
 def vllm_settings(options: Options, model: Located) -> VllmSettings:

@@ -4,14 +4,21 @@ import enum
 
 
 class Framing(enum.Enum):
-    """How a stream is written. Its value is the content type."""
+    """How a stream is written: OpenAI's server-sent events, TGI's, or JSON lines."""
 
-    SSE = "text/event-stream"
-    JSON_LINES = "application/jsonlines"
+    SSE = "sse"
+    TGI = "tgi"
+    JSON_LINES = "jsonlines"
+
+    @property
+    def content_type(self) -> str:
+        return "application/jsonlines" if self is Framing.JSON_LINES else "text/event-stream"
 
     def frame(self, chunk: bytes) -> bytes:
         """One chunk, which is JSON text without line breaks."""
-        return b"data: " + chunk + b"\n\n" if self is Framing.SSE else chunk + b"\n"
+        if self is Framing.JSON_LINES:
+            return chunk + b"\n"
+        return (b"data: " if self is Framing.SSE else b"data:") + chunk + b"\n\n"
 
     @property
     def last(self) -> bytes:
@@ -19,11 +26,14 @@ class Framing(enum.Enum):
         return b"data: [DONE]\n\n" if self is Framing.SSE else b""
 
 
-def choose(*, openai: bool, accept: str, formatter: str | None) -> Framing:
+def choose(*, openai: bool, accept: str, formatter: str | None, tgi: bool = False) -> Framing:
     """The framing of a stream: `/v1/*` speaks SSE; elsewhere LMI's JSON lines, unless Accept or the option says SSE.
 
-    `openai` is whether the route is one of OpenAI's, `formatter` is `output_formatter`.
+    `openai` is whether the route is one of OpenAI's, `formatter` is `output_formatter`, and `tgi` whether TGI's schema
+    is answered as TGI does.
     """
+    if tgi:
+        return Framing.TGI
     if openai or formatter == "sse" or "text/event-stream" in accept.lower():
         return Framing.SSE
     return Framing.JSON_LINES

@@ -4,8 +4,8 @@ import enum
 import time
 from typing import Any
 
-from handler.chat import Chat
 from handler.errors import Unavailable
+from handler.service import Service
 
 
 class Phase(enum.StrEnum):
@@ -24,16 +24,16 @@ class Health:
         self.phase = Phase.LOADING
         self.detail = "starting"
         self._since = time.monotonic()
-        self._chat: Chat | None = None
+        self._service: Service | None = None
 
     def loading(self, detail: str) -> None:
         """Say what the start is busy with."""
         self.detail = detail
 
-    def ready(self, chat: Chat) -> None:
-        """`chat` answers from now on."""
-        self._become(Phase.READY, f"serving {chat.card.names[0]}")
-        self._chat = chat
+    def ready(self, service: Service) -> None:
+        """`service` answers from now on."""
+        self._become(Phase.READY, f"serving {service.card.names[0]}")
+        self._service = service
 
     def draining(self, detail: str) -> None:
         """Nobody answers new requests; those that run finish."""
@@ -43,10 +43,10 @@ class Health:
         """Nobody will answer again."""
         self._become(Phase.DEAD, detail)
 
-    def chat(self) -> Chat:
+    def service(self) -> Service:
         """Who answers requests. Raises Unavailable, with the reason, in every phase but READY."""
-        if self.phase is Phase.READY and self._chat is not None:
-            return self._chat
+        if self.phase is Phase.READY and self._service is not None:
+            return self._service
         retry_after = 10 if self.phase is Phase.LOADING else 1
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
 

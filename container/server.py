@@ -15,9 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from container.admission import Admission
 from container.health import Health
-from handler.chat import Chat
 from handler.engine import Engine
 from handler.errors import EngineDead, StartError
+from handler.service import Service
 
 log = logging.getLogger("lumi.server")
 
@@ -46,7 +46,7 @@ class Server:
         app: ASGIApp,
         engine: Engine,
         bring: Callable[[], Awaitable[str]],
-        load: Callable[[str], Awaitable[Chat]],
+        load: Callable[[str], Awaitable[Service]],
         *,
         health: Health,
         admission: Admission,
@@ -86,12 +86,12 @@ class Server:
         self._health.loading("loading the model")
         try:
             async with asyncio.timeout(self._timing.loading):
-                chat = await self._load(model)
+                service = await self._load(model)
         except TimeoutError as late:
             raise StartError(
                 f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."
             ) from late
-        self._health.ready(chat)
+        self._health.ready(service)
         log.info("ready: %s", self._health.detail)
 
     async def _watch(self) -> None:

@@ -68,7 +68,7 @@ class StreamedAnswer(Response):
         seconds: float,
         error_body: Callable[[LumiError], bytes],
     ) -> None:
-        super().__init__(media_type=framing.value)
+        super().__init__(media_type=framing.content_type)
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-cache"
         # Proxies such as nginx would hold the pieces back until there are enough of them.

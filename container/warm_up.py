@@ -2,22 +2,22 @@
 
 import base64
 import io
-import json
+from typing import Any
 
 from PIL import Image
 
-from handler.chat import Chat
 from handler.errors import LumiError, StartError
+from handler.service import Service
 
 # Large enough for every processor's smallest picture, small enough to cost nothing.
 SIDE = 224
 
 
-async def warm_up(chat: Chat, *, pictures_allowed: bool) -> None:
+async def warm_up(service: Service, *, pictures_allowed: bool) -> None:
     """Send one request through everything that a client's will pass. Raises StartError with what went wrong."""
-    picture = chat.card.supports_pictures and pictures_allowed
+    picture = service.card.supports_pictures and pictures_allowed
     try:
-        await chat.complete(chat.read(_body(picture=picture)), "warm-up")
+        await service.read(_payload(picture=picture)).complete("warm-up")
     except LumiError as fault:
         about = "about a picture" if picture else "of text"
         raise StartError(
@@ -26,11 +26,11 @@ async def warm_up(chat: Chat, *, pictures_allowed: bool) -> None:
         ) from fault
 
 
-def _body(*, picture: bool) -> bytes:
+def _payload(*, picture: bool) -> dict[str, Any]:
     content: list[dict[str, object]] = [{"type": "text", "text": "What is in the image?"}]
     if picture:
         content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png()}"}})
-    return json.dumps({"messages": [{"role": "user", "content": content}], "max_tokens": 2, "temperature": 0}).encode()
+    return {"messages": [{"role": "user", "content": content}], "max_tokens": 2, "temperature": 0}
 
 
 def _png() -> str:

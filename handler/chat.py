@@ -1,56 +1,60 @@
-"""The sentence: parse the body, load its pictures, run the model, answer."""
+"""The sentence: read the request, load its pictures, run the model, answer."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from typing import Any
 
-from handler.engine import Engine, ModelCard, Prompt
-from handler.errors import InvalidRequest, UnknownModel
-from handler.media.loader import MediaLoader
-from handler.payload import ChatRequest, parse, short
+from handler.engine import Message, Picture, Prompt
+from handler.model import Model
+from handler.payload.chat import ChatMessage, ChatRequest, chat_request
+from handler.payload.parts import ImagePart
 from handler.placement import place_pictures
+from handler.sessions import Session
 
 
 class Chat:
-    """Chat completions of one model. `card` is what `engine.start` returned."""
+    """Chat completions of one model."""
 
-    def __init__(
-        self, engine: Engine, media: MediaLoader, card: ModelCard, *, image_placeholder_token: str | None = None
-    ) -> None:
-        self.card = card
-        self._engine = engine
-        self._media = media
-        self._token = image_placeholder_token
+    def __init__(self, model: Model) -> None:
+        self._model = model
 
-    def read(self, body: bytes) -> ChatRequest:
-        """The request in `body`. Raises RequestError."""
-        request = parse(body, self.card.parameters)
-        if request.model is not None and request.model not in self.card.names:
-            served = ", ".join(self.card.names)
-            raise UnknownModel(
-                f"The model {short(request.model)!r} is not served here; this is {served}.", param="model"
-            )
-        if not self.card.supports_pictures and (picture := next(request.pictures(), None)):
-            raise InvalidRequest(f"The model {self.card.names[0]} reads text only, not pictures.", param=picture.path)
-        return place_pictures(request, self._token) if self._token else request
+    def read(self, payload: Mapping[str, Any]) -> ChatRequest:
+        """The request in `payload`. Raises RequestError."""
+        request = chat_request(payload, self._model.card.parameters)
+        self._model.admit(request)
+        token = self._model.placeholder_token
+        return place_pictures(request, token) if token else request
 
-    async def complete(self, request: ChatRequest, request_id: str) -> bytes:
+    async def complete(self, request: ChatRequest, request_id: str, session: Session | None = None) -> bytes:
         """The chat completion as JSON text."""
-        prompt = await self._prompt(request, request_id)
+        prompt = await self.prompt(request, request_id, session)
         try:
-            return await self._engine.complete(prompt)
+            return await self._model.engine.complete(prompt)
         finally:
             prompt.release_pictures()
 
-    async def stream(self, request: ChatRequest, request_id: str) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, request: ChatRequest, request_id: str, session: Session | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The chunks of the chat completion, each as JSON text; closing the generator aborts the request."""
-        prompt = await self._prompt(request, request_id)
+        prompt = await self.prompt(request, request_id, session)
         try:
-            async with aclosing(self._engine.stream(prompt)) as chunks:
+            async with aclosing(self._model.engine.stream(prompt)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             prompt.release_pictures()
 
-    async def _prompt(self, request: ChatRequest, request_id: str) -> Prompt:
-        messages = await self._media.load(request, self._engine.holds)
+    async def prompt(self, request: ChatRequest, request_id: str, session: Session | None = None) -> Prompt:
+        """What the engine runs: the request with its pictures loaded, which are then to be released."""
+        pictures = iter(await self._model.shown(request.pictures(), session))
+        messages = tuple(_message(message, pictures) for message in request.messages)
         return Prompt(messages, request.model, request.parameters, request_id, request.stream)
+
+
+def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:
+    content = message.content
+    if isinstance(content, tuple):
+        parts = tuple(next(pictures) if isinstance(part, ImagePart) else part.text for part in content)
+        return Message(message.role, parts, message.fields)
+    return Message(message.role, content, message.fields)

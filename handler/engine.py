@@ -60,14 +60,75 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A raw prompt, to be continued as it stands: texts and pictures in order, or the ids of its tokens.
+
+    Its special tokens are alive, since whoever writes a raw prompt writes the chat template as well; only those that
+    mark media are not, as a picture marks its own place.
+    """
+
+    content: tuple[str | Picture, ...] = ()
+    tokens: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """Raw prompts that an engine continues, each for itself, with parameters as those of `Prompt`."""
+
+    texts: Sequence[Text]
+    model: str | None
+    parameters: Mapping[str, Any]
+    request_id: str
+    stream: bool = False
+
+    def release_pictures(self) -> None:
+        """Let the pixels of all its pictures go."""
+        for text in self.texts:
+            for part in text.content:
+                if isinstance(part, Picture):
+                    part.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as the model chose or weighed it: its id, its text in this place, its log probability where it was asked
+    for, and of a chosen one the likeliest in its place, best first, where those were asked for."""
+
+    id: int
+    text: str
+    logprob: float | None = None
+    likeliest: tuple["Token", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What an answer has grown by: all of it at once, or one piece of a stream.
+
+    `index` counts the answers to one text (`n` of them). `finish_reason` and `stop_reason` (the stop string, or the id
+    of the token, that ended it; None for the end-of-sequence token) come with the last piece. `prompt` has the tokens
+    of the prompt, with `prompt_logprobs` in their places, and comes with the first.
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    index: int = 0
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    prompt: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What is served: the names that `model` may have, the context length in tokens, whether pictures are understood,
-    the request fields that the engine gives a meaning to, and when it was loaded (Unix seconds)."""
+    the fields of a chat completion and of a text completion that the engine gives a meaning to, how the model's raw
+    prompts mark a picture (`<image>`), and when it was loaded (Unix seconds)."""
 
     names: tuple[str, ...]
     max_model_len: int
     supports_pictures: bool
     parameters: frozenset[str] = frozenset()
+    text_parameters: frozenset[str] = frozenset()
+    placeholder: str | None = None
     created: int = 0
 
 
@@ -80,12 +141,23 @@ class Engine(Protocol):
     def holds(self, digest: str) -> bool:
         """Whether the processed picture with this digest is at hand, so that its pixels will not be asked for."""
 
-    async def complete(self, prompt: Prompt) -> bytes:
-        """The chat completion as JSON text. Raises RequestError or ServerError; cancelling it aborts the request."""
+    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+        """The chat completion, or text completion, as JSON text of OpenAI's schema. Raises RequestError or
+        ServerError; cancelling it aborts the request."""
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        """The chat completion chunks, each as JSON text. Raises as `complete` does, before the first chunk or later.
+    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+        """The chunks of the same, each as JSON text. Raises as `complete` does, before the first chunk or later.
         Closing the generator aborts the request."""
+
+    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+        """The answers to a prompt of one text, for schemas that are not OpenAI's: whole unless it streams. Raises and
+        ends as `stream` does."""
+
+    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+        """The ids of the tokens that the engine would compute, the pictures' among them."""
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""
 
     async def check(self) -> None:
         """Raises EngineDead when no further request can be answered."""

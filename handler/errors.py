@@ -6,6 +6,8 @@
     ├── RequestError              the client's fault (4xx); carries `param`, the JSON path, and `code`
     │   ├── InvalidRequest        the payload or a value in it
     │   ├── UnknownModel          `model` names nothing that is served
+    │   ├── Unauthorized          no API key, or a wrong one
+    │   ├── NotAllowed            the operator has not switched on what this would change
     │   ├── BodyTooLarge          more bytes than `max_request_size`
     │   └── MediaError            a picture (or other media) that the payload carries or names
     │       ├── MediaInvalid      it is not what it says: bad base64, not a picture, truncated, unknown scheme
@@ -57,6 +59,18 @@ class UnknownModel(RequestError):
     """`model` names nothing that is served here."""
 
     code = "model_not_found"
+
+
+class Unauthorized(RequestError):
+    """The request has no API key, or a wrong one."""
+
+    code = "invalid_api_key"
+
+
+class NotAllowed(RequestError):
+    """The operator has not switched on what the request would change."""
+
+    code = "not_allowed"
 
 
 class BodyTooLarge(RequestError):

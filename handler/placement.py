@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from handler.errors import InvalidRequest
-from handler.payload import ChatMessage, ChatRequest, ImagePart, TextPart
+from handler.payload.chat import ChatMessage, ChatRequest
+from handler.payload.parts import ImagePart, TextPart
 
 
 def place_pictures(request: ChatRequest, token: str) -> ChatRequest:
     """Move the pictures of each user message to where `token` stands in its texts, in order.
 
-    In other messages the token is a text like any other: a model may well say it. Pictures beyond the last token stay where the content list has them. A token without a picture raises
-    InvalidRequest: a prompt that speaks of a picture which is not there would be answered about nothing.
+    In other messages the token is a text like any other: a model may well say it. Pictures beyond the last token stay
+    where the content list has them. A token without a picture raises InvalidRequest: a prompt that speaks of a picture
+    which is not there would be answered about nothing.
     """
     return replace(
         request,

@@ -6,7 +6,7 @@ import io
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,11 +23,12 @@ from container.health import Health
 from container.metrics import Metrics
 from container.server import Server, Timing, bind
 from container.warm_up import warm_up
-from handler.chat import Chat
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
+from handler.model import Model
+from handler.service import Service
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Setup:
     serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2))
     queue: int = 100
     token: str | None = None
+    tgi: bool = False
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     loading: threading.Event | None = None  # loading waits for it
@@ -84,6 +86,23 @@ def serving(engine: FakeEngine | None = None, **different: Any) -> Iterator[Serv
     finally:
         served.client.close()
         _end(served, setup)
+
+
+def with_service(
+    use: Callable[[Service], Awaitable[Any]], engine: FakeEngine | None = None, token: str | None = None, **how: Any
+) -> Any:
+    """The result of `use(service)`, with a started media room and no server."""
+    scripted = engine or FakeEngine()
+
+    async def life() -> Any:
+        media = MediaLoader(MediaLimits(pictures_per_prompt=4))
+        await media.start()
+        try:
+            return await use(Service(Model(scripted, media, scripted.card, token), **how))
+        finally:
+            await media.aclose()
+
+    return asyncio.run(life())
 
 
 def _start(engine: FakeEngine, setup: Setup) -> Served:
@@ -108,13 +127,13 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     async def bring() -> str:
         return "model"
 
-    async def load(_: str) -> Chat:
+    async def load(_: str) -> Service:
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
-        chat = Chat(engine, media, await engine.start(), image_placeholder_token=setup.token)
+        service = Service(Model(engine, media, await engine.start(), setup.token), listed_generation=setup.tgi)
         if setup.warm:
-            await warm_up(chat, pictures_allowed=True)
-        return chat
+            await warm_up(service, pictures_allowed=True)
+        return service
 
     server = Server(app.asgi(), engine, bring, load, health=health, admission=admission, timing=setup.timing)
     sock = bind("127.0.0.1", 0)

@@ -103,9 +103,10 @@ def test_a_body_over_the_limit_is_refused_unread():
 
 
 def test_a_body_of_another_kind_says_what_to_send(served):
-    response = served.client.post("/invocations", content=b"GIF89a", headers={"content-type": "image/gif"})
+    response = served.client.post("/invocations", content=b"RIFF", headers={"content-type": "audio/wav"})
     assert response.status_code == 400
-    assert "application/json" in fault(response)["message"]
+    assert "audio/wav" in fault(response)["message"]
+    assert "JSON" in fault(response)["message"]
 
 
 def test_an_unknown_model_is_404(served):

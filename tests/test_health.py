@@ -1,43 +1,44 @@
 import pytest
 
 from container.health import Health, Phase
-from handler.chat import Chat
 from handler.engines.fake import FakeEngine
 from handler.errors import Unavailable
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
+from handler.model import Model
+from handler.service import Service
 
 
 @pytest.fixture
-def chat():
+def service():
     engine = FakeEngine()
-    return Chat(engine, MediaLoader(MediaLimits()), engine.card)
+    return Service(Model(engine, MediaLoader(MediaLimits()), engine.card))
 
 
 def test_nobody_answers_before_the_model_is_loaded():
     health = Health()
     health.loading("reading weights")
     with pytest.raises(Unavailable, match="loading: reading weights") as refusal:
-        health.chat()
+        health.service()
     assert refusal.value.retry_after == 10
 
 
-def test_once_ready_the_model_answers(chat):
+def test_once_ready_the_model_answers(service):
     health = Health()
-    health.ready(chat)
-    assert health.chat() is chat
+    health.ready(service)
+    assert health.service() is service
     assert health.report()["status"] == "ready"
 
 
 @pytest.mark.parametrize(("end", "phase"), [(Health.draining, Phase.DRAINING), (Health.dead, Phase.DEAD)])
-def test_after_ready_come_draining_and_dead(chat, end, phase):
+def test_after_ready_come_draining_and_dead(service, end, phase):
     health = Health()
-    health.ready(chat)
+    health.ready(service)
     end(health, "over")
     assert health.phase is phase
     assert health.report()["detail"] == "over"
     with pytest.raises(Unavailable, match="over"):
-        health.chat()
+        health.service()
 
 
 def test_the_report_counts_the_seconds_of_the_phase():

@@ -20,7 +20,7 @@ from handler.media.addresses import AddressPolicy
 from handler.media.fetch import Fetcher
 from handler.media.limits import MediaLimits
 from handler.media.references import reference
-from handler.payload import ImagePart
+from handler.payload.parts import ImagePart
 from tests.media_server import body, encode, gradient, never, raw_served, redirect, served
 
 PATH = "messages[0].content[1].image_url.url"

@@ -8,11 +8,11 @@ import pytest
 from aiohttp import web
 from blake3 import blake3
 
-from handler.engine import Message, Picture
+from handler.engine import Picture
 from handler.errors import MediaError, MediaForbidden, MediaInvalid, MediaTooLarge, MediaUnreachable
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
-from handler.payload import ChatMessage, ChatRequest, ImagePart, TextPart
+from handler.payload.parts import ImagePart
 from tests.media_server import body, encode, gradient, never, served
 
 SMALL = encode(gradient(), "PNG")
@@ -27,9 +27,8 @@ def path(number: int) -> str:
     return f"messages[0].content[{number}].image_url.url"
 
 
-def asking(*urls: str) -> ChatRequest:
-    parts = tuple(ImagePart(url, path(number)) for number, url in enumerate(urls))
-    return ChatRequest((ChatMessage("user", parts),), None, False, {})
+def asking(*urls: str) -> list[ImagePart]:
+    return [ImagePart(url, path(number)) for number, url in enumerate(urls)]
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -51,12 +50,11 @@ class Loading:
     async def __aexit__(self, *_: object) -> None:
         await self.loader.aclose()
 
-    async def load(self, request: ChatRequest) -> tuple[Message, ...]:
-        return await self.loader.load(request, self.held.__contains__)
+    async def load(self, parts: list[ImagePart]) -> list[Picture]:
+        return await self.loader.pictures(parts, self.held.__contains__)
 
     async def pictures(self, *urls: str) -> tuple[Picture, ...]:
-        (message,) = await self.load(asking(*urls))
-        return message.content
+        return tuple(await self.load(asking(*urls)))
 
     async def refused(self, kind: type[MediaError], *urls: str) -> MediaError:
         with pytest.raises(MediaError) as caught:
@@ -69,55 +67,23 @@ def digest(encoded: bytes) -> str:
     return blake3(encoded).hexdigest()
 
 
-def test_a_request_without_pictures_passes_through():
-    request = ChatRequest(
-        (
-            ChatMessage("system", "Be brief."),
-            ChatMessage("user", (TextPart("one", "p"), TextPart("two", "q"))),
-            ChatMessage("assistant", None, {"tool_calls": [1]}),
-            ChatMessage("tool", "", {"tool_call_id": "x"}),
-        ),
-        "model",
-        False,
-        {},
-    )
-
+def test_a_request_without_pictures_loads_nothing():
     async def test() -> None:
         async with Loading() as loading:
-            assert await loading.load(request) == (
-                Message("system", "Be brief."),
-                Message("user", ("one", "two")),
-                Message("assistant", None, {"tool_calls": [1]}),
-                Message("tool", "", {"tool_call_id": "x"}),
-            )
+            assert await loading.load([]) == []
 
     run(test())
 
 
-def test_parts_keep_their_order_and_pictures_say_who_they_are():
+def test_pictures_keep_their_order_and_say_who_they_are():
     async def test() -> None:
         async with Loading() as loading, served({"/a": body(LARGE)}) as (base, _):
-            first = (
-                TextPart("a", "t"),
-                ImagePart(data_url(SMALL), "p0"),
-                TextPart("b", "t"),
-                ImagePart(f"{base}/a", "p1"),
-            )
-            second = (ImagePart(data_url(LARGE), "p2"), TextPart("c", "t"))
-            messages = (
-                ChatMessage("user", first, {"name": "n"}),
-                ChatMessage("assistant", "x"),
-                ChatMessage("user", second),
-            )
-            loaded = await loading.load(ChatRequest(messages, None, False, {}))
-            assert [message.role for message in loaded] == ["user", "assistant", "user"]
-            assert loaded[0].fields == {"name": "n"}
-            assert (loaded[0].content[0], loaded[0].content[2], loaded[2].content[1]) == ("a", "b", "c")
-            found = [loaded[0].content[1], loaded[0].content[3], loaded[2].content[0]]
-            assert [picture.path for picture in found] == ["p0", "p1", "p2"]
-            assert [picture.encoded for picture in found] == [SMALL, LARGE, LARGE]
-            assert [picture.digest for picture in found] == [digest(SMALL), digest(LARGE), digest(LARGE)]
-            assert [picture.image.size for picture in found] == [(32, 20), (900, 700), (900, 700)]
+            urls = (data_url(SMALL), f"{base}/a", data_url(LARGE), SMALL)
+            found = await loading.load([ImagePart(url, f"p{i}") for i, url in enumerate(urls)])
+            assert [picture.path for picture in found] == ["p0", "p1", "p2", "p3"]
+            assert [picture.encoded for picture in found] == [SMALL, LARGE, LARGE, SMALL]
+            assert [picture.digest for picture in found] == [digest(data) for data in (SMALL, LARGE, LARGE, SMALL)]
+            assert [picture.image.size for picture in found] == [(32, 20), (900, 700), (900, 700), (32, 20)]
 
     run(test())
 

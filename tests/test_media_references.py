@@ -7,7 +7,7 @@ from handler.errors import MediaError, MediaForbidden, MediaInvalid, MediaTooLar
 from handler.media.addresses import AddressPolicy
 from handler.media.limits import MediaLimits
 from handler.media.references import Inline, Remote, reference
-from handler.payload import ImagePart
+from handler.payload.parts import ImagePart
 from tests.media_server import encode, gradient
 
 PATH = "messages[0].content[1].image_url.url"

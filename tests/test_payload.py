@@ -3,14 +3,16 @@ import json
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload import ImagePart, TextPart, parse
+from handler.payload.chat import chat_request
+from handler.payload.document import json_object
+from handler.payload.parts import ImagePart, TextPart
 
 KNOWN = frozenset({"max_tokens", "temperature", "tools", "stop"})
 URL = "data:image/png;base64,AA=="
 
 
 def read(*messages, **fields):
-    return parse(json.dumps({"messages": list(messages), **fields}).encode(), KNOWN)
+    return chat_request({"messages": list(messages), **fields}, KNOWN)
 
 
 def user(*content):
@@ -177,20 +179,20 @@ def test_a_field_of_the_wrong_type_is_refused(field, value):
 
 def test_messages_of_the_wrong_type_are_refused():
     with pytest.raises(InvalidRequest, match="must be a list"):
-        parse(b'{"messages": "hi"}', KNOWN)
+        chat_request({"messages": "hi"}, KNOWN)
 
 
 def test_a_swarm_of_values_is_refused_before_it_is_parsed():
     with pytest.raises(InvalidRequest, match="commas"):
-        parse(b"[" + b"[]," * 600_000 + b"1]", KNOWN)
+        json_object(b"[" + b"[]," * 600_000 + b"1]")
 
 
 def test_a_long_text_with_commas_is_no_swarm():
     body = {"messages": [{"role": "user", "content": "a, " * 400_000}]}
-    assert parse(json.dumps(body).encode(), KNOWN).messages
+    assert json_object(json.dumps(body).encode())["messages"]
 
 
 @pytest.mark.parametrize("body", [b'{"messages": Infinity}', b"[" * 100_000, b'{"a": "\xff"}'])
 def test_json_that_is_not_json_is_refused(body):
     with pytest.raises(InvalidRequest, match="not valid JSON"):
-        parse(body, KNOWN)
+        json_object(body)

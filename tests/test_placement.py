@@ -1,9 +1,8 @@
-import json
-
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload import ImagePart, parse
+from handler.payload.chat import chat_request
+from handler.payload.parts import ImagePart
 from handler.placement import place_pictures
 
 
@@ -13,7 +12,7 @@ def placed(*content, token="<image>"):
         {"type": "image_url", "image_url": part[1:-1]} if part.startswith("[") else {"type": "text", "text": part}
         for part in content
     ]
-    request = parse(json.dumps({"messages": [{"role": "user", "content": parts}]}).encode(), frozenset())
+    request = chat_request({"messages": [{"role": "user", "content": parts}]}, frozenset())
     message = place_pictures(request, token).messages[0]
     return [f"[{part.url}]" if isinstance(part, ImagePart) else part.text for part in message.content]
 
@@ -53,14 +52,14 @@ def test_a_token_without_a_picture_is_refused():
 
 
 def test_a_token_in_string_content_is_refused():
-    request = parse(b'{"messages": [{"role": "user", "content": "a <image>"}]}', frozenset())
+    request = chat_request({"messages": [{"role": "user", "content": "a <image>"}]}, frozenset())
     with pytest.raises(InvalidRequest):
         place_pictures(request, "<image>")
 
 
 def test_only_user_messages_are_looked_at():
     turns = [{"role": "system", "content": "<image> is a tag"}, {"role": "assistant", "content": "write <image>"}]
-    request = parse(json.dumps({"messages": turns}).encode(), frozenset())
+    request = chat_request({"messages": turns}, frozenset())
     assert place_pictures(request, "<image>") == request
 
 

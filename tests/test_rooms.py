@@ -15,13 +15,16 @@ FUNCTION_LINES = 40
 
 # The rooms of `handler` from the upper to the lower; a room imports only what stands below it, or its own.
 HANDLER = (
-    ("handler.chat",),
-    ("handler.placement",),
+    ("handler.service",),
+    ("handler.generation", "handler.tokens"),
+    ("handler.chat", "handler.completion"),
+    ("handler.model",),
+    ("handler.placement", "handler.marks", "handler.sessions"),
     ("handler.media",),
     ("handler.payload",),
     ("handler.engines",),
     ("handler.engine",),
-    ("handler.errors", "handler.background"),
+    ("handler.errors", "handler.background", "handler.concurrency"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.
 CONTAINER = {
@@ -30,15 +33,15 @@ CONTAINER = {
     "container.admission": {"handler.errors"},
     "container.metrics": set(),
     "container.logs": set(),
-    "container.health": {"handler.chat", "handler.errors"},
-    "container.warm_up": {"handler.chat", "handler.errors"},
+    "container.health": {"handler.errors", "handler.service"},
+    "container.warm_up": {"handler.errors", "handler.service"},
     "container.streaming": {"container.framing", "handler.errors"},
     "container.edge": {
         "container.admission",
         "container.logs",
         "container.metrics",
         "handler.errors",
-        "handler.payload",
+        "handler.payload.fields",
     },
 }
 

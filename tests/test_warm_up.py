@@ -6,11 +6,11 @@ from container.warm_up import SIDE, warm_up
 from handler.engine import Picture
 from handler.engines.fake import FakeEngine
 from handler.errors import InvalidRequest, StartError
-from tests.test_chat import run
+from tests.serving import with_service
 
 
 def seen(engine, **how):
-    run(lambda chat: warm_up(chat, **how), engine)
+    with_service(lambda service: warm_up(service, **how), engine)
     return engine.seen[0].messages[0].content
 
 
@@ -33,4 +33,4 @@ def test_a_model_that_reads_text_only_is_asked_in_words():
 def test_a_model_that_cannot_answer_ends_the_start_with_its_reason():
     engine = FakeEngine(error=InvalidRequest("there is no chat template"))
     with pytest.raises(StartError, match=r"about a picture: there is no chat template .*OPTION_CHAT_TEMPLATE"):
-        run(lambda chat: warm_up(chat, pictures_allowed=True), engine)
+        with_service(lambda service: warm_up(service, pictures_allowed=True), engine)

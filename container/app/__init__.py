@@ -5,17 +5,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from container.admission import Admission
 from container.app.inference import Inference, Serving
+from container.app.models import Models
 from container.app.statuses import answer, unrouted
 from container.edge import Edge
 from container.health import Health, Phase
 from container.metrics import Metrics
 from handler.errors import LumiError
 
-WORK = frozenset({"/invocations", "/v1/chat/completions"})
+# Routes that LMI has as well, and answers in its own way.
+LMI_ROUTES = ("/invocations", "/predictions/{model}", "/models/{model}/invoke")
+WORK = frozenset({*LMI_ROUTES, "/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"})
+OPEN = frozenset({"/ping", "/health"})  # to whoever asks: health checks carry no key
 
 
 class App:
@@ -29,42 +33,42 @@ class App:
 
     def asgi(self) -> Starlette:
         """The ASGI application."""
-        inference = Inference(self._health, self._serving)
-        routes = [
-            Route("/v1/chat/completions", inference.infer, methods=["POST"]),
-            Route("/invocations", inference.infer, methods=["POST"]),  # SageMaker's name for it
-            Route("/v1/models", self._models, methods=["GET"]),
-            Route("/ping", self._ping, methods=["GET", "POST"]),
-            Route("/health", self._ping, methods=["GET"]),
-            Route("/metrics", self._exposition, methods=["GET"]),
-        ]
+        routes = self._routes()
         edge = Middleware(
             Edge,
             admission=self._admission,
             metrics=self._metrics,
             batch_size=self._serving.batch_size,
+            route_of=_Names(routes).of,
             work=WORK,
-            routes=frozenset(route.path for route in routes),
+            open_to_all=OPEN,
+            api_key=self._serving.api_key,
             answer=self._answer,
         )
         starlette = Starlette(routes=routes, middleware=[edge], exception_handlers={HTTPException: unrouted})
         starlette.router.redirect_slashes = False  # a redirect would be built from the client's Host header
         return starlette
 
-    async def _models(self, _: Request) -> Response:
-        card = self._health.chat().card
-        models = [
-            {
-                "id": name,
-                "object": "model",
-                "created": card.created,
-                "owned_by": "lumi",
-                "root": card.names[0],
-                "max_model_len": card.max_model_len,
-            }
-            for name in card.names
+    def _routes(self) -> list[Route]:
+        models = Models(self._health, self._serving.batch_size)
+        inference = Inference(self._health, self._serving, models)
+        return [
+            Route("/v1/chat/completions", inference.infer, methods=["POST"]),
+            Route("/v1/completions", inference.infer, methods=["POST"]),
+            Route("/invocations", inference.infer, methods=["POST"]),  # SageMaker's name for it
+            Route("/predictions/{model}", inference.infer, methods=["POST"]),  # LMI's
+            Route("/models/{model}/invoke", inference.infer_named, methods=["POST"]),  # multi-model endpoints'
+            Route("/tokenize", inference.tokenize, methods=["POST"]),
+            Route("/detokenize", inference.detokenize, methods=["POST"]),
+            Route("/v1/models", models.openai_list, methods=["GET"]),
+            Route("/v1/models/{model:path}", models.openai_one, methods=["GET"]),
+            Route("/models", models.sagemaker_list, methods=["GET"]),
+            Route("/models/{model}", models.sagemaker_one, methods=["GET"]),
+            Route("/execution-parameters", models.execution_parameters, methods=["GET"]),
+            Route("/ping", self._ping, methods=["GET", "POST"]),
+            Route("/health", self._ping, methods=["GET"]),
+            Route("/metrics", self._exposition, methods=["GET"]),
         ]
-        return JSONResponse({"object": "list", "data": models})
 
     async def _ping(self, _: Request) -> Response:
         return JSONResponse(self._health.report(), status_code=200 if self._health.phase is Phase.READY else 503)
@@ -73,5 +77,18 @@ class App:
         text, content_type = self._metrics.exposition()
         return Response(text, media_type=content_type)
 
-    def _answer(self, error: LumiError, path: str) -> Response:
-        return answer(error, as_lmi=self._serving.lmi_errors and path == "/invocations")
+    def _answer(self, error: LumiError, route: str) -> Response:
+        return answer(error, as_lmi=self._serving.lmi_errors and route in LMI_ROUTES)
+
+
+class _Names:
+    """The names that routes have in the log and the metrics: their paths as they were written above."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._exact = frozenset(route.path for route in routes if "{" not in route.path)
+        self._patterns = [(compile_path(route.path)[0], route.path) for route in routes if "{" in route.path]
+
+    def of(self, path: str) -> str:
+        if path in self._exact:
+            return path
+        return next((name for pattern, name in self._patterns if pattern.match(path)), "other")

@@ -1,24 +1,31 @@
 """The routes that ask the model: a request is read, run within its time, and answered whole or as a stream."""
 
 import asyncio
-from dataclasses import dataclass
+import json
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from container import framing
 from container.app.body import read_body
+from container.app.models import Models
 from container.app.statuses import error_body
 from container.edge import exchange
 from container.health import Health
 from container.streaming import StreamedAnswer, while_connected, within
-from handler.chat import Chat
 from handler.errors import InvalidRequest
-from handler.payload import ChatRequest
+from handler.payload.document import json_object
+from handler.payload.encodings import decoded
+from handler.service import Service, Task
+from handler.sessions import SessionAnswer, answer
 
 SMALL_BODY_BYTES = 2**18
 ADAPTER_HEADER = "x-amzn-sagemaker-adapter-identifier"
-FOREIGN_BODIES = ("image/", "audio/", "video/", "multipart/", "text/csv")
+SESSION_HEADER = "x-amzn-sagemaker-session-id"
+QUESTION_HEADER = "x-lumi-question"  # what is asked about a body that is a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +37,64 @@ class Serving:
     batch_size: int
     output_formatter: str | None = None
     lmi_errors: bool = False
+    tgi: bool = False
+    api_key: str | None = field(default=None, repr=False)
 
 
 class Inference:
-    """The endpoint behind every route that asks the model; `health` says who answers."""
+    """The endpoints behind every route that asks the model; `health` says who answers."""
 
-    def __init__(self, health: Health, serving: Serving) -> None:
+    def __init__(self, health: Health, serving: Serving, models: Models) -> None:
         self._health = health
         self._serving = serving
+        self._models = models
+
+    async def infer_named(self, request: Request) -> Response:
+        """Answer a request whose path names the model."""
+        self._models.check_name(request.path_params["model"])
+        return await self.infer(request)
 
     async def infer(self, request: Request) -> Response:
-        """Answer a chat completion."""
-        chat = self._health.chat()
+        """Answer a request of any schema."""
+        service = self._health.service()
         if request.headers.get(ADAPTER_HEADER):
             raise InvalidRequest(f"LoRA adapters are not served here; leave the header {ADAPTER_HEADER} out.")
-        content_type = request.headers.get("content-type", "").lower()
-        if content_type.startswith(FOREIGN_BODIES):
-            raise InvalidRequest(f"The content type is {content_type}; send application/json.", code="content_type")
-        asked = await self._read(chat, await read_body(request, self._serving.request_bytes))
+        found = await self._read(service, request)
+        if isinstance(found, SessionAnswer):
+            return Response(_line(found.body), media_type="application/json", headers=dict(found.headers))
         one = exchange(request.scope)
-        one.ignored = asked.ignored
-        if asked.stream:
-            return await self._stream(request, chat, asked)
-        answer = await within(
-            self._serving.predict_seconds, while_connected(request.receive, chat.complete(asked, one.id))
-        )
-        return Response(answer + b"\n", media_type="application/json")
+        one.ignored = found.ignored
+        if found.stream:
+            return await self._stream(request, found)
+        answered = await self._within(request, found.complete(one.id))
+        return Response(answered + b"\n", media_type="application/json")
 
-    async def _stream(self, request: Request, chat: Chat, asked: ChatRequest) -> Response:
+    async def tokenize(self, request: Request) -> Response:
+        """Answer with the tokens of a prompt."""
+        tokens, name = self._health.service().tokens, exchange(request.scope).id
+        payload = json_object(await read_body(request, self._serving.request_bytes))
+        answered = await self._within(request, tokens.tokenize(payload, name))
+        return Response(answered + b"\n", media_type="application/json")
+
+    async def detokenize(self, request: Request) -> Response:
+        """Answer with the text of tokens."""
+        tokens = self._health.service().tokens
+        payload = json_object(await read_body(request, self._serving.request_bytes))
+        answered = await self._within(request, tokens.detokenize(payload))
+        return Response(answered + b"\n", media_type="application/json")
+
+    async def _within(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
+        return await within(self._serving.predict_seconds, while_connected(request.receive, work))
+
+    async def _stream(self, request: Request, task: Task) -> Response:
         seconds = self._serving.predict_seconds
         frames = framing.choose(
             openai=request.url.path.startswith("/v1/"),
             accept=request.headers.get("accept", ""),
             formatter=self._serving.output_formatter,
+            tgi=self._serving.tgi and task.generates,
         )
-        chunks = chat.stream(asked, exchange(request.scope).id)
+        chunks = task.chunks(exchange(request.scope).id)
         try:
             first = await within(seconds, while_connected(request.receive, anext(chunks, None)))
         except BaseException:
@@ -72,7 +102,20 @@ class Inference:
             raise
         return StreamedAnswer(first, chunks, framing=frames, seconds=seconds, error_body=error_body)
 
-    @staticmethod
-    async def _read(chat: Chat, body: bytes) -> ChatRequest:
-        # Beside the loop, a body of many messages shares the interpreter with it; for a small one the hop costs more.
-        return chat.read(body) if len(body) < SMALL_BODY_BYTES else await asyncio.to_thread(chat.read, body)
+    async def _read(self, service: Service, request: Request) -> Task | SessionAnswer:
+        body = await read_body(request, self._serving.request_bytes)
+        headers, query = request.headers, request.url.query
+        content_type, question = headers.get("content-type", ""), headers.get(QUESTION_HEADER)
+        name = headers.get(SESSION_HEADER)
+        if len(body) < SMALL_BODY_BYTES:
+            payload = decoded(body, content_type, query, question)
+            if "requestType" in payload and not request.url.path.startswith("/v1/"):
+                return answer(service.sessions, payload["requestType"], name)
+            return service.read(payload, service.session(name))
+        session = service.session(name)
+        # Beside the loop: a body of many messages takes its time.
+        return await asyncio.to_thread(lambda: service.read(decoded(body, content_type, query, question), session))
+
+
+def _line(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode() + b"\n"

@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from handler import errors
-from handler.errors import BodyTooLarge, LumiError, RequestError, ServerError
+from handler.errors import BodyTooLarge, LumiError, RequestError, ServerError, Unauthorized
 
 STATUS: dict[type[LumiError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownModel: 404,
+    errors.Unauthorized: 401,
+    errors.NotAllowed: 403,
     errors.BodyTooLarge: 413,
     errors.MediaInvalid: 400,
     errors.MediaTooLarge: 400,
@@ -24,6 +26,7 @@ STATUS: dict[type[LumiError], int] = {
     errors.EngineDead: 500,
     errors.EngineFailure: 500,
 }
+OTHERWISE_IN_LMI = {401, 403, 413}
 LMI_STATUS = 424  # LMI's answer on /invocations to every fault of the client; only with OPTION_ERROR_COMPAT=lmi
 
 
@@ -31,7 +34,7 @@ def answer(error: LumiError, *, as_lmi: bool) -> Response:
     """The response that tells of `error`; `as_lmi` with the status that LMI has for it."""
     status = STATUS[type(error)]
     content = json.loads(error_body(error))
-    if as_lmi and isinstance(error, RequestError) and status != 413:
+    if as_lmi and isinstance(error, RequestError) and status not in OTHERWISE_IN_LMI:
         status = LMI_STATUS
         content["code"] = LMI_STATUS
     headers = {}
@@ -39,6 +42,8 @@ def answer(error: LumiError, *, as_lmi: bool) -> Response:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, BodyTooLarge):
         headers["connection"] = "close"  # the rest of the body is not worth reading
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse(content, status_code=status, headers=headers)
 
 

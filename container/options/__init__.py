@@ -155,6 +155,19 @@ class Options(BaseModel):
         SERVER, values.choice("json", "jsonlines", "sse",
                               json_chat_completion="json", jsonlines_chat_completion="jsonlines"),
         "Framing of streams on /invocations: json, jsonlines or sse.", unset="jsonlines, or as Accept asks")] = None
+    tgi_compat: Annotated[bool, Declared(
+        SERVER, values.true_or_false, "Whether the text-generation schema answers as TGI does: one input with a list of "
+        "one, streams as server-sent events.")] = False
+    enable_stateful_sessions: Annotated[bool, Declared(
+        SERVER, values.true_or_false, "Whether clients may open sessions, in which a picture that was shown once is "
+        "named by its hash from then on.")] = True
+    sessions_expiration: Annotated[float, Declared(
+        SERVER, values.seconds, "Seconds from its opening on that a session is kept.")] = 1200.0
+    sessions_max_bytes: Annotated[int, Declared(
+        SERVER, values.size, "Bytes of encoded pictures that all sessions keep together.")] = 1024 * MIB
+    api_key: Annotated[SecretStr | None, Declared(
+        SERVER, values.secret, "Key that every request but /ping and /health must bring as a bearer token. Never shown.",
+        secret=True)] = None
     error_compat: Annotated[Literal["none", "lmi"], Declared(
         SERVER, values.choice("none", "lmi"),
         "lmi answers 424 on /invocations where LMI does; none answers what fits.")] = "none"

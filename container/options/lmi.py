@@ -33,7 +33,7 @@ class Accepted:
 
 _ADAPTERS = "LoRA adapters are not served yet, only the model itself"
 _OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
-_SESSIONS = "stateful sessions are not offered; every request stands alone"
+_SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES bounds it"
 _ONE_ENGINE = "one engine serves all requests, and vLLM shares it among them"
 _PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE says on how many GPUs"
 _PROCESSOR = "vLLM takes this from the model; OPTION_MM_PROCESSOR_KWARGS changes how pictures are processed"
@@ -113,7 +113,6 @@ OPTIONS = (
     Accepted(("max_idle_time", "maxidletime"), _ONE_ENGINE),
     Accepted(("waiting_steps",), "vLLM schedules by itself"),
     Accepted(("mpi_mode",), "vLLM starts the processes that it needs", moot=_OFF),
-    Accepted(("tgi_compat",), "the response shape of TGI is not offered yet; answers have LMI's shape", moot=_OFF),
     Accepted(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", moot=_OFF),
     Accepted(("enable_lora",), _ADAPTERS, moot=_OFF),
     Accepted(
@@ -131,8 +130,7 @@ OPTIONS = (
         ),
         _ADAPTERS,
     ),
-    Accepted(("enable_stateful_sessions",), _SESSIONS, moot=_OFF),
-    Accepted(("sessions_path", "sessions_expiration", "sessions_s3url"), _SESSIONS),
+    Accepted(("sessions_path", "sessions_s3url"), _SESSIONS),
     Accepted(("normalize",), "it concerns embeddings, and Lumi serves generation"),
     Accepted(
         (
@@ -194,7 +192,6 @@ OPTIONS = (
         ("response_role", "max_log_len", "enable_log_requests", "disable_log_requests", "return_tokens_as_token_ids"),
         _FRONT_END,
     ),
-    Accepted(("api_key",), "Lumi asks clients for no key; remove it, and put a proxy that does in front", refused=ANY),
     Accepted(("load_in_8bit", "load_in_4bit", "low_cpu_mem_usage", "disable_flash_attn"), _OTHER_ENGINE, moot=_OFF),
     Accepted(
         (

@@ -5,9 +5,9 @@ import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from handler.engine import Message, ModelCard, Picture, Prompt
+from handler.engine import Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
 from handler.errors import EngineDead, LumiError
 
 
@@ -26,6 +26,8 @@ class FakeEngine:
             max_model_len=4096,
             supports_pictures=True,
             parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "tools"}),
+            text_parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "logprobs", "seed"}),
+            placeholder="<picture>",
             created=1,
         )
     )
@@ -36,7 +38,7 @@ class FakeEngine:
     gate: asyncio.Event | None = None
     hold_after: int = 0
     pause: float = 0
-    seen: list[Prompt] = field(default_factory=list)
+    seen: list[Prompt | TextPrompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     stopped: bool = False
 
@@ -50,17 +52,44 @@ class FakeEngine:
     def holds(self, digest: str) -> bool:
         return digest in self.held
 
-    async def complete(self, prompt: Prompt) -> bytes:
+    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
         text = "".join([piece async for piece in self._pieces(prompt)])
+        if isinstance(prompt, TextPrompt):
+            return self._frame(prompt, "text_completion", {"index": 0, "text": text, "finish_reason": "stop"})
         message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return json.dumps(self._frame(prompt, "chat.completion", choice)).encode()
+        return self._frame(prompt, "chat.completion", {"index": 0, "message": message, "finish_reason": "stop"})
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
+    async def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._pieces(prompt)) as pieces:
             async for piece in pieces:
-                choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
-                yield json.dumps(self._frame(prompt, "chat.completion.chunk", choice)).encode()
+                if isinstance(prompt, TextPrompt):
+                    yield self._frame(prompt, "text_completion", {"index": 0, "text": piece, "finish_reason": None})
+                else:
+                    choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
+                    yield self._frame(prompt, "chat.completion.chunk", choice)
+
+    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+        """A token for each piece, its id the number of its characters; the last piece ends the text."""
+        tokens = tuple(Token(number, piece) for number, piece in enumerate(describe(prompt).split(" ")))
+        held: Growth | None = None
+        async with aclosing(self._pieces(prompt)) as pieces:
+            async for piece in pieces:
+                token = Token(len(piece), piece, -0.5, (Token(len(piece), piece, -0.5), Token(0, "", -2.0)))
+                if held is not None and prompt.stream:
+                    yield held
+                elif held is not None:
+                    held = replace(held, text=held.text + piece, tokens=(*held.tokens, token))
+                    continue
+                held = Growth(piece, (token,), prompt=tokens if held is None else ())
+        if held is not None:
+            yield replace(held, finish_reason="stop")
+
+    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+        """A token for each character of the description."""
+        return [ord(character) for character in describe(prompt)]
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
 
     async def check(self) -> None:
         if self.dead:
@@ -69,7 +98,7 @@ class FakeEngine:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+    async def _pieces(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[str, None]:
         self.seen.append(prompt)
         if self.error is not None and not self.error_after:
             raise self.error
@@ -87,24 +116,33 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
 
-    def _frame(self, prompt: Prompt, kind: str, choice: dict[str, object]) -> dict[str, object]:
-        return {
-            "id": f"chatcmpl-{prompt.request_id}",
+    def _frame(self, prompt: Prompt | TextPrompt, kind: str, choice: dict[str, object]) -> bytes:
+        answer = {
+            "id": f"{'cmpl' if isinstance(prompt, TextPrompt) else 'chatcmpl'}-{prompt.request_id}",
             "object": kind,
             "created": int(time.time()),
             "model": prompt.model or self.card.names[0],
             "choices": [choice],
         }
+        return json.dumps(answer).encode()
 
 
-def describe(prompt: Prompt) -> str:
+def describe(prompt: Prompt | TextPrompt) -> str:
     """The prompt as one line of text: `user: what is [4x3]`, a picture by its width and height."""
+    if isinstance(prompt, TextPrompt):
+        return " | ".join(_raw(text) for text in prompt.texts)
     return " | ".join(f"{message.role}: {_content(message)}" for message in prompt.messages)
 
 
 def _content(message: Message) -> str:
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
-    return "".join(
-        f"[{part.image.width}x{part.image.height}]" if isinstance(part, Picture) else part for part in message.content
-    )
+    return _parts(message.content)
+
+
+def _raw(text: Text) -> str:
+    return str(list(text.tokens)) if text.tokens is not None else _parts(text.content)
+
+
+def _parts(parts: Sequence[str | Picture]) -> str:
+    return "".join(f"[{part.image.width}x{part.image.height}]" if isinstance(part, Picture) else part for part in parts)

@@ -1,15 +1,16 @@
-"""MediaLoader: ChatRequest -> the messages that an engine runs, each image part a loaded Picture."""
+"""MediaLoader: image parts -> the Pictures that an engine is shown."""
 
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from blake3 import blake3
 
-from handler.engine import Message, Picture
+from handler.concurrency import all_of
+from handler.engine import Picture
 from handler.errors import MediaInvalid, MediaTooLarge
 from handler.media.addresses import AddressPolicy
 from handler.media.budget import PixelBudget
@@ -17,8 +18,8 @@ from handler.media.cache import PictureCache
 from handler.media.fetch import Fetcher, Lookup
 from handler.media.images import LazyImage, prepare
 from handler.media.limits import MediaLimits
-from handler.media.references import Inline, MediaRef, Remote, reference, too_many_bytes
-from handler.payload import ChatMessage, ChatRequest, ImagePart
+from handler.media.references import Carried, Inline, MediaRef, Remote, reference, too_many_bytes
+from handler.payload.parts import ImagePart
 
 Holds = Callable[[str], bool]
 _T = TypeVar("_T")
@@ -46,19 +47,16 @@ class MediaLoader:
         await self._fetcher.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def load(self, request: ChatRequest, holds: Holds) -> tuple[Message, ...]:
-        """The request's messages with its pictures loaded, all in parallel, decoded where `holds(digest)` is False.
+    async def pictures(self, parts: Sequence[ImagePart], holds: Holds) -> list[Picture]:
+        """The pictures of one request, loaded in parallel, decoded where `holds(digest)` is False.
 
         Raises a MediaError that names the JSON path: limits and references are looked at before anything is fetched,
         and the first fault cancels what is still under way. `holds` is called on the event loop.
         """
-        parts = list(request.pictures())
         if not parts:
-            return tuple(_message(message, iter(())) for message in request.messages)
+            return []
         self._count(parts)
-        refs = [reference(part, self._limits, self._policy) for part in parts]
-        pictures = await self._pictures(refs, holds)
-        return tuple(_message(message, pictures) for message in request.messages)
+        return await self._pictures([reference(part, self._limits, self._policy) for part in parts], holds)
 
     def _count(self, parts: Sequence[ImagePart]) -> None:
         limit = self._limits.pictures_per_prompt
@@ -69,22 +67,20 @@ class MediaLoader:
                 param=parts[limit].path,
             )
 
-    async def _pictures(self, refs: Sequence[MediaRef], holds: Holds) -> Iterator[Picture]:
+    async def _pictures(self, refs: Sequence[MediaRef], holds: Holds) -> list[Picture]:
         sources = {
             _source(ref): ref for ref in reversed(refs)
         }  # a URL twice is fetched once; errors name its first path
         turns = asyncio.Semaphore(self._limits.fetches_per_request)
         jobs = {source: self._open(ref, turns) for source, ref in reversed(sources.items())}
-        images = dict(zip(jobs, await _all(list(jobs.values())), strict=True))
+        images = dict(zip(jobs, await all_of(list(jobs.values())), strict=True))
         found = [(images[_source(ref)], ref.path) for ref in refs]
         wanted = {image.digest: (image, path) for image, path in reversed(found) if not holds(image.digest)}
         releases = await self._decode(wanted)
-        return iter(
-            [
-                Picture(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
-                for image, path in found
-            ]
-        )
+        return [
+            Picture(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
+            for image, path in found
+        ]
 
     async def _decode(self, wanted: Mapping[str, tuple[LazyImage, str]]) -> dict[str, Callable[[], None]]:
         """Decode, when it is this request's turn to use memory; by digest, how to let each picture's pixels go."""
@@ -93,7 +89,7 @@ class MediaLoader:
         await self._budget.take(sum(_pixels(image) for image, _ in wanted.values()))
         releases = {digest: self._held(image) for digest, (image, _) in wanted.items()}
         try:
-            await _all([self._decode_one(image, path) for image, path in wanted.values()])
+            await all_of([self._decode_one(image, path) for image, path in wanted.values()])
         except BaseException:
             for release in releases.values():
                 release()
@@ -117,7 +113,7 @@ class MediaLoader:
 
     async def _open(self, ref: MediaRef, turns: asyncio.Semaphore) -> LazyImage:
         encoded: Callable[[], bytes]
-        if isinstance(ref, Inline):
+        if isinstance(ref, Inline | Carried):
             size, encoded = ref.size, ref.decode
         else:
             async with turns:
@@ -151,26 +147,6 @@ def _pixels(image: LazyImage) -> int:
     return image.width * image.height
 
 
-def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:
-    content = message.content
-    if isinstance(content, tuple):
-        parts = tuple(next(pictures) if isinstance(part, ImagePart) else part.text for part in content)
-        return Message(message.role, parts, message.fields)
-    return Message(message.role, content, message.fields)
-
-
 def _source(ref: MediaRef) -> object:
     """What two references to the same download have in common. Data is compared later, by digest."""
     return ref.url if isinstance(ref, Remote) else id(ref)
-
-
-async def _all(jobs: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
-    """The results, in order; on the first failure the rest is cancelled and awaited, and it alone is raised."""
-    if len(jobs) == 1:
-        return [await jobs[0]]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in jobs]
-    except BaseExceptionGroup as faults:
-        raise faults.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -11,7 +11,7 @@ from yarl import URL
 from handler.errors import MediaForbidden, MediaInvalid, MediaTooLarge
 from handler.media.addresses import AddressPolicy, normal_host
 from handler.media.limits import MediaLimits
-from handler.payload import ImagePart
+from handler.payload.parts import ImagePart
 
 _ACCEPTED = "Accepted are https:// and http:// URLs and data:image/...;base64,<base64>"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,30}):")
@@ -63,12 +63,30 @@ class Remote:
         return str(self.url.origin())
 
 
-MediaRef = Inline | Remote
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A picture whose bytes the request brought as they are."""
+
+    data: bytes = field(repr=False)
+    path: str
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def decode(self) -> bytes:
+        """The encoded picture."""
+        return self.data
+
+
+MediaRef = Inline | Carried | Remote
 
 
 def reference(part: ImagePart, limits: MediaLimits, policy: AddressPolicy) -> MediaRef:
     """What the part refers to. Raises MediaInvalid, MediaForbidden, or MediaTooLarge for a data: URL over the limit."""
     url, path = part.url, part.path
+    if isinstance(url, bytes):
+        return _carried(url, path, limits)
     if url[:5].lower() == "data:":
         return _inline(url, _data_start(url, path), path, limits)
     if url.startswith(_BARE_BASE64):
@@ -120,6 +138,12 @@ def check_host(ref: Remote, policy: AddressPolicy, *, redirected: bool = False) 
         subject = "The picture's URL redirects to a host" if redirected else f"The host of {ref.origin} is one"
         cure = "The operator can add it to OPTION_ALLOWED_MEDIA_DOMAINS"
         raise MediaForbidden(f"{subject} that this server may not contact. {cure}.", param=ref.path)
+
+
+def _carried(data: bytes, path: str, limits: MediaLimits) -> Carried:
+    if len(data) > limits.picture_bytes:
+        raise too_many_bytes(limits, path)
+    return Carried(data, path)
 
 
 def _inline(text: str, start: int, path: str, limits: MediaLimits) -> Inline:

@@ -4,13 +4,13 @@ import ast
 import importlib
 import importlib.util
 import multiprocessing
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.background import in_background
-from handler.engine import ModelCard, Prompt
+from handler.engine import Growth, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
 
@@ -41,11 +41,20 @@ class VllmEngine:
     def holds(self, digest: str) -> bool:
         return self._live.holds(digest)
 
-    async def complete(self, prompt: Prompt) -> bytes:
+    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
         return await self._live.complete(prompt)
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
+    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
         return self._live.stream(prompt)
+
+    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+        return self._live.generate(prompt)
+
+    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+        return await self._live.tokenize(prompt)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        return await self._live.detokenize(tokens)
 
     async def check(self) -> None:
         await self._live.check()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
@@ -20,10 +21,12 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from handler.background import in_background
 from handler.engine import ModelCard
 from handler.engines.vllm.arguments import engine_args
-from handler.engines.vllm.placeholders import neutraliser
+from handler.engines.vllm.growths import GrowthServing
+from handler.engines.vllm.placeholders import neutraliser, picture_placeholder
 from handler.engines.vllm.requests import known_parameters, release_pictures
-from handler.engines.vllm.running import STOP_SECONDS, Running
+from handler.engines.vllm.running import STOP_SECONDS, Running, Serving
 from handler.engines.vllm.settings import VllmSettings
+from handler.engines.vllm.texts import TextRequest, known_text_parameters
 from handler.errors import LumiError, StartError
 
 # What a configuration of a checkpoint that sees has, whatever class its architecture resolves to.
@@ -113,27 +116,39 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
     renderer = _build(_Renderer, model_config=llm.model_config, renderer=llm.renderer, **shared)
     # The template is compiled and tried here rather than in the first request.
     await asyncio.to_thread(renderer.warmup)
-    chat = _build(
-        OpenAIServingChat,
-        engine_client=llm,
-        models=models,
-        response_role="assistant",
-        online_renderer=renderer,
-        enable_prompt_tokens_details=True,
-        **shared,
+    shared |= {
+        "engine_client": llm,
+        "models": models,
+        "response_role": "assistant",
+        "online_renderer": renderer,
+        "enable_prompt_tokens_details": True,
+    }
+    serving = Serving(
+        chat=_build(OpenAIServingChat, **shared),
+        texts=_build(OpenAIServingCompletion, **shared),
+        growths=_build(GrowthServing, **shared),
     )
     freeze_gc_heap()
-    return Running(llm, chat, _card(llm, settings.names), neutraliser(llm.model_config, llm.renderer.tokenizer))
+    config = llm.model_config
+    placeholder = picture_placeholder(config)
+    card = _card(llm, settings.names, placeholder(1))
+    return Running(llm, serving, card, neutraliser(config, llm.renderer.tokenizer), placeholder)
 
 
 class _Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's, which lets the pixels go when a request's pictures are processed."""
+    """vLLM's, which lets the pixels go when a request's pictures are processed, and takes raw prompts with pictures."""
 
     async def render_chat(self, request: ChatCompletionRequest, **how: Any) -> Any:
         try:
             return await super().render_chat(request, **how)
         finally:
             release_pictures(request)
+
+    async def render_completion(self, request: TextRequest, **how: Any) -> Any:
+        try:
+            return await self.preprocess_cmpl(request, request.prompts, **how)
+        finally:
+            request.release_pictures()
 
 
 def _build(constructor: Callable[..., Any], **arguments: Any) -> Any:
@@ -143,12 +158,14 @@ def _build(constructor: Callable[..., Any], **arguments: Any) -> Any:
     return constructor(**{name: value for name, value in arguments.items() if name in accepted})
 
 
-def _card(llm: AsyncLLM, names: tuple[str, ...]) -> ModelCard:
+def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> ModelCard:
     return ModelCard(
         names=names,
         max_model_len=llm.model_config.max_model_len,
         supports_pictures=_sees(llm),
         parameters=known_parameters(),
+        text_parameters=known_text_parameters(),
+        placeholder=placeholder,
         created=int(time.time()),
     )
 

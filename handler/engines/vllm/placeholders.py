@@ -19,6 +19,9 @@ _ID_FIELD = re.compile(r"(image|video|audio|vision|media|boi|eoi|boa|eoa)\w*toke
 _LONGEST_TOKEN = 64  # characters; what may come together at the seam of two texts
 
 
+Placeholder = Callable[[int], str | None]  # how a prompt marks its n-th picture
+
+
 class Neutraliser:
     """Makes text harmless: `neutralise` for one text, `run` for texts that a template puts side by side, `deep` for every
     text in a JSON value.
@@ -67,6 +70,19 @@ def neutraliser(model_config: Any, tokenizer: Any) -> Neutraliser:
         if not any(special.intersection(encode(candidate.neutralise(token))) for token in tokens):
             return candidate
     return Neutraliser(pattern, _SEPARATORS[-1])
+
+
+def picture_placeholder(model_config: Any) -> Placeholder:
+    """How the model's raw prompts mark pictures; None where they do not."""
+
+    def placeholder(number: int) -> str | None:
+        try:
+            found: str | None = get_model_cls(model_config).get_placeholder_str("image", number)
+        except (AttributeError, ValueError, NotImplementedError):  # text only, or media of another kind
+            return None
+        return found
+
+    return placeholder
 
 
 def _tokens(model_config: Any, tokenizer: Any) -> Iterator[str]:

@@ -19,11 +19,11 @@ from handler.engine import Message, Picture, Prompt
 from handler.engines.vllm.placeholders import Neutraliser
 
 # Old names of structured output, which vLLM dropped and would now ignore.
-_GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
+GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
 
 
 @dataclass
-class _HeldMedia(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
+class HeldMedia(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
     """vLLM's pair of media and bytes, with the way to let the pixels go."""
 
     release: Callable[[], None] = lambda: None
@@ -31,17 +31,12 @@ class _HeldMedia(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped 
 
 def known_parameters() -> frozenset[str]:
     """The request fields that have a meaning here."""
-    return frozenset(ChatCompletionRequest.model_fields) | frozenset(_GUIDED)
+    return frozenset(ChatCompletionRequest.model_fields) | frozenset(GUIDED)
 
 
 def chat_completion_request(prompt: Prompt, neutraliser: Neutraliser) -> ChatCompletionRequest:
     """Raises pydantic's ValidationError or vLLM's errors for parameters that vLLM refuses."""
-    parameters = {name: value for name, value in prompt.parameters.items() if name not in _GUIDED}
-    guided = {
-        _GUIDED[name]: value for name, value in prompt.parameters.items() if name in _GUIDED and value is not None
-    }
-    if guided:
-        parameters["structured_outputs"] = guided
+    parameters = current(prompt.parameters)
     for name in ("tools", "documents", "chat_template_kwargs"):
         if name in parameters:
             parameters[name] = neutraliser.deep(parameters[name])
@@ -53,11 +48,20 @@ def chat_completion_request(prompt: Prompt, neutraliser: Neutraliser) -> ChatCom
     return request
 
 
+def current(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """`parameters` with the old names of structured output replaced."""
+    named = {name: value for name, value in parameters.items() if name not in GUIDED}
+    guided = {GUIDED[name]: value for name, value in parameters.items() if name in GUIDED and value is not None}
+    if guided:
+        named["structured_outputs"] = guided
+    return named
+
+
 def release_pictures(request: ChatCompletionRequest) -> None:
     """Let the pixels of the request's pictures go: vLLM has made its tensors of them."""
     for message in request.messages:
         for part in message["content"] if isinstance(message["content"], list) else ():
-            if isinstance(media := part.get("image_pil"), _HeldMedia):
+            if isinstance(media := part.get("image_pil"), HeldMedia):
                 media.release()
 
 
@@ -91,9 +95,14 @@ def _tool_call(call: Mapping[str, Any], neutraliser: Neutraliser) -> dict[str, A
     return harmless
 
 
+def held(picture: Picture) -> HeldMedia:
+    """The picture as vLLM takes it: undecoded."""
+    return HeldMedia(picture.image, picture.encoded, release=picture.release)
+
+
 def _picture(picture: Picture) -> dict[str, Any]:
     return {
         "type": "image_pil",
-        "image_pil": _HeldMedia(picture.image, picture.encoded, release=picture.release),
+        "image_pil": held(picture),
         "uuid": picture.digest,
     }

@@ -1,27 +1,33 @@
-"""A vLLM engine that is loaded: prompts in, chat completions out."""
+"""A vLLM engine that is loaded: prompts in, completions out."""
 
 import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engine import ModelCard, Prompt
+from handler.engine import Growth, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.failures import translate, translate_answer
-from handler.engines.vllm.placeholders import Neutraliser
+from handler.engines.vllm.growths import GrowthServing
+from handler.engines.vllm.placeholders import Neutraliser, Placeholder
 from handler.engines.vllm.requests import chat_completion_request
-from handler.errors import EngineFailure, Unavailable
+from handler.engines.vllm.texts import TextRequest, text_request
+from handler.errors import EngineFailure, InvalidRequest, Unavailable
 
 log = logging.getLogger("lumi.engine")
+
+T = TypeVar("T")
+Ask = Callable[[], Awaitable[Any]]
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
 STOP_SECONDS = 10
@@ -31,42 +37,62 @@ STOP_SECONDS = 10
 class _Open:
     """A stream that vLLM has begun: its first chunk and the rest."""
 
-    first: bytes | None
-    rest: AsyncGenerator[str, None]
+    first: Any
+    rest: AsyncGenerator[Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What of vLLM's server answers: chat completions, text completions, and text completions as `Growth`."""
+
+    chat: OpenAIServingChat
+    texts: OpenAIServingCompletion
+    growths: GrowthServing
 
 
 class Running:
-    """vLLM's chat serving over a live AsyncLLM, with our errors in place of its own."""
+    """vLLM's serving over a live AsyncLLM, with our errors in place of its own."""
 
-    def __init__(self, llm: AsyncLLM, chat: OpenAIServingChat, card: ModelCard, texts: Neutraliser) -> None:
+    def __init__(
+        self, llm: AsyncLLM, serving: Serving, card: ModelCard, neutraliser: Neutraliser, placeholder: Placeholder
+    ) -> None:
         self.card = card
         self._llm = llm
-        self._chat = chat
-        self._texts = texts
+        self._serving = serving
+        self._neutraliser = neutraliser
+        self._placeholder = placeholder
         self._cache = llm.renderer.mm_processor_cache
         self._chores: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
 
     def holds(self, digest: str) -> bool:
         return self._cache is not None and self._cache.is_cached_item(digest)
 
-    async def complete(self, prompt: Prompt) -> bytes:
-        answer = await self._retried(partial(self._complete_once, prompt))
+    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+        answer = await self._retried(partial(self._ask, prompt))
         text: str = answer.model_dump_json()
         return text.encode()
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        opened = await self._retried(partial(self._open_once, prompt))
-        finished = False
-        try:
-            if opened.first is not None:
-                yield opened.first
-            async with contextlib.aclosing(opened.rest) as events:
-                async for chunk in _chunks(events):
-                    yield chunk
-            finished = True
-        finally:
-            if not finished:
-                self._abort(prompt.request_id)
+    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+        return self._streamed(partial(self._ask, prompt), _chunks, prompt)
+
+    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+        ask = partial(self._ask_for_growths, prompt)
+        if not prompt.stream:
+            for growth in await self._retried(ask):
+                yield growth
+            return
+        async with contextlib.aclosing(self._streamed(ask, _growths, prompt)) as growths:
+            async for growth in growths:
+                yield growth
+
+    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+        return cast("Sequence[int]", await self._retried(partial(self._tokens, prompt)))
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        tokenizer = self._llm.renderer.get_tokenizer()
+        if strange := next((token for token in tokens if not 0 <= token < len(tokenizer)), None):
+            raise InvalidRequest(f"The model has no token {strange}; it has {len(tokenizer)}.", param="tokens")
+        return str(await asyncio.to_thread(tokenizer.decode, list(tokens)))
 
     async def check(self) -> None:
         if self._llm.errored:
@@ -80,30 +106,58 @@ class Running:
             self._llm.output_handler.cancel()
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
-    async def _complete_once(self, prompt: Prompt) -> ChatCompletionResponse:
-        answer = await self._chat.create_chat_completion(self._request(prompt))
-        if isinstance(answer, ErrorResponse):
-            _pass_on_cancellation()
-            raise translate_answer(answer.error.message, answer.error.code, answer.error.param)
-        return answer
+    async def _streamed(
+        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
+    ) -> AsyncGenerator[T, None]:
+        opened = await self._retried(partial(self._open, ask, read, prompt))
+        finished = False
+        try:
+            if opened.first is not None:
+                yield opened.first
+            async with contextlib.aclosing(opened.rest) as events:
+                async for chunk in read(events):
+                    yield chunk
+            finished = True
+        finally:
+            if not finished:
+                self._abort(prompt)
 
-    async def _open_once(self, prompt: Prompt) -> _Open:
-        events = await self._chat.create_chat_completion(self._request(prompt))
-        if isinstance(events, ErrorResponse):
-            _pass_on_cancellation()
-            raise translate_answer(events.error.message, events.error.code, events.error.param)
+    async def _open(
+        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
+    ) -> _Open:
+        events = await ask()
         try:
             # The engine has accepted the request only when something comes out.
-            return _Open(await anext(_chunks(events), None), events)
+            return _Open(await anext(read(events), None), events)
         except Unavailable as drift:  # an error event does not carry its type
             raise RetryableRequestError from drift
         except BaseException:
-            self._abort(prompt.request_id)
+            self._abort(prompt)
             await events.aclose()
             raise
 
-    def _request(self, prompt: Prompt) -> ChatCompletionRequest:
-        return chat_completion_request(prompt, self._texts)
+    async def _ask(self, prompt: Prompt | TextPrompt) -> Any:
+        if isinstance(prompt, Prompt):
+            return _answered(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
+        return _answered(await self._serving.texts.create_completion(self._text_request(prompt)))
+
+    async def _ask_for_growths(self, prompt: TextPrompt) -> Any:
+        return _answered(await self._serving.growths.create_completion(self._text_request(prompt)))
+
+    async def _tokens(self, prompt: Prompt | TextPrompt) -> list[int]:
+        renderer = self._serving.chat.online_renderer
+        # The engine is not going to see these pictures, so its cache must not be told that it has.
+        if isinstance(prompt, Prompt):
+            _, inputs = _answered(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
+        else:
+            inputs = _answered(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
+        return [token for one in inputs for token in one["prompt_token_ids"]]
+
+    def _chat_request(self, prompt: Prompt) -> ChatCompletionRequest:
+        return chat_completion_request(prompt, self._neutraliser)
+
+    def _text_request(self, prompt: TextPrompt) -> TextRequest:
+        return text_request(prompt, self._neutraliser, self._placeholder)
 
     async def _retried(self, attempt: Callable[[], Any]) -> Any:
         try:
@@ -119,9 +173,15 @@ class Running:
                 log.exception("vLLM failed on a request")
             raise error from fault
 
-    def _abort(self, request_id: str) -> None:
+    def _abort(self, prompt: Prompt | TextPrompt) -> None:
+        name = prompt.request_id
+        ids = (
+            [f"chatcmpl-{name}"]
+            if isinstance(prompt, Prompt)
+            else [f"cmpl-{name}-{i}" for i in range(len(prompt.texts))]
+        )
         # In a task of its own: whoever closes a stream may itself be cancelled at every await.
-        chore = asyncio.create_task(self._llm.abort(f"chatcmpl-{request_id}"))
+        chore = asyncio.create_task(self._llm.abort(ids))
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
 
@@ -131,11 +191,15 @@ class Running:
             await self._llm.do_log_stats()
 
 
-def _pass_on_cancellation() -> None:
+def _answered(answer: Any) -> Any:
+    """What vLLM answered; an error that it returned is raised."""
+    if not isinstance(answer, ErrorResponse):
+        return answer
     # vLLM answers a cancellation with an error "Client disconnected", and the canceller would never hear of it.
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+    raise translate_answer(answer.error.message, answer.error.code, answer.error.param)
 
 
 async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
@@ -148,3 +212,12 @@ async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
             error = json.loads(data)["error"]
             raise translate_answer(error["message"], error["code"], error["param"])
         yield data.encode()
+
+
+async def _growths(events: AsyncIterator[list[Growth]]) -> AsyncGenerator[Growth, None]:
+    try:
+        async for grown in events:
+            for growth in grown:
+                yield growth
+    except Exception as fault:
+        raise translate(fault) from fault

@@ -1,0 +1,82 @@
+"""The routes that tell what is served: OpenAI's, SageMaker's and LMI's names for it."""
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from container.health import Health
+from handler.engine import ModelCard
+from handler.errors import UnknownModel
+from handler.payload.fields import short
+
+LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
+# A batch transform sends this many requests at a time, each of this many MB: SageMaker wants the product below 100.
+TRANSFORM_MB = 6
+MOST_TRANSFORMS = 16
+
+
+class Models:
+    """What is served, as every client asks for it; `batch_size` is what the engine runs at once."""
+
+    def __init__(self, health: Health, batch_size: int) -> None:
+        self._health = health
+        self._batch_size = batch_size
+
+    async def openai_list(self, _: Request) -> Response:
+        """OpenAI's list of models, one entry for each name."""
+        card = self._health.service().card
+        return JSONResponse({"object": "list", "data": [_openai(card, name) for name in card.names]})
+
+    async def openai_one(self, request: Request) -> Response:
+        """OpenAI's description of one name."""
+        card, name = self._health.service().card, request.path_params["model"]
+        if name not in card.names:
+            raise _unknown(card, name)
+        return JSONResponse(_openai(card, name))
+
+    async def sagemaker_list(self, _: Request) -> Response:
+        """SageMaker's and LMI's list: one model, as there is one."""
+        card = self._health.service().card
+        return JSONResponse({"models": [_sagemaker(card.names[0])]})
+
+    async def sagemaker_one(self, request: Request) -> Response:
+        """SageMaker's and LMI's description of the model, by any of its names."""
+        name = request.path_params["model"]
+        self.check_name(name)
+        return JSONResponse({**_sagemaker(name), "status": "READY"})
+
+    async def execution_parameters(self, _: Request) -> Response:
+        """What a SageMaker batch transform should send: one record a request."""
+        at_once = max(1, min(self._batch_size, MOST_TRANSFORMS))
+        return JSONResponse(
+            {"MaxConcurrentTransforms": at_once, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": TRANSFORM_MB}
+        )
+
+    def check_name(self, name: str) -> None:
+        """Raises UnknownModel for a name in a path that neither `model` nor LMI has for what is served."""
+        card = self._health.service().card
+        if name != LMI_NAME and name not in {*card.names, *(re.sub(r"\W", "_", served) for served in card.names)}:
+            raise _unknown(card, name)
+
+
+def _openai(card: ModelCard, name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "lumi",
+        "root": card.names[0],
+        "max_model_len": card.max_model_len,
+    }
+
+
+def _sagemaker(name: str) -> dict[str, Any]:
+    return {"modelName": name, "modelUrl": "/opt/ml/model", "loadedAtStartup": True}
+
+
+def _unknown(card: ModelCard, name: str) -> UnknownModel:
+    return UnknownModel(
+        f"The model {short(name)!r} is not served here; this is {', '.join(card.names)}.", param="model"
+    )

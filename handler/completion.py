@@ -1,0 +1,68 @@
+"""The sentence for raw prompts: read the request, load its pictures, let the model go on, answer."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from handler.engine import Picture, Text, TextPrompt
+from handler.marks import marks_of, placed
+from handler.model import Model
+from handler.payload.completion import CompletionRequest, RawText, completion_request
+from handler.payload.parts import ImagePart
+from handler.sessions import Session
+
+
+class Completions:
+    """Text completions of one model, in OpenAI's schema."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._marks = marks_of(model.card.placeholder, model.placeholder_token)
+
+    def read(self, payload: Mapping[str, Any]) -> CompletionRequest:
+        """The request in `payload`. Raises RequestError."""
+        request = completion_request(payload, self._model.card.text_parameters)
+        self.admit(request)
+        return request
+
+    def admit(self, request: CompletionRequest) -> None:
+        """Raises RequestError where the model cannot be asked this."""
+        self._model.admit(request)
+        for text in request.texts:
+            placed(text, self._marks)
+
+    async def complete(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> bytes:
+        """The text completion as JSON text."""
+        prompt = await self.prompt(request, request_id, session)
+        try:
+            return await self._model.engine.complete(prompt)
+        finally:
+            prompt.release_pictures()
+
+    async def stream(
+        self, request: CompletionRequest, request_id: str, session: Session | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The chunks of the text completion, each as JSON text; closing the generator aborts the request."""
+        prompt = await self.prompt(request, request_id, session)
+        try:
+            async with aclosing(self._model.engine.stream(prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            prompt.release_pictures()
+
+    async def prompt(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> TextPrompt:
+        """What the engine runs: the request with its pictures loaded, which are then to be released."""
+        parts = list(request.pictures())
+        pictures = dict(zip(map(id, parts), await self._model.shown(parts, session), strict=True))
+        texts = tuple(self._text(text, pictures) for text in request.texts)
+        return TextPrompt(texts, request.model, request.parameters, request_id, request.stream)
+
+    def _text(self, text: RawText, pictures: Mapping[int, Picture]) -> Text:
+        if text.tokens is not None:
+            return Text(tokens=text.tokens)
+        return Text(tuple(self._parts(text, pictures)))
+
+    def _parts(self, text: RawText, pictures: Mapping[int, Picture]) -> Iterator[str | Picture]:
+        for part in placed(text, self._marks):
+            yield pictures[id(part)] if isinstance(part, ImagePart) else part

@@ -1,0 +1,167 @@
+"""LMI's text-generation schema: the inputs run as raw prompts, their growths written as `generated_text` and tokens."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from handler.completion import Completions
+from handler.concurrency import all_of
+from handler.engine import Growth, Token
+from handler.model import Model
+from handler.payload.completion import CompletionRequest
+from handler.payload.generation import GenerationRequest, Wanted, generation_request
+from handler.sessions import Session
+
+
+class Generation:
+    """Text generation of one model. `listed` answers a single input with a list as well, as TGI does (`tgi_compat`)."""
+
+    def __init__(self, model: Model, completions: Completions, *, listed: bool = False) -> None:
+        self._model = model
+        self._completions = completions
+        self._listed = listed
+
+    def read(self, payload: Mapping[str, Any]) -> GenerationRequest:
+        """The request in `payload`. Raises RequestError."""
+        request = generation_request(payload, self._model.card.text_parameters)
+        for completion in request.completions:
+            self._completions.admit(completion)
+        return request
+
+    async def complete(self, request: GenerationRequest, request_id: str, session: Session | None = None) -> bytes:
+        """`{"generated_text": ...}` as JSON text, or a list of such, one for each input."""
+        jobs = (
+            self._answer(completion, request.wanted, f"{request_id}-{i}", session)
+            for i, completion in enumerate(request.completions)
+        )
+        answers = await all_of(list(jobs))
+        return _json(answers if request.many or self._listed else answers[0])
+
+    async def stream(
+        self, request: GenerationRequest, request_id: str, session: Session | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """A JSON object for each token, the last with `generated_text` and `details`; closing it aborts the request."""
+        (completion,) = request.completions
+        tale = _Tale(completion, request.wanted)
+        async with aclosing(self._growths(completion, request_id, session)) as growths:
+            async for growth in growths:
+                for line in tale.lines(growth):
+                    yield _json(line)
+
+    async def _answer(
+        self, completion: CompletionRequest, wanted: Wanted, request_id: str, session: Session | None
+    ) -> dict[str, Any]:
+        async with aclosing(self._growths(completion, request_id, session)) as growths:
+            grown = [growth async for growth in growths]
+        best = max(grown, key=_likelihood) if wanted.best_of > 1 else grown[0]
+        answer: dict[str, Any] = {"generated_text": _text(best, completion, wanted)}
+        if wanted.details:
+            answer["details"] = _details(best, wanted)
+            if wanted.best_of > 1:
+                others = (growth for growth in grown if growth is not best)
+                answer["details"]["best_of_sequences"] = [
+                    {"generated_text": _text(growth, completion, wanted), **_details(growth, wanted)}
+                    for growth in others
+                ]
+        return answer
+
+    async def _growths(
+        self, completion: CompletionRequest, request_id: str, session: Session | None
+    ) -> AsyncGenerator[Growth, None]:
+        prompt = await self._completions.prompt(completion, request_id, session)
+        try:
+            async with aclosing(self._model.engine.generate(prompt)) as growths:
+                async for growth in growths:
+                    yield growth
+        finally:
+            prompt.release_pictures()
+
+
+class _Tale:
+    """A stream as it is told: what came so far, and the lines for what comes next."""
+
+    def __init__(self, completion: CompletionRequest, wanted: Wanted) -> None:
+        self._completion = completion
+        self._wanted = wanted
+        self._text: list[str] = []
+        self._generated = 0
+        self._input_length = 0
+
+    def lines(self, growth: Growth) -> Sequence[dict[str, Any]]:
+        """One line for each token; texts of tokens are such that they join to the generated text."""
+        self._text.append(growth.text)
+        self._generated += len(growth.tokens)
+        self._input_length = self._input_length or len(growth.prompt)
+        lines = [_line(token, text) for token, text in zip(growth.tokens, _texts(growth), strict=True)]
+        if growth.finish_reason is None:
+            return lines
+        if not lines:
+            lines = [{"index": 0, "token": {"id": None, "text": growth.text, "logprob": None}}]
+        lines[-1] |= {"generated_text": self._full_text(), "details": self._end(growth)}
+        return lines
+
+    def _full_text(self) -> str:
+        before = self._completion.texts[0].text if self._wanted.full_text else ""
+        return before + "".join(self._text)
+
+    def _end(self, growth: Growth) -> dict[str, Any]:
+        return {
+            "finish_reason": _finish(growth),
+            "seed": self._wanted.seed,
+            "generated_tokens": self._generated,
+            "input_length": self._input_length,
+        }
+
+
+def _line(token: Token, text: str) -> dict[str, Any]:
+    shown = {"id": token.id, "text": text, "logprob": token.logprob}
+    return {"index": 0, "token": shown, "generated_text": None, "details": None}
+
+
+def _texts(growth: Growth) -> list[str]:
+    texts = [token.text for token in growth.tokens]
+    if "".join(texts) == growth.text:
+        return texts
+    # Special tokens have no text, and half a character waits for its other half.
+    return [*("" for _ in texts[1:]), growth.text] if texts else []
+
+
+def _text(growth: Growth, completion: CompletionRequest, wanted: Wanted) -> str:
+    return (completion.texts[0].text if wanted.full_text else "") + growth.text
+
+
+def _details(growth: Growth, wanted: Wanted) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "finish_reason": _finish(growth),
+        "generated_tokens": len(growth.tokens),
+        "seed": wanted.seed,
+        "prefill": [_shown(token) for token in growth.prompt] if wanted.prompt_details else [],
+        "tokens": [_shown(token) for token in growth.tokens],
+    }
+    if wanted.likeliest:
+        details["top_tokens"] = [
+            [_shown(likely) for likely in token.likeliest[: wanted.likeliest]] for token in growth.tokens
+        ]
+    return details
+
+
+def _shown(token: Token) -> dict[str, Any]:
+    return {"id": token.id, "text": token.text, "logprob": token.logprob}
+
+
+def _finish(growth: Growth) -> str | None:
+    """TGI's words: a stop string is a `stop_sequence`, any token that ends a text is an `eos_token`."""
+    if growth.finish_reason != "stop":
+        return growth.finish_reason
+    return "stop_sequence" if isinstance(growth.stop_reason, str) else "eos_token"
+
+
+def _likelihood(growth: Growth) -> float:
+    """The mean log probability of the answer's tokens, by which TGI ranks."""
+    weights = [token.logprob for token in growth.tokens if token.logprob is not None]
+    return sum(weights) / len(weights) if weights else float("-inf")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()

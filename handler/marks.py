@@ -1,0 +1,58 @@
+"""Where the pictures of a raw prompt stand: at their marks in its text."""
+
+import re
+from collections.abc import Collection, Iterator
+
+from handler.errors import InvalidRequest
+from handler.payload.completion import RawText
+from handler.payload.parts import ImagePart
+
+GENERIC = "<image>"  # what LMI's and vLLM's documents write, whatever the model's own mark is
+
+
+def marks_of(placeholder: str | None, token: str | None) -> re.Pattern[str]:
+    """The marks in a model's raw prompts: its own (with any number, where it is numbered), the operator's
+    `image_placeholder_token`, and `<image>`."""
+    literal = {mark for mark in (placeholder, token, GENERIC) if mark}
+    expressions = (re.sub(r"\d+", lambda _: r"(?:\d+)", re.escape(mark)) for mark in literal)
+    return re.compile("|".join(sorted(expressions, key=len, reverse=True)))
+
+
+def placed(text: RawText, marks: re.Pattern[str]) -> tuple[str | ImagePart, ...]:
+    """The prompt's texts and pictures in order. Where no mark stands in it, its pictures come first, each on a line of
+    its own. Raises InvalidRequest where marks and pictures do not match."""
+    found = list(marks.finditer(text.text))
+    if not found:
+        return (*(part for picture in text.pictures for part in (picture, "\n")), text.text)
+    if len(found) != len(text.pictures):
+        raise InvalidRequest(
+            f"The prompt marks {len(found)} picture(s) ({found[0][0]!r}) but comes with {len(text.pictures)}; "
+            "send as many of one as of the other.",
+            param=text.path,
+        )
+    pictures = [text.pictures[place] for place in _places(found, text.path)]
+    return tuple(_interleaved(text.text, found, pictures))
+
+
+def _places(found: Collection[re.Match[str]], path: str) -> list[int]:
+    """Which picture each mark means: a numbered mark the one of its number, any other the next."""
+    numbers = [re.search(r"\d+", mark[0]) for mark in found]
+    if not all(numbers):
+        return list(range(len(found)))
+    places = [int(number[0]) - 1 for number in numbers if number]
+    if sorted(places) != list(range(len(found))):
+        raise InvalidRequest("The prompt's marks are not numbered 1, 2, 3 ...; each picture has one.", param=path)
+    return places
+
+
+def _interleaved(
+    text: str, found: Collection[re.Match[str]], pictures: Collection[ImagePart]
+) -> Iterator[str | ImagePart]:
+    end = 0
+    for mark, picture in zip(found, pictures, strict=True):
+        if between := text[end : mark.start()]:
+            yield between
+        yield picture
+        end = mark.end()
+    if rest := text[end:]:
+        yield rest

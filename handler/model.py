@@ -1,0 +1,44 @@
+"""A loaded model: the engine that runs it, the media that it is shown, and what it may be asked."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from handler.engine import Engine, ModelCard, Picture
+from handler.errors import InvalidRequest, UnknownModel
+from handler.media.loader import MediaLoader
+from handler.payload.chat import ChatRequest
+from handler.payload.completion import CompletionRequest
+from handler.payload.fields import short
+from handler.payload.parts import ImagePart
+from handler.sessions import Session, Sessions, named, sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`card` is what `engine.start` returned; `placeholder_token` marks pictures in texts (`image_placeholder_token`)."""
+
+    engine: Engine
+    media: MediaLoader
+    card: ModelCard
+    placeholder_token: str | None = None
+    sessions: Sessions | None = None
+
+    def admit(self, request: ChatRequest | CompletionRequest) -> None:
+        """Raises UnknownModel for a name that is not served, and InvalidRequest for a picture that cannot be seen."""
+        if request.model is not None and request.model not in self.card.names:
+            served = ", ".join(self.card.names)
+            raise UnknownModel(
+                f"The model {short(request.model)!r} is not served here; this is {served}.", param="model"
+            )
+        if not self.card.supports_pictures and (picture := next(request.pictures(), None)):
+            raise InvalidRequest(f"The model {self.card.names[0]} reads text only, not pictures.", param=picture.path)
+
+    async def shown(self, parts: Iterable[ImagePart], session: Session | None = None) -> list[Picture]:
+        """The pictures, loaded, and kept in the session if there is one. Raises MediaError with the JSON path of the
+        first that cannot be loaded."""
+        pictures = await self.media.pictures([named(part, self.sessions, session) for part in parts], self.engine.holds)
+        if session is not None and self.sessions is not None and pictures:
+            kept = await asyncio.to_thread(lambda: [(sha256(picture.encoded), picture.encoded) for picture in pictures])
+            self.sessions.keep(session, kept)
+        return pictures

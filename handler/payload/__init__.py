@@ -1,0 +1,1 @@
+"""Bodies of every accepted shape -> requests; an error names the JSON path."""

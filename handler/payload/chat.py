@@ -1,0 +1,134 @@
+"""The JSON object of a chat completion request -> ChatRequest; an error names the JSON path."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.errors import InvalidRequest
+from handler.payload.fields import expect, kind_of, optional, short, strangers
+from handler.payload.parts import ImagePart, TextPart, content_part
+
+OWN = frozenset({"messages", "model", "stream"})
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+# What a chat template may use of a message beside its role and content.
+MESSAGE_FIELDS = frozenset(
+    {"name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning", "reasoning_content", "tools"}
+)
+# Fields that would change the answer, from other schemas or for another kind of server: to ignore them would mislead.
+MISLEADING = {
+    "adapters": "LoRA adapters are not served here; leave it out",
+    "functions": "use `tools`",
+    "function_call": "use `tool_choice`",
+    "max_new_tokens": "use `max_tokens`",
+    "inputs": "a request has `messages` or `inputs`, not both",
+    "prompt": "a request has `messages` or `prompt`, not both",
+    # They name other hosts and memory of other engines; vLLM means them for a router that it trusts.
+    "kv_transfer_params": "it is not taken from clients",
+    "ec_transfer_params": "it is not taken from clients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message as sent: `content` is a string, the parts of a list, or None where there was none.
+
+    `fields` holds what else the message has (`name`, `tool_calls`, `tool_call_id`, ...).
+    """
+
+    role: str
+    content: str | tuple[TextPart | ImagePart, ...] | None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion as the client asked for it; its pictures are not loaded yet.
+
+    `parameters` holds every field but `messages`, `model` and `stream`, by its OpenAI or vLLM name, for the engine to
+    validate. `ignored` holds the JSON paths of what has no meaning here, to be told to the client.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    model: str | None
+    stream: bool
+    parameters: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+
+    def pictures(self) -> Iterator[ImagePart]:
+        """Every picture of the conversation, in order."""
+        for message in self.messages:
+            if isinstance(message.content, tuple):
+                yield from (part for part in message.content if isinstance(part, ImagePart))
+
+
+def chat_request(payload: Mapping[str, Any], known: frozenset[str]) -> ChatRequest:
+    """Read a chat completion request; `known` are the parameters that the engine gives a meaning to.
+
+    Raises InvalidRequest with the JSON path of the first fault. A parameter that is nearly a known one is a fault; one
+    that resembles none is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
+    """
+    ignored = strangers(payload, known | OWN, MISLEADING)
+    messages = expect(payload, "messages", list, "", "a list of messages")
+    if not messages:
+        raise InvalidRequest("`messages` is empty; a chat completion needs at least one message.", param="messages")
+    model = optional(payload, "model", str, "", "a string")
+    stream = optional(payload, "stream", bool, "", "true or false") or False
+    parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
+    return ChatRequest(
+        messages=tuple(_message(message, f"messages[{i}]", ignored) for i, message in enumerate(messages)),
+        model=model,
+        stream=stream,
+        parameters=parameters,
+        ignored=tuple(ignored),
+    )
+
+
+def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"`{path}` is {kind_of(message)}; a message is an object.", param=path)
+    role = expect(message, "role", str, path, "a string")
+    if role not in ROLES:
+        raise InvalidRequest(
+            f"`{path}.role` is {short(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
+        )
+    fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS and value is not None}
+    ignored.extend(
+        f"{path}.{name}" for name in message if name not in MESSAGE_FIELDS and name not in ("role", "content")
+    )
+    if "tool_calls" in fields:
+        _check_tool_calls(fields["tool_calls"], f"{path}.tool_calls")
+    if "reasoning_content" in fields:  # the name that vLLM had before `reasoning`
+        fields.setdefault("reasoning", fields.pop("reasoning_content"))
+    return ChatMessage(role=role, content=_content(message.get("content"), role, fields, path, ignored), fields=fields)
+
+
+def _content(
+    content: Any, role: str, fields: Mapping[str, Any], path: str, ignored: list[str]
+) -> str | tuple[TextPart | ImagePart, ...] | None:
+    path = f"{path}.content"
+    if isinstance(content, str):
+        return content
+    if content is None:
+        if role == "assistant" and fields:
+            return None
+        raise InvalidRequest(f"`{path}` is missing; a {role} message needs text or a list of parts.", param=path)
+    if not isinstance(content, list):
+        raise InvalidRequest(f"`{path}` is {kind_of(content)}; it must be a string or a list of parts.", param=path)
+    if not content:
+        raise InvalidRequest(f"`{path}` is an empty list; it needs at least one part.", param=path)
+    return tuple(content_part(part, f"{path}[{i}]", ignored) for i, part in enumerate(content))
+
+
+def _check_tool_calls(calls: Any, path: str) -> None:
+    if not isinstance(calls, list):
+        raise InvalidRequest(f"`{path}` is {kind_of(calls)}; it must be a list.", param=path)
+    for i, call in enumerate(calls):
+        where = f"{path}[{i}]"
+        function = expect(call, "function", dict, where, "an object") if isinstance(call, dict) else None
+        if function is None:
+            raise InvalidRequest(f"`{where}` is {kind_of(call)}; a tool call is an object.", param=where)
+        expect(function, "name", str, f"{where}.function", "a string")
+        if not isinstance(function.get("arguments", ""), str | dict):
+            raise InvalidRequest(
+                f"`{where}.function.arguments` must be JSON text.", param=f"{where}.function.arguments"
+            )

@@ -1,0 +1,94 @@
+"""Content parts: a text or a picture, in every form that clients send."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from handler.errors import InvalidRequest
+from handler.payload.fields import expect, kind_of, short
+
+TEXT_FIELDS = frozenset({"text", "refusal"})
+PICTURE_FIELDS = frozenset({"image_url", "image", "url"})
+DETAILS = ("auto", "low", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A text in a content list; `path` is its JSON path (`messages[0].content[1]`)."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture that the client carries or names: a data:, http: or https: URL, or its bytes, not yet looked at.
+
+    `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`).
+    """
+
+    url: str | bytes
+    path: str
+
+
+def content_part(part: Any, path: str, ignored: list[str]) -> TextPart | ImagePart:
+    if isinstance(part, str):
+        return TextPart(part, path)
+    if not isinstance(part, dict):
+        raise InvalidRequest(f"`{path}` is {kind_of(part)}; a content part is an object with a `type`.", param=path)
+    kind = part.get("type") or _implied_type(part)
+    read = _PARTS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        accepted = ", ".join(sorted(_PARTS))
+        wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {short(str(kind))!r}"
+        raise InvalidRequest(f"{wrong}; the accepted types are {accepted}.", param=f"{path}.type", code="unknown_part")
+    if part.keys() & TEXT_FIELDS and part.keys() & PICTURE_FIELDS:
+        raise InvalidRequest(f"`{path}` is a text and a picture at once; make two parts of it.", param=path)
+    return read(part, path, ignored)
+
+
+def _implied_type(part: dict[str, Any]) -> str | None:
+    return next((name for name in ("text", "image_url") if name in part), None)
+
+
+def _text(part: dict[str, Any], path: str, ignored: list[str]) -> TextPart:
+    name = "refusal" if part.get("type") == "refusal" else "text"
+    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name))
+    return TextPart(expect(part, name, str, path, "a string"), path)
+
+
+def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
+    # A client's own `uuid` gives way to the content's hash, which is what it is for.
+    name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
+    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name, "detail", "uuid"))
+    value, path = part.get(name), f"{path}.{name}"
+    detail = part.get("detail")
+    if isinstance(value, dict):
+        ignored.extend(f"{path}.{other}" for other in value if other not in ("url", "detail", "uuid"))
+        detail = value.get("detail", detail)
+    if detail is not None and detail not in DETAILS:
+        wrong, where = short(str(detail)), f"{path}.url" if isinstance(value, dict) else path
+        raise InvalidRequest(
+            f"`detail` beside `{where}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=where
+        )
+    return picture_at(value, path)
+
+
+def picture_at(value: Any, path: str) -> ImagePart:
+    """The picture at `path`: a URL, or an object with one. Raises InvalidRequest."""
+    if isinstance(value, dict):
+        value, path = value.get("url"), f"{path}.url"
+    if isinstance(value, str | bytes):
+        return ImagePart(value, path)
+    raise InvalidRequest(f"`{path}` is {kind_of(value)}; it must be a data:, http: or https: URL.", param=path)
+
+
+_PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], TextPart | ImagePart]] = {
+    "text": _text,
+    "input_text": _text,
+    "output_text": _text,
+    "refusal": _text,
+    "image_url": _image,
+    "input_image": _image,
+    "image": _image,
+}
