@@ -29,7 +29,8 @@ class Completions:
         """Raises RequestError where the model cannot be asked this."""
         self._model.admit(request)
         for text in request.texts:
-            placed(text, self._marks)
+            if text.tokens is None:
+                placed(text, self._marks)
 
     async def complete(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> bytes:
         """The text completion as JSON text."""

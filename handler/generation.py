@@ -8,9 +8,10 @@ from typing import Any
 from handler.completion import Completions
 from handler.concurrency import all_of
 from handler.engine import Growth, Token
+from handler.errors import InvalidRequest
 from handler.model import Model
 from handler.payload.completion import CompletionRequest
-from handler.payload.generation import GenerationRequest, Wanted, generation_request
+from handler.payload.generation import GenerationRequest, Wanted, generation_request, path_of
 from handler.sessions import Session
 
 
@@ -43,7 +44,7 @@ class Generation:
     ) -> AsyncGenerator[bytes, None]:
         """A JSON object for each token, the last with `generated_text` and `details`; closing it aborts the request."""
         (completion,) = request.completions
-        tale = _Tale(completion, request.wanted)
+        tale = Tale(completion.texts[0].text, request.wanted)
         async with aclosing(self._growths(completion, request_id, session)) as growths:
             async for growth in growths:
                 for line in tale.lines(growth):
@@ -74,15 +75,17 @@ class Generation:
             async with aclosing(self._model.engine.generate(prompt)) as growths:
                 async for growth in growths:
                     yield growth
+        except InvalidRequest as fault:
+            raise InvalidRequest(str(fault), param=path_of(fault.param), code=fault.code) from fault
         finally:
             prompt.release_pictures()
 
 
-class _Tale:
-    """A stream as it is told: what came so far, and the lines for what comes next."""
+class Tale:
+    """A stream as it is told: what came so far of the answer to `prompt`, and the lines for what comes next."""
 
-    def __init__(self, completion: CompletionRequest, wanted: Wanted) -> None:
-        self._completion = completion
+    def __init__(self, prompt: str, wanted: Wanted) -> None:
+        self._prompt = prompt
         self._wanted = wanted
         self._text: list[str] = []
         self._generated = 0
@@ -102,7 +105,7 @@ class _Tale:
         return lines
 
     def _full_text(self) -> str:
-        before = self._completion.texts[0].text if self._wanted.full_text else ""
+        before = self._prompt if self._wanted.full_text else ""
         return before + "".join(self._text)
 
     def _end(self, growth: Growth) -> dict[str, Any]:

@@ -21,6 +21,8 @@ def marks_of(placeholder: str | None, token: str | None) -> re.Pattern[str]:
 def placed(text: RawText, marks: re.Pattern[str]) -> tuple[str | ImagePart, ...]:
     """The prompt's texts and pictures in order. Where no mark stands in it, its pictures come first, each on a line of
     its own. Raises InvalidRequest where marks and pictures do not match."""
+    if not text.text and not text.pictures:
+        raise InvalidRequest("The prompt is empty.", param=text.path)
     found = list(marks.finditer(text.text))
     if not found:
         return (*(part for picture in text.pictures for part in (picture, "\n")), text.text)

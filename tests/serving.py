@@ -29,6 +29,7 @@ from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
 from handler.model import Model
 from handler.service import Service
+from handler.sessions import Sessions
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Setup:
     queue: int = 100
     token: str | None = None
     tgi: bool = False
+    sessions: Sessions | None = None
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     loading: threading.Event | None = None  # loading waits for it
@@ -130,7 +132,9 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     async def load(_: str) -> Service:
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
-        service = Service(Model(engine, media, await engine.start(), setup.token), listed_generation=setup.tgi)
+        service = Service(
+            Model(engine, media, await engine.start(), setup.token, setup.sessions), listed_generation=setup.tgi
+        )
         if setup.warm:
             await warm_up(service, pictures_allowed=True)
         return service

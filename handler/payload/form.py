@@ -8,7 +8,6 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from handler.errors import InvalidRequest
 
 MOST_FIELDS = 200
-HEAD_BYTES = 4096  # of one field
 
 
 @dataclass(slots=True)
@@ -53,7 +52,6 @@ class _Reading:
         self.fields: list[Field] = []
         self.finished = False
         self._head = Message()
-        self._head_bytes = 0
         self._name = b""
         self._value = b""
         self._pieces: list[bytes] = []
@@ -61,13 +59,13 @@ class _Reading:
     def begin(self) -> None:
         if len(self.fields) == MOST_FIELDS:
             raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
-        self._head, self._head_bytes, self._pieces = Message(), 0, []
+        self._head, self._pieces = Message(), []
 
     def header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += self._bounded(data[start:end])
+        self._name += data[start:end]
 
     def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += self._bounded(data[start:end])
+        self._value += data[start:end]
 
     def header_end(self) -> None:
         self._head[self._name.decode("latin-1")] = self._value.decode("utf-8", "replace")
@@ -85,9 +83,3 @@ class _Reading:
 
     def finish(self) -> None:
         self.finished = True
-
-    def _bounded(self, piece: bytes) -> bytes:
-        self._head_bytes += len(piece)
-        if self._head_bytes > HEAD_BYTES:
-            raise InvalidRequest(f"A field of the form has a head of more than {HEAD_BYTES} bytes.")
-        return piece

@@ -102,6 +102,12 @@ def generation_request(payload: Mapping[str, Any], known: frozenset[str]) -> Gen
     )
 
 
+def path_of(name: str | None) -> str | None:
+    """The JSON path of what the engine calls `name`, where that is a parameter."""
+    theirs = {ours: name for name, ours in RENAMED.items()} | {"n": "best_of", "structured_outputs": "grammar"}
+    return f"{PATH}.{theirs.get(name, name)}" if name is not None else None
+
+
 def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
     inputs = payload.get("inputs")
     beside = pictures(payload, "")

@@ -41,7 +41,7 @@ def text_request(prompt: TextPrompt, texts: Neutraliser, placeholder: Placeholde
     request: TextRequest = TextRequest.model_validate(
         {
             **current(prompt.parameters),
-            "prompt": "",
+            "prompt": "-",  # must be there, and is not looked at again
             "model": prompt.model,
             "stream": prompt.stream,
             "request_id": prompt.request_id,

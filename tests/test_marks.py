@@ -1,0 +1,48 @@
+import pytest
+
+from handler.errors import InvalidRequest
+from handler.marks import marks_of, placed
+from handler.payload.completion import RawText
+from handler.payload.parts import ImagePart
+
+ONE, TWO = ImagePart("http://a/1", "images[0]"), ImagePart("http://a/2", "images[1]")
+
+
+def parts(text, *pictures, placeholder="<image>", token=None):
+    return placed(RawText(text, "prompt", pictures), marks_of(placeholder, token))
+
+
+def test_a_picture_stands_at_its_mark():
+    assert parts("USER: <image>\nWhat? <image>!", ONE, TWO) == ("USER: ", ONE, "\nWhat? ", TWO, "!")
+
+
+def test_without_a_mark_pictures_come_first_each_on_its_line():
+    assert parts("What?", ONE, TWO) == (ONE, "\n", TWO, "\n", "What?")
+
+
+@pytest.mark.parametrize("mark", ["<|vision|><|pad|>", "<image>", "[PIC]"])
+def test_the_models_mark_the_documents_and_the_operators_are_known(mark):
+    assert parts(f"a {mark} b", ONE, placeholder="<|vision|><|pad|>", token="[PIC]") == ("a ", ONE, " b")
+
+
+def test_numbered_marks_name_their_picture():
+    assert parts("<|image_2|> <|image_1|>", ONE, TWO, placeholder="<|image_1|>") == (TWO, " ", ONE)
+
+
+@pytest.mark.parametrize("text", ["<|image_1|> <|image_1|>", "<|image_2|> <|image_3|>"])
+def test_marks_that_are_not_numbered_in_turn_are_refused(text):
+    with pytest.raises(InvalidRequest, match="numbered"):
+        parts(text, ONE, TWO, placeholder="<|image_1|>")
+
+
+@pytest.mark.parametrize(("text", "pictures"), [("<image>", ()), ("<image> <image>", (ONE,)), ("<image>", (ONE, TWO))])
+def test_marks_and_pictures_must_match(text, pictures):
+    with pytest.raises(InvalidRequest, match="send as many of one as of the other") as refusal:
+        parts(text, *pictures)
+    assert refusal.value.param == "prompt"
+
+
+def test_an_empty_prompt_is_refused_unless_it_has_a_picture():
+    with pytest.raises(InvalidRequest, match="empty"):
+        parts("")
+    assert parts("", ONE) == (ONE, "\n", "")

@@ -1,0 +1,199 @@
+"""Every schema and route but chat completions', through the real server."""
+
+import hashlib
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from container.app.inference import Serving
+from handler.engines.fake import FakeEngine
+from handler.errors import EngineFailure
+from handler.sessions import Sessions
+from tests.serving import answer, ask, data_url, fault, serving
+
+PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/models/fake/invoke"]
+
+
+@pytest.fixture(scope="module")
+def served():
+    with serving(sessions=Sessions()) as server:
+        yield server
+
+
+def png(width=4, height=3):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("path", PROMPT_ROUTES)
+def test_the_body_decides_the_schema(served, path):
+    assert answer(served.post(ask("hi"), path)) == "user: hi"
+    assert served.post({"prompt": "hi"}, path).json()["choices"][0]["text"] == "hi"
+    assert served.post({"inputs": "hi"}, path).json() == {"generated_text": "hi"}
+
+
+def test_openais_completions_have_a_route_of_their_own(served):
+    response = served.post({"prompt": "a <image>", "images": [data_url(2, 3)]}, "/v1/completions")
+    assert response.json()["object"] == "text_completion"
+    assert response.json()["choices"][0]["text"] == "a [2x3]"
+
+
+def test_a_completion_streams_as_openais_do(served):
+    response = served.post({"prompt": "hi", "stream": True}, "/v1/completions")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = response.text.strip().split("\n\n")
+    assert json.loads(events[0].removeprefix("data: "))["choices"][0]["text"] == "hi"
+    assert events[-1] == "data: [DONE]"
+
+
+def test_generation_streams_json_lines_or_events_as_asked(served):
+    lines = served.post({"inputs": "hi", "stream": True})
+    assert lines.headers["content-type"] == "application/jsonlines"
+    (line,) = lines.text.splitlines()
+    events = served.post({"inputs": "hi", "stream": True}, accept="text/event-stream")
+    assert events.text.startswith("data: ")
+    assert json.loads(line)["generated_text"] == "hi"
+
+
+def test_tgi_compat_answers_as_tgi_does():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, tgi=True)
+    with serving(serving=settings, tgi=True) as server:
+        assert server.post({"inputs": "hi"}).json() == [{"generated_text": "hi"}]
+        stream = server.post({"inputs": "hi", "stream": True})
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert json.loads(stream.text.removeprefix("data:"))["generated_text"] == "hi"
+        assert "[DONE]" not in stream.text
+        assert server.post(ask("hi", stream=True)).headers["content-type"] == "application/jsonlines"
+
+
+def test_an_error_within_a_stream_of_tokens_travels_in_it():
+    with serving(FakeEngine(replies=["a", "b"], error=EngineFailure("no"), error_after=True)) as server:
+        lines = server.post({"inputs": "hi", "stream": True}).text.splitlines()
+        assert json.loads(lines[0])["token"]["text"] == "a"
+        assert json.loads(lines[-1])["error"]["message"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "texts"),
+    [
+        (b"inputs\na\nb\n", "text/csv", ["a", "b"]),
+        (b"a\nb", "text/plain", "a\nb"),
+    ],
+)
+def test_lmis_other_encodings_are_read(served, body, content_type, texts):
+    answered = served.client.post("/invocations", content=body, headers={"content-type": content_type}).json()
+    listed = answered if isinstance(answered, list) else [answered]
+    assert [one["generated_text"] for one in listed] == (texts if isinstance(texts, list) else [texts])
+
+
+def test_a_picture_as_it_is_is_asked_about(served):
+    response = served.client.post(
+        "/invocations?question=what", content=png(5, 6), headers={"content-type": "image/png"}
+    )
+    assert answer(response) == "user: [5x6]what"
+    response = served.client.post(
+        "/invocations", content=png(5, 6), headers={"content-type": "image/png", "x-lumi-question": "what"}
+    )
+    assert answer(response) == "user: [5x6]what"
+
+
+def test_a_form_with_pictures_is_asked_about(served):
+    files = [("a", ("a.png", png(1, 2))), ("b", ("b.png", png(3, 4)))]
+    assert answer(served.client.post("/invocations", data={"question": "hm"}, files=files)) == "user: [1x2][3x4]hm"
+
+
+def test_what_is_no_picture_in_a_form_is_named(served):
+    response = served.client.post("/invocations", data={"question": "hm"}, files={"a": ("a.png", b"no")})
+    assert response.status_code == 400
+    assert fault(response)["param"] == "messages[0].content[0].image_url.url"
+
+
+def test_an_error_is_lmis_on_the_routes_that_lmi_has():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, lmi_errors=True)
+    with serving(serving=settings) as server:
+        for path in PROMPT_ROUTES:
+            response = server.post({"inputs": 3}, path)
+            assert (response.status_code, response.json()["code"]) == (424, 424)
+        assert server.post({"prompt": 3}, "/v1/completions").status_code == 400
+
+
+def test_a_session_keeps_its_pictures(served):
+    opened = served.post({"requestType": "NEW_SESSION"})
+    name = {"x-amzn-sagemaker-session-id": opened.headers["x-amzn-sagemaker-session-id"]}
+    again = "sha256:" + hashlib.sha256(png(7, 8)).hexdigest()
+    picture = {"type": "image_url", "image_url": {"url": again}}
+    assert fault(served.post(ask(picture), **name))["code"] == "media_not_in_session"
+    assert answer(served.post(ask(data_url(7, 8)), **name)) == "user: [7x8]"
+    assert answer(served.post(ask(picture, "again"), **name)) == "user: [7x8]again"
+    assert served.post({"inputs": {"prompt": "p", "images": [again]}}, **name).json()["generated_text"] == "[7x8]\np"
+    closed = served.post({"requestType": "CLOSE"}, **name)
+    assert closed.headers["x-amzn-sagemaker-closed-session-id"] == opened.json()["sessionId"]
+    assert fault(served.post(ask("hi"), **name))["code"] == "session_not_found"
+
+
+def test_tokens_are_counted_with_their_pictures(served):
+    told = served.post(ask("hi ", data_url(2, 3)), "/tokenize").json()
+    assert told["count"] == len(told["tokens"]) == len("user: hi [2x3]")
+    assert served.post({"tokens": told["tokens"]}, "/detokenize").json() == {"prompt": "user: hi [2x3]"}
+    assert served.post({"prompt": "hi"}, "/tokenize").json()["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/tokenize", {}, "prompt"),
+        ("/tokenize", {"prompt": 3}, "prompt"),
+        ("/detokenize", {}, "tokens"),
+        ("/detokenize", {"tokens": [1, -1]}, "tokens[1]"),
+        ("/detokenize", {"tokens": [True]}, "tokens[0]"),
+    ],
+)
+def test_a_faulty_count_is_named_by_its_path(served, path, body, param):
+    response = served.post(body, path)
+    assert response.status_code == 400
+    assert fault(response)["param"] == param
+
+
+@pytest.mark.parametrize("path", ["/models/other", "/models/other/invoke", "/v1/models/other"])
+def test_a_model_that_is_not_served_is_404(served, path):
+    response = served.post(ask("hi"), path) if path.endswith("invoke") else served.client.get(path)
+    assert response.status_code == 404
+    assert fault(response)["code"] == "model_not_found"
+
+
+def test_the_model_is_described_as_each_client_asks(served):
+    assert [one["id"] for one in served.client.get("/v1/models").json()["data"]] == ["fake"]
+    assert served.client.get("/v1/models/fake").json()["id"] == "fake"
+    assert [one["modelName"] for one in served.client.get("/models").json()["models"]] == ["fake"]
+    assert served.client.get("/models/model").json()["status"] == "READY"
+
+
+def test_a_batch_transform_is_told_what_to_send(served):
+    told = served.client.get("/execution-parameters").json()
+    assert told["BatchStrategy"] == "SINGLE_RECORD"
+    assert told["MaxConcurrentTransforms"] * told["MaxPayloadInMB"] <= 100
+
+
+def test_metrics_name_routes_and_not_paths(served):
+    served.post({"inputs": "hi"}, "/predictions/some-name")
+    text = served.client.get("/metrics").text
+    assert 'route="/predictions/{model}"' in text
+    assert "some-name" not in text
+
+
+def test_an_api_key_guards_every_route_but_health_checks():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key="k3y", lmi_errors=True)
+    with serving(serving=settings) as server:
+        for path in ("/ping", "/health"):
+            assert server.client.get(path).status_code == 200
+        for path in ("/v1/models", "/metrics", "/nowhere"):
+            assert server.client.get(path).status_code == 401
+        for wrong in ({}, {"authorization": "Bearer no"}, {"authorization": "k3y"}, {"x-api-key": "k3"}):
+            refused = server.post(ask("hi"), **wrong)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert fault(refused)["code"] == "invalid_api_key"
+        for right in ({"authorization": "Bearer k3y"}, {"x-api-key": "k3y"}):
+            assert answer(server.post(ask("hi"), **right)) == "user: hi"
