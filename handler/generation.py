@@ -43,9 +43,9 @@ class Generation:
         self, request: GenerationRequest, request_id: str, session: Session | None = None
     ) -> AsyncGenerator[bytes, None]:
         """A JSON object for each token, the last with `generated_text` and `details`; closing it aborts the request."""
-        (completion,) = request.completions
-        tale = Tale(completion.texts[0].text, request.wanted)
-        async with aclosing(self._growths(completion, request_id, session)) as growths:
+        (completion,), wanted = request.completions, request.wanted
+        tale = Tale(completion.texts[0].text, wanted)
+        async with aclosing(self._growths(completion, wanted, request_id, session)) as growths:
             async for growth in growths:
                 for line in tale.lines(growth):
                     yield _json(line)
@@ -53,7 +53,7 @@ class Generation:
     async def _answer(
         self, completion: CompletionRequest, wanted: Wanted, request_id: str, session: Session | None
     ) -> dict[str, Any]:
-        async with aclosing(self._growths(completion, request_id, session)) as growths:
+        async with aclosing(self._growths(completion, wanted, request_id, session)) as growths:
             grown = [growth async for growth in growths]
         best = max(grown, key=_likelihood) if wanted.best_of > 1 else grown[0]
         answer: dict[str, Any] = {"generated_text": _text(best, completion, wanted)}
@@ -68,7 +68,7 @@ class Generation:
         return answer
 
     async def _growths(
-        self, completion: CompletionRequest, request_id: str, session: Session | None
+        self, completion: CompletionRequest, wanted: Wanted, request_id: str, session: Session | None
     ) -> AsyncGenerator[Growth, None]:
         prompt = await self._completions.prompt(completion, request_id, session)
         try:
@@ -76,7 +76,7 @@ class Generation:
                 async for growth in growths:
                     yield growth
         except InvalidRequest as fault:
-            raise InvalidRequest(str(fault), param=path_of(fault.param), code=fault.code) from fault
+            raise InvalidRequest(str(fault), param=path_of(fault.param, wanted), code=fault.code) from fault
         finally:
             prompt.release_pictures()
 

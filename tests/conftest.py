@@ -1,6 +1,9 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.live import Live, start
 
 
 @pytest.fixture
@@ -8,3 +11,19 @@ def directory(tmp_path: Path) -> Path:
     """A model directory that holds a model."""
     (tmp_path / "config.json").write_text("{}")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The server with the real engine that all tests of it share: a start takes most of a minute."""
+    server = start(
+        tmp_path_factory.mktemp("live"),
+        OPTION_MEDIA_ALLOWED_NETWORKS="127.0.0.1/32",
+        OPTION_ENABLE_AUTO_TOOL_CHOICE="true",
+        OPTION_TOOL_CALL_PARSER="hermes",
+    )
+    try:
+        server.wait_until(200)
+        yield server
+    finally:
+        server.end()

@@ -1,10 +1,8 @@
-"""End to end: the real engine, the model that ships, real HTTP, real clients. One server for all but the last test."""
+"""End to end: the real engine, the model that ships, real HTTP, real clients. Chat completions."""
 
 import base64
 import io
 import json
-import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +11,9 @@ import httpx
 import openai
 import pytest
 
-from demo.pictures import COLORS, SHAPES, draw
-from tests.live import MODEL, start
+from demo.pictures import COLORS, SHAPES
+from tests.drawn import encoded, image, post, url
+from tests.live import MODEL
 from tests.serving import answer, ask, fault, wait_for
 
 pytestmark = pytest.mark.engine
@@ -22,21 +21,6 @@ pytestmark = pytest.mark.engine
 PATHS = ["/invocations", "/v1/chat/completions"]
 ONE = "What is in the image?"
 ALL = "What is in the images?"
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory):
-    server = start(
-        tmp_path_factory.mktemp("live"),
-        OPTION_MEDIA_ALLOWED_NETWORKS="127.0.0.1/32",
-        OPTION_ENABLE_AUTO_TOOL_CHOICE="true",
-        OPTION_TOOL_CALL_PARSER="hermes",
-    )
-    try:
-        server.wait_until(200)
-        yield server
-    finally:
-        server.end()
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +61,6 @@ def pictures():
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-def encoded(color, shape, kind="PNG", **how):
-    file = io.BytesIO()
-    draw(color, shape, **how).save(file, kind)
-    return file.getvalue()
-
-
-def url(color, shape, kind="PNG", **how):
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(encoded(color, shape, kind, **how)).decode()}"
-
-
-def image(*what, **how):
-    return {"type": "image_url", "image_url": {"url": url(*what, **how)}}
-
-
-def post(live, body, path="/invocations", **headers):
-    content = body if isinstance(body, bytes) else json.dumps({"temperature": 0, "max_tokens": 60, **body})
-    return live.client.post(path, content=content, headers={"content-type": "application/json", **headers})
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -359,45 +324,6 @@ def test_the_log_has_a_line_of_json_for_each_request(live):
     line = next(line for line in live.log().splitlines() if "find-me" in line)
     entry = json.loads(line)
     assert (entry["status"], entry["path"], entry["client_id"]) == (200, "/invocations", "find-me")
-
-
-def test_sigterm_drains_a_running_stream_and_exits_with_0(live):
-    """Last: it ends the server that all the others share."""
-    body = {**ask("Count to 20."), "stream": True, "min_tokens": 1500, "max_tokens": 1500, "temperature": 0}
-    with httpx.stream("POST", f"{live.url}/v1/chat/completions", json=body, timeout=60) as response:
-        lines = response.iter_lines()
-        next(lines)
-        live.process.send_signal(signal.SIGTERM)
-        live.wait_until(503)
-        assert live.client.get("/ping").json()["status"] == "draining"
-        assert post(live, ask("hi")).status_code == 503
-        rest = [line for line in lines if line]
-    assert rest[-1] == "data: [DONE]"
-    assert live.exit_code() == 0
-    assert "Traceback" not in live.log()
-
-
-def test_the_death_of_the_engine_ends_the_process_with_1(tmp_path):
-    server = start(tmp_path)
-    try:
-        assert server.client is not None
-        server.wait_until(503)
-        assert server.client.get("/ping").json()["status"] == "loading"
-        server.wait_until(200)
-        os.kill(_engine_core(server.process.pid), signal.SIGKILL)
-        assert server.exit_code() == 1
-    finally:
-        server.end()
-
-
-def _engine_core(parent):
-    """The child process of the server that runs vLLM's engine core."""
-    import psutil
-
-    children = psutil.Process(parent).children(recursive=True)
-    return next(
-        child.pid for child in children if "EngineCore" in child.name() or "EngineCore" in " ".join(child.cmdline())
-    )
 
 
 def test_the_model_that_ships_is_the_one_that_is_tested():

@@ -1,7 +1,7 @@
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload.generation import MOST_INPUTS, NEW_TOKENS, generation_request, path_of
+from handler.payload.generation import MOST_INPUTS, NEW_TOKENS, Wanted, generation_request, path_of
 
 KNOWN = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "n", "stop_token_ids", "logprobs", "prompt"})
 URL = "data:image/png;base64,AA=="
@@ -110,7 +110,9 @@ def test_a_fault_is_named_by_its_path(inputs, parameters, fields, param):
 
 
 def test_what_the_engine_says_of_a_parameter_is_told_by_the_clients_name():
-    assert path_of("max_tokens") == "parameters.max_new_tokens"
-    assert path_of("n") == "parameters.best_of"
-    assert path_of("top_p") == "parameters.top_p"
-    assert path_of(None) is None
+    assert path_of("max_tokens", Wanted()) == "parameters.max_new_tokens"
+    assert path_of("n", Wanted()) == "parameters.best_of"
+    assert path_of("logprobs", Wanted()) == "parameters.logprobs"
+    assert path_of("logprobs", Wanted(likeliest=2)) == "parameters.top_n_tokens"
+    assert path_of("top_p", Wanted()) == "parameters.top_p"
+    assert path_of(None, Wanted()) is None

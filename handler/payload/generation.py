@@ -102,9 +102,11 @@ def generation_request(payload: Mapping[str, Any], known: frozenset[str]) -> Gen
     )
 
 
-def path_of(name: str | None) -> str | None:
+def path_of(name: str | None, wanted: Wanted) -> str | None:
     """The JSON path of what the engine calls `name`, where that is a parameter."""
     theirs = {ours: name for name, ours in RENAMED.items()} | {"n": "best_of", "structured_outputs": "grammar"}
+    if wanted.likeliest:
+        theirs["logprobs"] = "top_n_tokens"
     return f"{PATH}.{theirs.get(name, name)}" if name is not None else None
 
 
