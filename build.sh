@@ -72,6 +72,18 @@ install() {
     say "installed"
 }
 
+# install_clients : the published clients that tests run, beside .venv: they want other versions of packages than vLLM.
+install_clients() {
+    local want
+    want="clients $(sha256sum <requirements/clients.txt | cut -d' ' -f1)"
+    [ "$want" != "$(cat .venv-clients/installed 2>/dev/null)" ] || return 0
+    say "installing the clients that the tests run into .venv-clients"
+    .venv/bin/uv venv -q --clear --python .venv/bin/python .venv-clients
+    .venv/bin/uv pip install -q --python .venv-clients/bin/python --no-deps --require-hashes --no-config \
+        -r requirements/clients.txt || die "uv could not install the clients; the reason stands above"
+    echo "$want" >.venv-clients/installed
+}
+
 device() {
     case "$1" in
         cpu | gpu) echo "$1" ;;
@@ -114,6 +126,7 @@ case "$command" in
     test)
         install "$lock"
         install requirements/dev.txt
+        install_clients
         .venv/bin/ruff check .
         .venv/bin/ruff format --check .
         .venv/bin/mypy

@@ -7,3 +7,4 @@ lock uv.in -o uv.txt
 lock --override overrides.txt cpu.in -o cpu.txt
 lock gpu.in -o gpu.txt
 lock dev.in -o dev.txt
+lock clients.in -o clients.txt

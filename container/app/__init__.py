@@ -19,7 +19,8 @@ from handler.errors import LumiError
 # Routes that LMI has as well, and answers in its own way.
 LMI_ROUTES = ("/invocations", "/predictions/{model}", "/models/{model}/invoke")
 WORK = frozenset({*LMI_ROUTES, "/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"})
-OPEN = frozenset({"/ping", "/health"})  # to whoever asks: health checks carry no key
+# To whoever asks: health checks carry no key, and a client that asks whether there is one has not sent it.
+OPEN = frozenset({"/ping", "/health", "/v1/cluster/auth"})
 
 
 class App:
@@ -62,6 +63,7 @@ class App:
             Route("/detokenize", inference.detokenize, methods=["POST"]),
             Route("/v1/models", models.openai_list, methods=["GET"]),
             Route("/v1/models/{model:path}", models.openai_one, methods=["GET"]),
+            Route("/v1/cluster/auth", self._cluster_auth, methods=["GET"]),
             Route("/models", models.sagemaker_list, methods=["GET"]),
             Route("/models/{model}", models.sagemaker_one, methods=["GET"]),
             Route("/execution-parameters", models.execution_parameters, methods=["GET"]),
@@ -72,6 +74,10 @@ class App:
 
     async def _ping(self, _: Request) -> Response:
         return JSONResponse(self._health.report(), status_code=200 if self._health.phase is Phase.READY else 503)
+
+    async def _cluster_auth(self, _: Request) -> Response:
+        """Xinference's client asks whether its key is wanted."""
+        return JSONResponse({"auth": self._serving.api_key is not None})
 
     async def _exposition(self, _: Request) -> Response:
         text, content_type = self._metrics.exposition()

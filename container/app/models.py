@@ -34,7 +34,9 @@ class Models:
         card, name = self._health.service().card, request.path_params["model"]
         if name not in card.names:
             raise _unknown(card, name)
-        return JSONResponse(_openai(card, name))
+        # Xinference's client chooses what it offers by these two.
+        abilities = ["chat", "generate", *(["vision"] if card.supports_pictures else [])]
+        return JSONResponse({**_openai(card, name), "model_type": "LLM", "model_ability": abilities})
 
     async def sagemaker_list(self, _: Request) -> Response:
         """SageMaker's and LMI's list: one model, as there is one."""

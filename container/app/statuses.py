@@ -48,14 +48,14 @@ def answer(error: LumiError, *, as_lmi: bool) -> Response:
 
 
 def error_body(error: LumiError) -> bytes:
-    """OpenAI's error object as JSON text."""
+    """OpenAI's error object as JSON text. Xinference's client looks for the sentence in `detail`."""
     fault = {
         "message": str(error),
         "type": "invalid_request_error" if isinstance(error, RequestError) else "server_error",
         "param": getattr(error, "param", None),
         "code": getattr(error, "code", None),
     }
-    return json.dumps({"error": fault}).encode()
+    return json.dumps({"error": fault, "detail": fault["message"]}).encode()
 
 
 async def unrouted(request: Request, error: Exception) -> Response:
@@ -71,4 +71,5 @@ async def unrouted(request: Request, error: Exception) -> Response:
         "param": None,
         "code": "not_found" if error.status_code == 404 else "method_not_allowed",
     }
-    return JSONResponse({"error": fault}, status_code=error.status_code, headers=error.headers)
+    body = {"error": fault, "detail": fault["message"]}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)

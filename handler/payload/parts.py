@@ -38,6 +38,12 @@ def content_part(part: Any, path: str, ignored: list[str]) -> TextPart | ImagePa
         raise InvalidRequest(f"`{path}` is {kind_of(part)}; a content part is an object with a `type`.", param=path)
     kind = part.get("type") or _implied_type(part)
     read = _PARTS.get(kind) if isinstance(kind, str) else None
+    if isinstance(kind, str) and any(word in kind for word in ("audio", "video")):
+        raise InvalidRequest(
+            f"`{path}` is of the type {short(kind)!r}; of media, only pictures are read here.",
+            param=f"{path}.type",
+            code="unsupported_part",
+        )
     if read is None:
         accepted = ", ".join(sorted(_PARTS))
         wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {short(str(kind))!r}"
