@@ -1,35 +1,11 @@
-"""What LMI documents and Lumi does not need: each name once, and what happens instead. See docs/options.md."""
+"""What LMI documents and Lumi does not need: each name once, and what happens instead. See docs/lmi-options.md."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-ANY = ("*",)
-_OFF = ("false", "0", "no", "off")
-_ON = ("true", "1", "yes", "on")
+from container.options.accepted import OFF, ON, Accepted
+from container.options.lmi_server import SERVER_KEYS, VARIABLES
 
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Settings that are accepted and change nothing.
-
-    `names` follow OPTION_, SERVING_ or stand in serving.properties; `variables` are whole names of environment
-    variables. A value that matches `moot` asks for what happens anyway and causes no warning; one that matches
-    `refused` ends the start. Both are patterns of fnmatch, in small letters.
-    """
-
-    names: tuple[str, ...]
-    instead: str
-    moot: tuple[str, ...] = ()
-    variables: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-
-    def is_moot(self, text: str) -> bool:
-        return any(fnmatchcase(text.strip().lower(), pattern) for pattern in self.moot)
-
-    def is_refused(self, text: str) -> bool:
-        return any(fnmatchcase(text.strip().lower(), pattern) for pattern in self.refused)
-
+__all__ = ["OPTIONS", "SERVER_KEYS", "VARIABLES", "Accepted", "option_names", "server_keys", "variables"]
 
 _ADAPTERS = "LoRA adapters are not served yet, only the model itself"
 _OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
@@ -39,18 +15,12 @@ _PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE says o
 _PROCESSOR = "vLLM takes this from the model; OPTION_MM_PROCESSOR_KWARGS changes how pictures are processed"
 _OTHER_ENGINE = "it belongs to another engine of LMI, and Lumi serves with vLLM"
 _SPECULATION = "speculative decoding is set by OPTION_SPECULATIVE_CONFIG"
-_NO_JAVA = "no Java runs here"
-_STATUS = "status codes are fixed; OPTION_ERROR_COMPAT=lmi answers as LMI does"
-_TLS = "Lumi speaks plain HTTP; SageMaker or a proxy in front of it ends TLS"
-_PORT = "OPTION_PORT and OPTION_HOST say where Lumi listens"
 _MEMORY = "vLLM plans memory itself; see OPTION_GPU_MEMORY_UTILIZATION"
 _FRONT_END = "it belongs to the HTTP server of `vllm serve`, which does not run here"
-_ONE_MODEL = "Lumi serves one model; name it with HF_MODEL_ID"
-_SECURITY = "Lumi has no secure mode; it runs no code of the model unless OPTION_TRUST_REMOTE_CODE=true"
 
 OPTIONS = (
     Accepted(("rolling_batch",), "Lumi always batches continuously in vLLM", moot=("auto", "vllm")),
-    Accepted(("async_mode",), "Lumi always answers asynchronously", moot=_ON),
+    Accepted(("async_mode",), "Lumi always answers asynchronously", moot=ON),
     # The SageMaker SDK always sets OPTION_ENGINE=Python.
     Accepted(("engine",), "Lumi always serves with vLLM", moot=("python",)),
     Accepted(
@@ -85,11 +55,11 @@ OPTIONS = (
     Accepted(("entry_point", "entrypoint"), _OWN_CODE, moot=("djl_python.*",), variables=("DJL_ENTRY_POINT",)),
     Accepted(("handler",), _OWN_CODE, moot=("handle",)),
     Accepted(("input_formatter",), _OWN_CODE),
-    Accepted(("enable_streaming",), 'a request streams when its own "stream" is true', moot=_OFF),
+    Accepted(("enable_streaming",), 'a request streams when its own "stream" is true', moot=OFF),
     Accepted(("device_map",), _PLACEMENT, moot=("auto",)),
     Accepted(("device",), _PLACEMENT, moot=("auto", "gpu", "cuda")),
     Accepted(("load_on_devices",), _PLACEMENT),
-    Accepted(("parallel_loading",), "one engine loads the model once", moot=_OFF),
+    Accepted(("parallel_loading",), "one engine loads the model once", moot=OFF),
     Accepted(
         (
             "min_workers",
@@ -112,9 +82,9 @@ OPTIONS = (
     ),
     Accepted(("max_idle_time", "maxidletime"), _ONE_ENGINE),
     Accepted(("waiting_steps",), "vLLM schedules by itself"),
-    Accepted(("mpi_mode",), "vLLM starts the processes that it needs", moot=_OFF),
-    Accepted(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", moot=_OFF),
-    Accepted(("enable_lora",), _ADAPTERS, moot=_OFF),
+    Accepted(("mpi_mode",), "vLLM starts the processes that it needs", moot=OFF),
+    Accepted(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", moot=OFF),
+    Accepted(("enable_lora",), _ADAPTERS, moot=OFF),
     Accepted(
         (
             "max_loras",
@@ -160,11 +130,11 @@ OPTIONS = (
     Accepted(
         ("enable_reasoning",),
         "it is deprecated; OPTION_REASONING_PARSER alone switches reasoning on",
-        moot=_OFF,
+        moot=OFF,
     ),
     Accepted(("draft_model_id", "speculative_draft_model", "speculative_model", "spec_length"), _SPECULATION),
-    Accepted(("lmcache_config_file", "lmcache_auto_config"), "LMCache is not installed", moot=_OFF),
-    Accepted(("enable_venv",), "Lumi runs in the Python of its image", moot=_OFF),
+    Accepted(("lmcache_config_file", "lmcache_auto_config"), "LMCache is not installed", moot=OFF),
+    Accepted(("enable_venv",), "Lumi runs in the Python of its image", moot=OFF),
     Accepted(
         ("python_executable", "pythonexecutable"),
         "Lumi runs in the Python of its image",
@@ -192,7 +162,7 @@ OPTIONS = (
         ("response_role", "max_log_len", "enable_log_requests", "disable_log_requests", "return_tokens_as_token_ids"),
         _FRONT_END,
     ),
-    Accepted(("load_in_8bit", "load_in_4bit", "low_cpu_mem_usage", "disable_flash_attn"), _OTHER_ENGINE, moot=_OFF),
+    Accepted(("load_in_8bit", "load_in_4bit", "low_cpu_mem_usage", "disable_flash_attn"), _OTHER_ENGINE, moot=OFF),
     Accepted(
         (
             "max_input_len",
@@ -205,72 +175,6 @@ OPTIONS = (
         ),
         _OTHER_ENGINE,
     ),
-)
-
-# Keys of LMI's Java server: config.properties there, SERVING_<KEY> in the environment.
-SERVER_KEYS = (
-    Accepted(("inference_address", "management_address"), _PORT, moot=("http://0.0.0.0:8080",)),
-    Accepted(("cluster_address",), "a model is served by one container"),
-    Accepted(("model_store",), _ONE_MODEL, moot=("/opt/ml/model", "/opt/ml/model/")),
-    Accepted(("load_models",), _ONE_MODEL, moot=("all",)),
-    Accepted(("features",), "Lumi always serves with vLLM", moot=("vllm",)),
-    Accepted(("fail_fast",), "Lumi always ends when the model cannot be served", moot=_ON),
-    Accepted(("wait_model_loading",), "the port is bound at once, and /ping says 503 until the model answers"),
-    Accepted(("allow_multi_status",), "/ping says 503 until the model answers", moot=_OFF),
-    Accepted(
-        ("health_check_override",),
-        "/ping always tells whether the engine is alive",
-        moot=_ON,
-        variables=("SAGEMAKER_HEALTH_CHECK_OVERRIDE",),
-    ),
-    Accepted(("chunked_read_timeout",), "OPTION_PREDICT_TIMEOUT bounds the whole answer"),
-    Accepted(("number_of_netty_threads", "netty_client_threads"), _NO_JAVA, moot=("0",)),
-    Accepted(("opts",), _NO_JAVA, variables=("JAVA_OPTS", "DEFAULT_JVM_OPTS", "SAGEMAKER_MODEL_SERVER_VMARGS")),
-    Accepted(
-        ("error_rate_wlm", "error_rate_server", "error_rate_model", "error_rate_any"),
-        "/ping fails when the engine is dead, not when answers are errors",
-    ),
-    Accepted(
-        (
-            "bad_request_error_http_code",
-            "wlm_error_http_code",
-            "throttle_error_http_code",
-            "timeout_error_http_code",
-            "server_error_http_code",
-        ),
-        _STATUS,
-    ),
-    Accepted(("request_id_header_key",), "the header of the request id is fixed"),
-    Accepted(
-        ("cors_allowed_origin", "cors_allowed_methods", "cors_allowed_headers"),
-        "Lumi sets no CORS headers; a proxy in front may",
-    ),
-    Accepted(("keystore", "keystore_pass", "keystore_type", "private_key_file", "certificate_file"), _TLS),
-    Accepted(("model_url_pattern", "plugin_folder"), "models are not registered at run time, and there are no plugins"),
-    Accepted(("prometheus",), "metrics have no switch", moot=_ON),
-)
-
-# Other variables that LMI, TGI or SageMaker know and people set.
-VARIABLES = (
-    Accepted(
-        (),
-        "HF_HOME says where models are kept, and OPTION_DOWNLOAD_DIR those from S3",
-        variables=("SERVING_DOWNLOAD_DIR", "DJL_CACHE_DIR"),
-    ),
-    Accepted((), _ONE_MODEL, moot=_OFF, variables=("SAGEMAKER_MULTI_MODEL",)),
-    Accepted((), "the request's own Accept decides", variables=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",)),
-    Accepted((), _SECURITY, moot=_OFF, variables=("SAGEMAKER_SECURE_MODE",)),
-    Accepted((), _SECURITY, variables=("SAGEMAKER_SECURITY_CONTROLS", "SAGEMAKER_UNTRUSTED_CHANNELS")),
-    Accepted((), _OWN_CODE, moot=_OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
-    Accepted((), _NO_JAVA, variables=("MAX_NETTY_BUFFER_SIZE",)),
-    Accepted((), "a model is served by one container", moot=("1",), variables=("DJL_CLUSTER_SIZE",)),
-    Accepted(
-        (),
-        "LMI does not read it either; set OPTION_MAX_MODEL_LEN",
-        variables=("MAX_INPUT_LENGTH", "MAX_INPUT_TOKENS", "MAX_TOTAL_TOKENS"),
-    ),
-    Accepted((), "chat completions need no switch", moot=_ON, variables=("MESSAGES_API_ENABLED",)),
-    Accepted((), "LMI does not read it either; set HF_REVISION", variables=("HF_MODEL_REVISION",)),
 )
 
 

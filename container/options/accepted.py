@@ -1,0 +1,30 @@
+"""A setting of LMI's that is known and changes nothing: what is said of it."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+ANY = ("*",)
+OFF = ("false", "0", "no", "off")
+ON = ("true", "1", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Settings that are accepted and change nothing.
+
+    `names` follow OPTION_, SERVING_ or stand in serving.properties; `variables` are whole names of environment
+    variables. A value that matches `moot` asks for what happens anyway and causes no warning; one that matches
+    `refused` ends the start. Both are patterns of fnmatch, in small letters.
+    """
+
+    names: tuple[str, ...]
+    instead: str
+    moot: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    def is_moot(self, text: str) -> bool:
+        return any(fnmatchcase(text.strip().lower(), pattern) for pattern in self.moot)
+
+    def is_refused(self, text: str) -> bool:
+        return any(fnmatchcase(text.strip().lower(), pattern) for pattern in self.refused)
