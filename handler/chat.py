@@ -23,7 +23,7 @@ class Chat:
         request = chat_request(payload, self._model.card.parameters)
         self._model.admit(request)
         token = self._model.placeholder_token
-        return place_pictures(request, token) if token else request
+        return place_pictures(request, token, self._model.placeholder_repeats) if token else request
 
     async def complete(self, request: ChatRequest, request_id: str, session: Session | None = None) -> bytes:
         """The chat completion as JSON text."""

@@ -17,7 +17,7 @@ class Completions:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._marks = marks_of(model.card.placeholder, model.placeholder_token)
+        self._marks = marks_of(model.card.placeholder, model.placeholder_token, model.placeholder_repeats)
 
     def read(self, payload: Mapping[str, Any]) -> CompletionRequest:
         """The request in `payload`. Raises RequestError."""

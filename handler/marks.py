@@ -10,12 +10,15 @@ from handler.payload.parts import ImagePart
 GENERIC = "<image>"  # what LMI's and vLLM's documents write, whatever the model's own mark is
 
 
-def marks_of(placeholder: str | None, token: str | None) -> re.Pattern[str]:
+def marks_of(placeholder: str | None, token: str | None, repeats: int = 1) -> re.Pattern[str]:
     """The marks in a model's raw prompts: its own (with any number, where it is numbered), the operator's
-    `image_placeholder_token`, and `<image>`."""
+    `image_placeholder_token`, and `<image>`. So many `repeats` of one side by side are a mark as well, as vLLM 0.5's
+    clients wrote it (`image_feature_size`)."""
     literal = {mark for mark in (placeholder, token, GENERIC) if mark}
-    expressions = (re.sub(r"\d+", lambda _: r"(?:\d+)", re.escape(mark)) for mark in literal)
-    return re.compile("|".join(sorted(expressions, key=len, reverse=True)))
+    single = [re.sub(r"\d+", lambda _: r"(?:\d+)", re.escape(mark)) for mark in literal]
+    single.sort(key=len, reverse=True)
+    repeated = [f"(?:{mark}){{{repeats}}}" for mark in single] if repeats > 1 else []
+    return re.compile("|".join((*repeated, *single)))
 
 
 def placed(text: RawText, marks: re.Pattern[str]) -> tuple[str | ImagePart, ...]:

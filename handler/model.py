@@ -16,13 +16,15 @@ from handler.sessions import Session, Sessions, named, sha256
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`card` is what `engine.start` returned; `placeholder_token` marks pictures in texts (`image_placeholder_token`)."""
+    """`card` is what `engine.start` returned; `placeholder_token` marks pictures in texts (`image_placeholder_token`),
+    and so do `placeholder_repeats` of them side by side (`image_feature_size`)."""
 
     engine: Engine
     media: MediaLoader
     card: ModelCard
     placeholder_token: str | None = None
     sessions: Sessions | None = None
+    placeholder_repeats: int = 1
 
     def admit(self, request: ChatRequest | CompletionRequest) -> None:
         """Raises UnknownModel for a name that is not served, and InvalidRequest for a picture that cannot be seen."""

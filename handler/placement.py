@@ -8,8 +8,9 @@ from handler.payload.chat import ChatMessage, ChatRequest
 from handler.payload.parts import ImagePart, TextPart
 
 
-def place_pictures(request: ChatRequest, token: str) -> ChatRequest:
-    """Move the pictures of each user message to where `token` stands in its texts, in order.
+def place_pictures(request: ChatRequest, token: str, repeats: int = 1) -> ChatRequest:
+    """Move the pictures of each user message to where `token` stands in its texts, in order; `repeats` is that of
+    `collapse`.
 
     In other messages the token is a text like any other: a model may well say it. Pictures beyond the last token stay
     where the content list has them. A token without a picture raises InvalidRequest: a prompt that speaks of a picture
@@ -17,14 +18,39 @@ def place_pictures(request: ChatRequest, token: str) -> ChatRequest:
     """
     return replace(
         request,
-        messages=tuple(_placed(message, token, f"messages[{i}]") for i, message in enumerate(request.messages)),
+        messages=tuple(
+            _placed(_collapsed(message, token, repeats), token, f"messages[{i}]") if message.role == "user" else message
+            for i, message in enumerate(request.messages)
+        ),
+    )
+
+
+def collapse(text: str, token: str, repeats: int) -> str:
+    """`text` with one `token` for every `repeats` of them that stand side by side; fewer stay as they are.
+
+    vLLM 0.5 wanted the token of a picture as often as the picture has features (`image_feature_size`), where it wants
+    one token today and counts the features itself.
+    """
+    return text.replace(token * repeats, token)
+
+
+def _collapsed(message: ChatMessage, token: str, repeats: int) -> ChatMessage:
+    content = message.content
+    if repeats == 1 or content is None:
+        return message
+    if isinstance(content, str):
+        return replace(message, content=collapse(content, token, repeats))
+    return replace(
+        message,
+        content=tuple(
+            replace(part, text=collapse(part.text, token, repeats)) if isinstance(part, TextPart) else part
+            for part in content
+        ),
     )
 
 
 def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
     content = message.content
-    if message.role != "user":
-        return message
     if isinstance(content, str):
         _refuse_excess(content.count(token), 0, token, f"{path}.content")
         return message

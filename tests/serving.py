@@ -91,7 +91,12 @@ def serving(engine: FakeEngine | None = None, **different: Any) -> Iterator[Serv
 
 
 def with_service(
-    use: Callable[[Service], Awaitable[Any]], engine: FakeEngine | None = None, token: str | None = None, **how: Any
+    use: Callable[[Service], Awaitable[Any]],
+    engine: FakeEngine | None = None,
+    token: str | None = None,
+    *,
+    repeats: int = 1,
+    **how: Any,
 ) -> Any:
     """The result of `use(service)`, with a started media room and no server."""
     scripted = engine or FakeEngine()
@@ -100,7 +105,7 @@ def with_service(
         media = MediaLoader(MediaLimits(pictures_per_prompt=4))
         await media.start()
         try:
-            return await use(Service(Model(scripted, media, scripted.card, token), **how))
+            return await use(Service(Model(scripted, media, scripted.card, token, placeholder_repeats=repeats), **how))
         finally:
             await media.aclose()
 

@@ -61,3 +61,11 @@ def test_the_placeholder_token_is_followed():
 
     answered = json.loads(with_service(use, token="{x}"))
     assert answered["choices"][0]["message"]["content"] == "user: see [1x1] now"
+
+
+def test_the_repeated_placeholder_of_a_legacy_client_is_one():
+    async def use(service):
+        return await service.read(ask("{x}" * 4 + " now", data_url(1, 1))).complete("id")
+
+    answered = json.loads(with_service(use, token="{x}", repeats=4))
+    assert answered["choices"][0]["message"]["content"] == "user: [1x1] now"

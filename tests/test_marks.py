@@ -8,8 +8,8 @@ from handler.payload.parts import ImagePart
 ONE, TWO = ImagePart("http://a/1", "images[0]"), ImagePart("http://a/2", "images[1]")
 
 
-def parts(text, *pictures, placeholder="<image>", token=None):
-    return placed(RawText(text, "prompt", pictures), marks_of(placeholder, token))
+def parts(text, *pictures, placeholder="<image>", token=None, repeats=1):
+    return placed(RawText(text, "prompt", pictures), marks_of(placeholder, token, repeats))
 
 
 def test_a_picture_stands_at_its_mark():
@@ -23,6 +23,12 @@ def test_without_a_mark_pictures_come_first_each_on_its_line():
 @pytest.mark.parametrize("mark", ["<|vision|><|pad|>", "<image>", "[PIC]"])
 def test_the_models_mark_the_documents_and_the_operators_are_known(mark):
     assert parts(f"a {mark} b", ONE, placeholder="<|vision|><|pad|>", token="[PIC]") == ("a ", ONE, " b")
+
+
+def test_a_mark_that_is_repeated_as_a_legacy_client_does_is_one():
+    assert parts("<image>" * 576 + "\nUSER: What?", ONE, repeats=576) == (ONE, "\nUSER: What?")
+    assert parts("<image>" * 1152, ONE, TWO, repeats=576) == (ONE, TWO)
+    assert parts("<image> and <image>", ONE, TWO, repeats=576) == (ONE, " and ", TWO)
 
 
 def test_numbered_marks_name_their_picture():

@@ -3,17 +3,17 @@ import pytest
 from handler.errors import InvalidRequest
 from handler.payload.chat import chat_request
 from handler.payload.parts import ImagePart
-from handler.placement import place_pictures
+from handler.placement import collapse, place_pictures
 
 
-def placed(*content, token="<image>"):
+def placed(*content, token="<image>", repeats=1):
     """The content after placement, a picture by its URL in brackets."""
     parts = [
         {"type": "image_url", "image_url": part[1:-1]} if part.startswith("[") else {"type": "text", "text": part}
         for part in content
     ]
     request = chat_request({"messages": [{"role": "user", "content": parts}]}, frozenset())
-    message = place_pictures(request, token).messages[0]
+    message = place_pictures(request, token, repeats).messages[0]
     return [f"[{part.url}]" if isinstance(part, ImagePart) else part.text for part in message.content]
 
 
@@ -66,3 +66,48 @@ def test_only_user_messages_are_looked_at():
 def test_thousands_of_pictures_are_placed_in_order():
     count = 5000
     assert placed("<image>" * count, *(f"[{i}]" for i in range(count))) == [f"[{i}]" for i in range(count)]
+
+
+# The token repeated, as vLLM 0.5 wanted it
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("<image>" * 576 + "\nUSER: What is it?\nASSISTANT:", "<image>\nUSER: What is it?\nASSISTANT:"),
+        ("<image>" * 1152, "<image><image>"),
+        ("a " + "<image>" * 576 + " b " + "<image>" * 576, "a <image> b <image>"),
+        ("<image><image>", "<image><image>"),
+        ("<image>" * 577, "<image><image>"),
+        ("no token", "no token"),
+        ("", ""),
+    ],
+)
+def test_so_many_tokens_side_by_side_are_one(text, meant):
+    assert collapse(text, "<image>", 576) == meant
+
+
+def test_a_token_that_is_written_once_stays():
+    assert collapse("<image><image>", "<image>", 1) == "<image><image>"
+
+
+def test_the_tokens_of_a_legacy_client_mark_one_place_for_each_picture():
+    text = "<image>" * 576 + " and " + "<image>" * 576
+    assert placed("look: ", text, "[1]", "[2]", repeats=576) == ["look: ", "[1]", " and ", "[2]"]
+
+
+def test_clients_that_write_the_token_once_are_served_beside_legacy_ones():
+    assert placed("<image> and <image>", "[1]", "[2]", repeats=576) == ["[1]", " and ", "[2]"]
+
+
+def test_repeated_tokens_without_a_picture_are_refused_as_one():
+    text = "<image>" * 576
+    request = chat_request({"messages": [{"role": "user", "content": text}]}, frozenset())
+    with pytest.raises(InvalidRequest, match="has 1 '<image>' but the message has 0"):
+        place_pictures(request, "<image>", 576)
+
+
+def test_only_tokens_of_user_messages_collapse():
+    text = "<image>" * 576
+    request = chat_request({"messages": [{"role": "assistant", "content": text}]}, frozenset())
+    assert place_pictures(request, "<image>", 576) == request
