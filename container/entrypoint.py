@@ -16,12 +16,14 @@ from container.app.inference import Serving
 from container.chat_template import chat_template
 from container.health import Health
 from container.metrics import Metrics
-from container.model_store import CACHE, Hub, Located, fetch, locate
+from container.model_store import CACHE, Hub, Located, fetch, file_beside, locate
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import masked
+from container.options.properties import FILE_NAME
 from container.server import Server, Timing, bind, signals
 from container.warm_up import warm_up
+from handler.engine import Engine, ModelCard
 from handler.engines import vllm
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
@@ -42,10 +44,11 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     if command not in ("serve", "check"):
         print(f"{command!r} is not a command. {USAGE}", file=sys.stderr)  # noqa: T201  # before any log is set up
         return 2
-    for name, value in ENVIRONMENT.items():
-        environ.setdefault(name, value)
     try:
-        resolved = resolve(environ, engine_fields=vllm.field_names)
+        resolved = resolve(environ, engine_fields=vllm.field_names, remote_file=file_beside)
+        environ.update(resolved.options.env)
+        for name, value in ENVIRONMENT.items():
+            environ.setdefault(name, value)
         return serve(resolved) if command == "serve" else check(resolved)
     except StartError as fault:
         print(f"lumi cannot start:\n{masked(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
@@ -77,19 +80,14 @@ async def _serve(options: Options) -> int:
     engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    sessions = (
-        Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
-    )
 
     async def bring() -> str:
-        return await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
+        model = await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
+        warn_of_unread_file(located, Path(model))
+        return model
 
     async def load(model: str) -> Service:
-        card = await engine.start(model)
-        service = Service(
-            Model(engine, media, card, options.image_placeholder_token, sessions),
-            listed_generation=options.tgi_compat,
-        )
+        service = service_of(options, engine, media, await engine.start(model))
         health.loading("answering a first request")
         await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
         return service
@@ -151,6 +149,35 @@ def hub(options: Options) -> Hub:
     token = options.hf_token.get_secret_value() if options.hf_token else None
     arguments = options.engine_arguments
     return Hub(options.revision, token, arguments.get("load_format", "auto"), arguments.get("download_dir"))
+
+
+def service_of(options: Options, engine: Engine, media: MediaLoader, card: ModelCard) -> Service:
+    """Who answers, of an engine that is started."""
+    sessions = (
+        Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
+    )
+    model = Model(
+        engine,
+        media,
+        card,
+        placeholder_token=options.image_placeholder_token,
+        placeholder_repeats=options.image_feature_size or 1,
+        sessions=sessions,
+    )
+    return Service(model, listed_generation=options.tgi_compat)
+
+
+def warn_of_unread_file(located: Located, model: Path) -> None:
+    """The options are in force before an archive is here: a file in it comes too late."""
+    if located.is_archive and (
+        unread := next((at for at in (model, model.parent) if (at / FILE_NAME).is_file()), None)
+    ):
+        log.warning(
+            "%s of %s is not read, as it comes after the start; set its options in the environment, or upload the model "
+            "unpacked",
+            (unread / FILE_NAME).name,
+            located.source,
+        )
 
 
 def model_cache(options: Options) -> Path:

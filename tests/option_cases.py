@@ -30,3 +30,10 @@ def refusal(environ: Mapping[str, str], directory: Path = NOWHERE) -> str:
 def write_properties(directory: Path, text: str) -> Path:
     (directory / "serving.properties").write_text(text, encoding="utf-8")
     return directory
+
+
+def model_at(directory: Path) -> Path:
+    """The directory, made to hold a model."""
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    return directory

@@ -1,3 +1,5 @@
+import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -5,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from container.entrypoint import main, media_limits, vllm_settings
+from container.entrypoint import main, media_limits, service_of, vllm_settings, warn_of_unread_file
 from container.model_store import locate
 from container.options import resolve
+from handler.engines.fake import FakeEngine
 from handler.engines.vllm import field_names
 from handler.errors import StartError
+from handler.media.loader import MediaLoader
+from tests.s3_server import s3_served
+from tests.serving import ask, data_url
 
 ROOT = Path(__file__).parent.parent
 MODEL = str(ROOT / "demo" / "model")
@@ -62,6 +68,22 @@ def test_options_become_the_limits_of_media():
     assert str(limits.allowed_networks[0]) == "10.0.0.0/8"
 
 
+def test_the_repeated_placeholder_of_a_legacy_client_is_one_picture():
+    found, engine = options(OPTION_IMAGE_FEATURE_SIZE="4"), FakeEngine()
+
+    async def life():
+        media = MediaLoader(media_limits(found))
+        await media.start()
+        try:
+            service = service_of(found, engine, media, engine.card)
+            return await service.read(ask("<image>" * 4 + " What is it?", data_url(1, 1))).complete("id")
+        finally:
+            await media.aclose()
+
+    answered = json.loads(asyncio.run(life()))
+    assert answered["choices"][0]["message"]["content"] == "user: [1x1] What is it?"
+
+
 def test_an_unknown_command_says_what_there_is(capsys):
     assert main(["dance"], {}) == 2
     assert "serve|check" in capsys.readouterr().err
@@ -99,6 +121,34 @@ def test_a_model_without_a_served_name_answers_to_lmi_as_well(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     settings = settings_of(resolve({"HF_MODEL_ID": str(tmp_path)}, engine_fields=set).options)
     assert settings.names == (tmp_path.name, str(tmp_path), "lmi")
+
+
+def test_variables_for_the_engine_are_in_the_environment_when_it_starts(tmp_path):
+    environ = {"OPTION_ENV": "NEW=1,OLD=2,DO_NOT_TRACK=0", "OLD": "1", "SERVING_MODEL_STORE": str(tmp_path)}
+    assert main(["serve"], environ) == 1  # there is no model
+    assert (environ["NEW"], environ["OLD"], environ["DO_NOT_TRACK"]) == ("1", "2", "0")
+
+
+def test_options_beside_a_model_on_s3_are_read_before_the_start(tmp_path, monkeypatch, capsys):
+    (tmp_path / "serving.properties").write_text("# on S3\noption.dtipe=bf16\n")
+    with s3_served() as store:
+        store.put("m/serving.properties", tmp_path / "serving.properties")
+        for name, value in {"ENDPOINT_URL": store.url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        assert main(["serve"], {"HF_MODEL_ID": "s3://bucket/m"}) == 1
+    assert "option.dtipe='bf16' (serving.properties line 2) is not an option; did you mean" in capsys.readouterr().err
+
+
+def test_a_file_in_an_archive_comes_too_late_and_a_warning_says_so(tmp_path, caplog):
+    (tmp_path / "serving.properties").write_text("dtype=bf16")
+    located = locate("s3://bucket/model.tar.gz")
+    for model in (tmp_path, tmp_path / "inner"):
+        caplog.clear()
+        warn_of_unread_file(located, model)
+        assert "serving.properties of s3://bucket/model.tar.gz is not read" in caplog.text
+    caplog.clear()
+    warn_of_unread_file(locate("s3://bucket/model"), tmp_path)
+    assert caplog.text == ""
 
 
 def test_a_secret_in_a_faulty_setting_is_masked(capsys):

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from container.model_store.address import Address
 from container.model_store.background import Stopped, until_stopped
 from container.model_store.s3 import connection
-from container.model_store.s3_download import download
+from container.model_store.s3_download import download, small_file
 from handler.errors import StartError
 from tests.s3_server import MIB, Stored, s3_served, sparse
 
@@ -298,6 +298,40 @@ def test_a_download_that_nobody_waits_for_ends(model, tmp_path):
 
     assert asyncio.run(given_up())
     assert ended.wait(30)
+
+
+# One small file, before anything is downloaded.
+
+
+def beside(url, address):
+    connect = functools.partial(connection, endpoint_url=url, **CREDENTIALS)
+    return small_file(Address.parsed(address), "serving.properties", connect=connect)
+
+
+def test_a_small_file_beside_a_model_is_read_alone(moto, bucket):
+    bucket.put_object(Key="m/serving.properties", Body=b"option.dtype=bf16")
+    bucket.put_object(Key="empty/serving.properties", Body=b"")
+    assert beside(moto, f"s3://{bucket.name}/m/") == b"option.dtype=bf16"
+    assert beside(moto, f"s3://{bucket.name}/empty") == b""
+    assert beside(moto, f"s3://{bucket.name}") is None
+
+
+def test_a_small_file_that_is_large_is_read_in_part(s3, tmp_path):
+    s3.put("m/serving.properties", sparse(tmp_path / "x", 40 * MIB))
+    assert len(beside(s3.url, "s3://bucket/m")) == 2 * MIB
+
+
+def test_no_small_file_is_looked_for_in_an_archive(s3):
+    assert beside(s3.url, "s3://bucket/m.tar.gz") is None
+    assert s3.asked == []
+
+
+def test_a_refusal_of_a_small_file_is_explained(s3):
+    with pytest.raises(StartError, match=r"s3://none/m/serving.properties cannot be read: there is no such bucket"):
+        beside(s3.url, "s3://none/m")
+    s3.refuse = (403, "AccessDenied")
+    with pytest.raises(StartError, match="access is denied"):
+        beside(s3.url, "s3://bucket/m")
 
 
 # In a process of its own, with what boto3 reads from the environment.

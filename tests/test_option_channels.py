@@ -1,9 +1,12 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.option_cases import option, refusal, resolved, write_properties
+from container.options import Resolved, resolve
+from handler.errors import OptionError
+from tests.option_cases import ENGINE_FIELDS, model_at, option, refusal, resolved, write_properties
 
 # Who wins
 
@@ -36,6 +39,14 @@ CHANNELS = [
     ("TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "tensor_parallel_degree"),
     ("SAGEMAKER_BIND_TO_PORT", "OPTION_PORT", "port"),
     ("option.load_format", "OPTION_LOAD_FORMAT", None),
+    ("OPTION_PREDICT_TIMEOUT", "PREDICT_TIMEOUT", "predict_timeout"),
+    ("PREDICT_TIMEOUT", "SERVING_CHUNKED_READ_TIMEOUT", "predict_timeout"),
+    ("OPTION_MODEL_ID", "SERVING_LOAD_MODELS", "model_id"),
+    ("HF_MODEL_ID", "SERVING_LOAD_MODELS", "model_id"),
+    ("OPTION_MODEL_ID", "OPTION_S3URL", "model_id"),
+    ("OPTION_PIPELINE_PARALLEL_DEGREE", "PIPELINE_PARALLEL_DEGREE", "pipeline_parallel_degree"),
+    ("OPTION_MAX_ROLLING_BATCH_PREFILL_TOKENS", "MAX_BATCH_PREFILL_TOKENS", "max_rolling_batch_prefill_tokens"),
+    ("OPTION_IMAGE_FETCH_TIMEOUT", "VLLM_IMAGE_FETCH_TIMEOUT", "image_fetch_timeout"),
 ]
 
 
@@ -134,12 +145,181 @@ def test_params_json_makes_a_model_as_well(tmp_path: Path):
     assert resolved({}, tmp_path).options.model_id == str(tmp_path)
 
 
-def test_a_directory_without_a_model_is_not_the_model_and_a_warning_says_so(tmp_path: Path):
-    assert resolved({}, tmp_path).warnings == ()
+def test_an_empty_directory_is_nobodys_business(tmp_path: Path):
+    assert resolved({}, tmp_path).options.model_id is None
+    assert resolved({}, write_properties(tmp_path, "dtype=bf16")).options.model_id is None
+
+
+def test_a_directory_without_a_model_says_what_was_looked_for(tmp_path: Path):
     (tmp_path / "dummy.txt").write_text("x")
-    found = resolved({}, tmp_path)
-    assert found.options.model_id is None
-    assert found.warnings == (f"{tmp_path} holds no config.json or params.json, so it is not taken for the model",)
+    fault = refusal({}, tmp_path)
+    assert fault.startswith(f"The directory {tmp_path} holds no model: config.json or params.json was looked for; ")
+    assert "there is dummy.txt." in fault
+    assert fault.endswith("HF_MODEL_ID does.")
+
+
+def test_of_several_models_in_the_model_directory_one_has_to_be_named(tmp_path: Path):
+    model_at(tmp_path / "one")
+    model_at(tmp_path / "two")
+    assert "holds several models: one, two; name one of them" in refusal({}, tmp_path)
+    found = resolved({"OPTION_MODEL_ID": "two"}, tmp_path)
+    assert (found.options.model_id, found.warnings) == (str(tmp_path / "two"), ())
+
+
+@pytest.mark.parametrize("text", ["x", "{}"])
+def test_a_named_model_beside_a_file_in_the_model_directory_is_one_model(text: str, tmp_path: Path):
+    # The local mode of the SageMaker SDK needs a dummy file there.
+    (tmp_path / "dummy.txt").write_text(text)
+    found = resolved({"HF_MODEL_ID": "org/model"}, tmp_path)
+    assert (found.options.model_id, found.warnings) == ("org/model", ())
+
+
+# LMI's model store: the model in a directory of its own
+
+
+def test_the_single_directory_with_a_model_in_it_is_the_model(tmp_path: Path):
+    inner = model_at(tmp_path / "test")
+    (tmp_path / "code").mkdir()
+    write_properties(inner, "dtype=bf16")
+    (inner / "chat.jinja").write_text("{{ messages }}")
+    found = resolved({"OPTION_CHAT_TEMPLATE": "chat.jinja"}, tmp_path)
+    assert (found.options.model_id, found.options.dtype) == (str(inner), "bfloat16")
+    assert found.options.chat_template == str(inner / "chat.jinja")
+    assert (found.origins["model_id"], found.warnings) == (str(inner), ())
+
+
+def test_the_file_of_the_store_counts_before_that_of_the_model_in_it(tmp_path: Path):
+    inner = write_properties(model_at(tmp_path / "test"), "dtype=bf16")
+    found = resolved({}, write_properties(tmp_path, "dtype=fp16"))
+    assert (found.options.model_id, found.options.dtype) == (str(inner), "float16")
+    (warning,) = found.warnings
+    assert warning.startswith(f"{inner}/serving.properties is not read, because {tmp_path}/serving.properties")
+
+
+def test_a_named_model_beside_the_only_one_of_the_store_is_served_alone(tmp_path: Path):
+    inner = model_at(tmp_path / "test")
+    (warning,) = resolved({"HF_MODEL_ID": "org/model"}, tmp_path).warnings
+    assert warning == f"HF_MODEL_ID='org/model' is served, and the model in {inner} is not"
+
+
+def test_the_store_may_be_elsewhere(tmp_path: Path):
+    inner = write_properties(model_at(tmp_path / "store" / "test"), "dtype=bf16")
+    found = resolved({"SERVING_MODEL_STORE": str(tmp_path / "store")}, tmp_path / "nothing")
+    assert (found.options.model_id, found.options.dtype, found.warnings) == (str(inner), "bfloat16", ())
+
+
+@pytest.mark.parametrize("form", ["test::Python=file://{}", "test={}", "{}", "test:1.0:Python:*={},", "file://{}"])
+def test_the_model_to_load_may_be_named_as_lmi_does(form: str, tmp_path: Path):
+    inner = write_properties(model_at(tmp_path / "elsewhere"), "dtype=bf16")
+    found = resolved({"SERVING_LOAD_MODELS": form.format(inner)})
+    assert (found.options.model_id, found.options.dtype, found.warnings) == (str(inner), "bfloat16", ())
+
+
+def test_the_model_to_load_may_be_on_s3_or_named_within_the_store(tmp_path: Path):
+    assert option("model_id", SERVING_LOAD_MODELS="a=s3://bucket/a=b") == "s3://bucket/a=b"
+    model_at(tmp_path / "one")
+    model_at(tmp_path / "two")
+    assert resolved({"SERVING_LOAD_MODELS": "one"}, tmp_path).options.model_id == str(tmp_path / "one")
+
+
+def test_no_model_to_load_leaves_the_model_directory_alone(directory: Path):
+    assert resolved({"SERVING_LOAD_MODELS": "NONE"}, directory).options.model_id is None
+    found = resolved({"SERVING_LOAD_MODELS": "NONE", "HF_MODEL_ID": "org/model"}, Path("/nowhere"))
+    assert (found.options.model_id, found.warnings) == ("org/model", ())
+
+
+def test_several_models_to_load_are_refused():
+    assert "names 2 models, and Lumi serves one" in refusal({"SERVING_LOAD_MODELS": "a=s3://b/a,c=s3://b/c"})
+
+
+def test_the_file_in_a_named_directory_may_name_another_model(tmp_path: Path):
+    (tmp_path / "settings").mkdir()
+    named = write_properties(tmp_path / "settings", "option.model_id=org/model")
+    found = resolved({"HF_MODEL_ID": str(named)})
+    assert (found.options.model_id, found.origins["model_id"]) == ("org/model", "serving.properties line 1")
+    (warning,) = found.warnings
+    assert "option.model_id='org/model' (serving.properties line 1) is served; HF_MODEL_ID=" in warning
+    assert warning.endswith("is where that file stands")
+
+
+# serving.properties on S3
+
+
+def remote(text: str | None, asked: list[str]) -> Callable[[str, str], bytes | None]:
+    def file(address: str, name: str) -> bytes | None:
+        asked.append(f"{address} {name}")
+        return None if text is None else text.encode()
+
+    return file
+
+
+def resolved_remotely(environ: dict[str, str], text: str | None, directory: Path, asked: list[str]) -> Resolved:
+    return resolve(
+        environ,
+        engine_fields=lambda: ENGINE_FIELDS,
+        model_directory=directory,
+        remote_file=remote(text, asked),
+    )
+
+
+@pytest.mark.parametrize("variable", ["HF_MODEL_ID", "OPTION_MODEL_ID", "SERVING_LOAD_MODELS"])
+def test_the_file_beside_a_model_on_s3_counts(variable: str, directory: Path):
+    asked: list[str] = []
+    write_properties(directory, "dtype=fp16\nseed=3")
+    found = resolved_remotely(
+        {variable: "s3://bucket/model", "OPTION_DTYPE": "auto"}, "option.dtype=bf16", directory, asked
+    )
+    assert asked == ["s3://bucket/model serving.properties"]
+    assert (found.options.model_id, found.options.dtype, found.options.seed) == ("s3://bucket/model", "bfloat16", None)
+    assert found.origins["dtype"] == "serving.properties line 1"
+    told = "\n".join(found.warnings)
+    assert f"{directory}/serving.properties is not read, because s3://bucket/model/serving.properties stands" in told
+    assert "option.dtype='bf16' (serving.properties line 1) is used and OPTION_DTYPE='auto' is not" in told
+
+
+def test_the_file_on_s3_may_name_another_model():
+    found = resolved_remotely({"HF_MODEL_ID": "s3://bucket/settings"}, "option.model_id=org/model", Path("/no"), [])
+    assert found.options.model_id == "org/model"
+    assert "HF_MODEL_ID='s3://bucket/settings' is where that file stands" in found.warnings[0]
+
+
+def test_without_a_file_on_s3_that_of_the_model_directory_counts(directory: Path):
+    write_properties(directory, "dtype=bf16")
+    found = resolved_remotely({"HF_MODEL_ID": "s3://bucket/model"}, None, directory, [])
+    assert found.options.dtype == "bfloat16"
+
+
+def test_s3_is_asked_only_where_the_environment_names_a_model_there(directory: Path):
+    asked: list[str] = []
+    write_properties(directory, "option.model_id=s3://bucket/weights")
+    (directory / "config.json").unlink()
+    assert resolved_remotely({}, "dtype=bf16", directory, asked).options.dtype == "auto"
+    resolved_remotely({"HF_MODEL_ID": "org/model"}, "dtype=bf16", directory, asked)
+    assert asked == []
+
+
+# config.properties of LMI's server
+
+
+def test_keys_of_lmis_server_file_are_those_of_its_variables(tmp_path: Path):
+    file = tmp_path / "config.properties"
+    file.write_text("job_queue_size=5\nmax_request_size=1000\ninference_address=http://0.0.0.0:9000\nload_models=ALL\n")
+    found = resolve(
+        {"SERVING_MAX_REQUEST_SIZE": "2000"},
+        engine_fields=tuple,
+        model_directory=Path("/nowhere"),
+        server_file=file,
+    )
+    options = found.options
+    assert (options.job_queue_size, options.max_request_size, options.port) == (5, 2000, 9000)
+    (warning,) = found.warnings
+    assert warning.startswith(f"{file} is read, each key as the variable SERVING_<KEY>: SERVING_INFERENCE_ADDRESS, ")
+
+
+def test_a_bad_line_of_lmis_server_file_is_named(tmp_path: Path):
+    (tmp_path / "config.properties").write_text("job_queue_size\n")
+    with pytest.raises(OptionError, match=r"^config.properties line 1: 'job_queue_size' has a name without a value"):
+        resolve({}, engine_fields=tuple, server_file=tmp_path / "config.properties")
 
 
 def test_a_named_model_is_served_alone_and_a_warning_tells_of_the_mounted_one(directory: Path):

@@ -28,6 +28,7 @@ def test_vllm_gets_its_own_names_and_no_none():
         "trust_remote_code": False,
         "enforce_eager": False,
         "limit_mm_per_prompt": {"image": 1, "video": 1, "audio": 1},
+        "enable_mm_embeds": False,
     }
 
 

@@ -12,7 +12,7 @@ from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
 from handler.errors import StartError
 
-__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "locate"]
+__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "file_beside", "locate"]
 
 CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker and LMI have their large disk there; beneath it is locked
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -34,6 +34,20 @@ class Located:
     kind: Kind
     source: str
     names: tuple[str, ...]
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether the model comes as one file, to be unpacked."""
+        return self.kind is Kind.S3 and Address.parsed(self.source).is_archive
+
+
+def file_beside(address: str, name: str) -> bytes | None:
+    """The small file `name` directly below an s3:// prefix, or None where there is none: in an archive it comes too
+    late. Blocks for as long as S3 takes. Raises StartError.
+    """
+    from container.model_store.s3_download import small_file  # noqa: PLC0415  # boto3, as below
+
+    return small_file(Address.parsed(address), name)
 
 
 def locate(model_id: str | None) -> Located:

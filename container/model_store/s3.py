@@ -14,6 +14,7 @@ from container.model_store.address import Address
 from handler.errors import StartError
 
 CHUNK_BYTES = 512 * 2**10
+SMALL_BYTES = 2 * 2**20
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 ATTEMPTS = 3  # by boto3, for each request
 # What a request is signed for where nothing names a region; S3 then says which one the bucket has, and boto3 follows.
@@ -89,6 +90,19 @@ class Bucket:
                 if response["ContentLength"] != length:
                     raise Interrupted(f"{length} bytes were asked for, and {response['ContentLength']} offered")
                 yield from body.iter_chunks(CHUNK_BYTES)
+
+    def small_object(self, key: str) -> bytes | None:
+        """The object at `key`, or the beginning of a large one; None where there is none. Raises StartError."""
+        with self._refused("be read", key):
+            try:
+                response = self._client.get_object(Bucket=self._address.bucket, Key=key)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchKey":
+                    return None
+                raise
+            with contextlib.closing(response["Body"]) as body:
+                content: bytes = body.read(SMALL_BYTES)
+                return content
 
     def stored(self, remote: Remote) -> Stored:
         """Asked only where an ETag was not what the bytes make."""

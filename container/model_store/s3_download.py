@@ -66,6 +66,14 @@ def download(
     )
 
 
+def small_file(address: Address, name: str, *, connect: Callable[[int], Any] = connection) -> bytes | None:
+    """The content of the file `name` directly below the prefix, or None where there is none. Raises StartError."""
+    if address.is_archive:
+        return None
+    with contextlib.closing(Bucket(address, lambda: connect(1))) as bucket:
+        return bucket.small_object(address.prefix + name)
+
+
 class _Download:
     """One pass over a listing."""
 

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
 
 from container.options import values
 from container.options.declaration import Declared, Option, declared_options
+from container.options.engine_environment import engine_environment
 from container.options.frozen import FrozenMapping, frozen, thawed
-from container.options.locations import MODEL_DIRECTORY
+from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.modality_limits import ModalityLimits, modality_limits
-from container.options.resolution import Resolution
-from container.options.values import MIB, Network
+from container.options.resolution import RemoteFile, Resolution, Sources, nothing_remote
+from container.options.values import LONGEST_RUN, MIB, Network
 
 MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Pictures and other media", "Chat", "Server"
 _VLLM = "vLLM's own"
@@ -32,8 +33,10 @@ class Options(BaseModel):
     model_id: Annotated[str | None, Declared(
         MODEL, values.word,
         "The model: a Hugging Face id, an s3:// address or a local directory (relative to the model "
-        "directory). Where nothing names one, /opt/ml/model is served if it holds a config.json or params.json.",
-        aliases=("model",), overriding=("HF_MODEL_ID",))] = None
+        "directory). Where nothing names one, /opt/ml/model is served if it, or the only directory in it that does, "
+        "holds a config.json or params.json.",
+        aliases=("model", "s3url", "s3_url"), overriding=("HF_MODEL_ID",), environment=("SERVING_LOAD_MODELS",),
+        parse_as={"SERVING_LOAD_MODELS": values.loaded_model})] = None
     revision: Annotated[str | None, Declared(
         MODEL, values.word, "Branch, tag or commit of the model on the hub.",
         engine="revision", overriding=("HF_REVISION",), unset="main")] = None
@@ -83,6 +86,9 @@ class Options(BaseModel):
         parse_as={"ENABLE_CUDA_GRAPHS": values.inverted})] = False
     seed: Annotated[int | None, Declared(
         ENGINE, values.whole(0), "Seed of sampling where a request has none.", engine="seed", unset=_VLLM)] = None
+    env: Annotated[Mapping[str, str], FrozenItems, Declared(
+        ENGINE, engine_environment, "Further environment variables of the engine: NAME=value,OTHER=value or a JSON object. "
+        "They win over the container's own.")] = FrozenMapping()
 
     limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
         MEDIA, modality_limits, 'How many pictures and other media one prompt may hold: {"image": 2} or '
@@ -93,7 +99,23 @@ class Options(BaseModel):
         engine="mm_processor_kwargs")] = None
     image_placeholder_token: Annotated[str | None, Declared(
         MEDIA, values.placeholder,
-        "Token that stands for a picture in a prompt, such as <image>.", unset=_OF_MODEL)] = None
+        "Token that stands for a picture in a prompt, such as <image>.",
+        unset="the model's own; <image> with image_feature_size")] = None
+    image_feature_size: Annotated[int | None, Declared(
+        MEDIA, values.whole(1, LONGEST_RUN),
+        "How often clients of vLLM 0.5 write the placeholder token for one picture: so many of them side by side are one.",
+        unset="once")] = None
+    image_input_shape: Annotated[tuple[int, int] | None, Declared(
+        MEDIA, values.image_shape,
+        "Width and height of the largest picture to plan memory for, as vLLM 0.5 had it: 1,3,height,width. The sizes of "
+        "limit_mm_per_prompt say the same, and win.",
+        unset=_OF_MODEL)] = None
+    enable_mm_embeds: Annotated[bool, Declared(
+        MEDIA, values.true_or_false,
+        "Whether requests may send image embeddings in place of pictures. vLLM trusts their shape: a wrong one ends the "
+        "engine. vLLM 0.5 said image_input_type: image_features (true) or pixel_values (false).",
+        engine="enable_mm_embeds", aliases=("image_input_type",),
+        parse_as={"image_input_type": values.image_input_type})] = False
     image_fetch_timeout: Annotated[float, Declared(
         MEDIA, values.seconds, "Seconds within which a picture must have come from its address.",
         environment=("VLLM_IMAGE_FETCH_TIMEOUT", "APHRODITE_IMAGE_FETCH_TIMEOUT"))] = 10.0
@@ -133,10 +155,13 @@ class Options(BaseModel):
 
     host: Annotated[str, Declared(  # a container listens on all its addresses
         SERVER, values.word, "Address to listen on.",
-        flag="host", environment=("SERVING_HOST",))] = "0.0.0.0"  # noqa: S104
+        flag="host", environment=("SERVING_HOST", "SERVING_INFERENCE_ADDRESS"),
+        parse_as={"SERVING_INFERENCE_ADDRESS": values.address_host})] = "0.0.0.0"  # noqa: S104
     port: Annotated[int, Declared(
         SERVER, values.whole(1, 65535), "Port to listen on.",
-        flag="port", overriding=("SAGEMAKER_BIND_TO_PORT",), environment=("SERVING_PORT",))] = 8080
+        flag="port", overriding=("SAGEMAKER_BIND_TO_PORT",),
+        environment=("SERVING_PORT", "SERVING_INFERENCE_ADDRESS"),
+        parse_as={"SERVING_INFERENCE_ADDRESS": values.address_port})] = 8080
     max_request_size: Annotated[int, Declared(
         SERVER, values.size, "Bytes that the body of a request may have. 64MiB and the like are understood.",
         overriding=("SAGEMAKER_MAX_REQUEST_SIZE", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
@@ -144,7 +169,8 @@ class Options(BaseModel):
         parse_as={"SAGEMAKER_MAX_PAYLOAD_IN_MB": values.mebibytes})] = 64 * MIB
     predict_timeout: Annotated[float, Declared(
         SERVER, values.seconds, "Seconds within which a request must be answered; of a stream, between two pieces.",
-        overriding=("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",), environment=("PREDICT_TIMEOUT",))] = 240.0
+        overriding=("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",),
+        environment=("PREDICT_TIMEOUT", "SERVING_CHUNKED_READ_TIMEOUT"))] = 240.0
     model_loading_timeout: Annotated[float, Declared(
         SERVER, values.seconds, "Seconds within which the model must be ready.",
         overriding=("SAGEMAKER_STARTUP_TIMEOUT",), environment=("MODEL_LOADING_TIMEOUT",))] = 1200.0
@@ -209,12 +235,18 @@ def resolve(
     *,
     engine_fields: Callable[[], Collection[str]],
     model_directory: Path = MODEL_DIRECTORY,
+    server_file: Path = SERVER_FILE,
+    remote_file: RemoteFile = nothing_remote,
 ) -> Resolved:
     """The options that `environ` and the model's serving.properties ask for. Raises OptionError with every fault found.
 
     `engine_fields` gives the names of vLLM's engine arguments; it is called only for a name that no table here knows.
+    `server_file` is LMI's config.properties, whose keys are those of SERVING_*. `remote_file` gives the content of a
+    file beside a model on S3, by the model's address and the file's name; it is called only where the environment names
+    such a model, and what it raises ends the start.
     """
-    resolution = Resolution(TABLE, environ, engine_fields, model_directory)
+    sources = Sources(environ, model_directory, server_file, remote_file)
+    resolution = Resolution(TABLE, sources, engine_fields)
     resolution.run()
     warnings = tuple(resolution.findings.warnings)
     return Resolved(Options(**resolution.values), FrozenMapping(resolution.origins), warnings)

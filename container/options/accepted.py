@@ -1,4 +1,4 @@
-"""A setting of LMI's that is known and changes nothing: what is said of it."""
+"""Settings of LMI's that are no options of Lumi's: what is said of them."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,3 +28,11 @@ class Accepted:
 
     def is_refused(self, text: str) -> bool:
         return any(fnmatchcase(text.strip().lower(), pattern) for pattern in self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Heeded:
+    """Environment variables that work although no option stands for them; a `*` stands for any text."""
+
+    variables: tuple[str, ...]
+    meaning: str

@@ -20,7 +20,8 @@ class Declared:
     `meaning` is one or two sentences for the reference page. `engine` is vLLM's engine argument, which is a further
     name of the option too, and `flag` the argument of `vllm serve` where the engine has none. `overriding` are
     environment variables that beat serving.properties and `environment` those that give way to OPTION_<NAME>, each
-    best first; `parse_as` is for variables whose value has another unit or sense. `unset` words a default that is None.
+    best first; `parse_as` is for variables and aliases whose value has another unit or sense; a
+    parser that returns None says that the setting says nothing. `unset` words a default that is None.
     """
 
     group: str
@@ -55,6 +56,11 @@ class Option:
         """Every environment variable that sets it, best first."""
         written = tuple(f"OPTION_{name.upper()}" for name in self.names)
         return (*self.declared.overriding, *written, *self.declared.environment)
+
+    def parser(self, label: str, name: str) -> Parser:
+        """What reads the text of the setting that is written as `label`, and has the `name` among this option's."""
+        special = self.declared.parse_as
+        return special.get(label) or special.get(name) or self.declared.parse
 
     def written(self, value: object) -> str:
         """`value` as a person would write it in serving.properties; the inverse of `declared.parse`."""

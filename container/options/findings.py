@@ -7,16 +7,18 @@ from handler.errors import OptionError
 
 @dataclass(frozen=True)
 class Findings:
-    """Sentences, in the order found. A fault ends the start, a warning does not."""
+    """Sentences, in the order found, each once. A fault ends the start, a warning does not."""
 
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def fault(self, sentence: str) -> None:
-        self.faults.append(sentence)
+        if sentence not in self.faults:
+            self.faults.append(sentence)
 
     def warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def refuse_faults(self) -> None:
         """Raises OptionError with every fault, each on its line."""

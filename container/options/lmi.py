@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping
 
-from container.options.accepted import OFF, ON, Accepted
-from container.options.lmi_server import SERVER_KEYS, VARIABLES
+from container.options.accepted import OFF, ON, Accepted, Heeded
+from container.options.lmi_server import HEEDED, SERVER_KEYS, VARIABLES
 
-__all__ = ["OPTIONS", "SERVER_KEYS", "VARIABLES", "Accepted", "option_names", "server_keys", "variables"]
+__all__ = [
+    "HEEDED",
+    "OPTIONS",
+    "SERVER_KEYS",
+    "VARIABLES",
+    "Accepted",
+    "heeded",
+    "option_names",
+    "server_keys",
+    "variables",
+]
 
 _ADAPTERS = "LoRA adapters are not served yet, only the model itself"
 _OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
@@ -19,7 +29,7 @@ _MEMORY = "vLLM plans memory itself; see OPTION_GPU_MEMORY_UTILIZATION"
 _FRONT_END = "it belongs to the HTTP server of `vllm serve`, which does not run here"
 
 OPTIONS = (
-    Accepted(("rolling_batch",), "Lumi always batches continuously in vLLM", moot=("auto", "vllm")),
+    Accepted(("rolling_batch",), "Lumi always batches continuously in vLLM", moot=("auto", "vllm", "disable")),
     Accepted(("async_mode",), "Lumi always answers asynchronously", moot=ON),
     # The SageMaker SDK always sets OPTION_ENGINE=Python.
     Accepted(("engine",), "Lumi always serves with vLLM", moot=("python",)),
@@ -124,7 +134,6 @@ OPTIONS = (
         ),
         "vLLM no longer has it",
     ),
-    Accepted(("s3url", "s3_url"), "name the model by HF_MODEL_ID or OPTION_MODEL_ID=s3://bucket/prefix"),
     Accepted(("swap_space",), "vLLM no longer has it; OPTION_CPU_OFFLOAD_GB_PER_GPU is the nearest there is"),
     Accepted(("retry_threshold",), "a request that failed is not tried again by the server", moot=("0",)),
     Accepted(
@@ -140,16 +149,12 @@ OPTIONS = (
         "Lumi runs in the Python of its image",
         variables=("PYTHON_EXECUTABLE",),
     ),
-    Accepted(("env",), "set these variables in the container's own environment"),
     Accepted(("model_dir",), "the model is named by HF_MODEL_ID or OPTION_MODEL_ID", moot=("/opt/ml/model",)),
     Accepted(("required_memory_mb", "reserved_memory_mb"), _MEMORY),
     Accepted(("translator_factory", "translatorfactory", "application"), _OWN_CODE),
     Accepted(
         (
-            "image_input_type",
             "image_token_id",
-            "image_input_shape",
-            "image_feature_size",
             "image_processor",
             "image_processor_revision",
             "disable_image_processor",
@@ -189,5 +194,10 @@ def server_keys() -> Mapping[str, Accepted]:
 
 
 def variables() -> Mapping[str, Accepted]:
-    """Environment variables that are known by their whole name."""
+    """Environment variables that are known by their whole name; in some a `*` stands for any text."""
     return {variable: row for row in (*OPTIONS, *SERVER_KEYS, *VARIABLES) for variable in row.variables}
+
+
+def heeded() -> Mapping[str, Heeded]:
+    """Environment variables that work without being an option's; in some a `*` stands for any text."""
+    return {variable: row for row in HEEDED for variable in row.variables}

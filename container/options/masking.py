@@ -9,7 +9,7 @@ _LONGEST = 160
 _SECRET_NAME = re.compile(r"token(?!s|i[sz]|_id|_threshold)|key|secret|passw|credential", re.IGNORECASE)
 # `name=value` or `"name": "value"` within a value. `num_key_value_heads` is no secret, `api_key` is.
 _INNER = re.compile(
-    r"""(?P<name>["']?[\w.-]*(?:token|key|secret|password|credentials?)["']?\s*[:=]\s*)"""
+    r"""(?P<name>["']?[\w.-]*(?:token|key|secret|passw(?:or)?d|passphrase|credentials?)["']?\s*[:=]\s*)"""
     r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+)""",
     re.IGNORECASE,
 )

@@ -36,6 +36,10 @@ class ModalityLimits(FrozenMapping[int]):
             (modality, FrozenMapping(size)) for modality, size in (sizes or {}).items()
         )
 
+    def planned_for(self, width: int, height: int) -> "ModalityLimits":
+        """These limits, with memory planned for pictures of that size."""
+        return ModalityLimits(self, {**self.sizes, "image": {"width": width, "height": height}})
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented

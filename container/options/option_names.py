@@ -17,15 +17,18 @@ class OptionNames:
 
     def __init__(self, table: Collection[Option], engine_fields: Callable[[], Collection[str]]) -> None:
         self._options = {name: option for option in table for name in option.names}
-        self._variables = {variable for option in table for variable in option.variables}
+        self._variables = {variable: option for option in table for variable in option.variables}
         self._engine_fields = engine_fields
 
     def option(self, name: str) -> Option | None:
         return self._options.get(name)
 
+    def option_of_variable(self, label: str) -> Option | None:
+        return self._variables.get(label)
+
     def is_variable(self, label: str) -> bool:
-        """Whether the environment variable is one that the options or LMI's table know by its whole name."""
-        return label in self._variables or label in lmi.variables()
+        """Whether the environment variable is one that the options or LMI's tables know by its whole name."""
+        return label in self._variables or label in lmi.variables() or label in lmi.heeded()
 
     def is_engine_field(self, name: str) -> bool:
         return name in self._of_engine
@@ -41,7 +44,9 @@ class OptionNames:
         """The fault of a setting that has none of the names, with its cure."""
         name = setting.name.replace("-", "_").replace(".", "_")
         known = {*self._options, *lmi.option_names(), *self._of_engine}
-        near = [name] if name in known else difflib.get_close_matches(name, sorted(known), n=1, cutoff=_ALIKE)
+        last = setting.name.replace("-", "_").rpartition(".")[2]
+        same = [candidate for candidate in (name, last) if candidate in known]
+        near = same[:1] or difflib.get_close_matches(name, sorted(known), n=1, cutoff=_ALIKE)
         # The value of a misspelt hf_token is as secret as that of hf_token.
         described = setting.described(secret=any(map(self.is_secret, (setting.name, *near))))
         if "-" in setting.name:

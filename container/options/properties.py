@@ -27,14 +27,15 @@ class Property:
     line: int
 
 
-def parse(text: str) -> list[Property]:
-    """The entries of `text` in order, duplicates included. Raises OptionError that lists every line which is none."""
+def parse(text: str, file: str = FILE_NAME) -> list[Property]:
+    """The entries of `text` in order, duplicates included. Raises OptionError that lists every line which is none, by
+    the name of its `file`."""
     entries: list[Property] = []
     faults: list[str] = []
     for number, line in _logical_lines(text):
         match = _ENTRY.fullmatch(line)
         if match is None or _BROKEN_UNICODE.search(line):
-            faults.append(_fault(number, line))
+            faults.append(f"{file} line {number}: {_fault(line)}")
         else:
             entries.append(Property(_unescaped(match[1]), _unescaped(match[2]), number))
     if faults:
@@ -69,11 +70,13 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(meaning, text)
 
 
-def _fault(number: int, line: str) -> str:
+def _fault(line: str) -> str:
     if _BROKEN_UNICODE.search(line):
         why = r"has a \u without four hexadecimal digits; write \\u for a backslash and a 'u'"
     elif line[0] in "=:":
         why = "has a value without a name; write name=value"
+    elif line[0] in "{}[]\"'":
+        why = "has a name without a value; end each line of a value but its last with a backslash, or write it on one"
     else:
         why = "has a name without a value; write name=value, or # before it for a comment"
-    return f"{FILE_NAME} line {number}: {shown(line, secret=is_secret_name(line))} {why}"
+    return f"{shown(line, secret=is_secret_name(line))} {why}"

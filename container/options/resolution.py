@@ -1,18 +1,39 @@
-"""Settings of every channel, held against the tables -> the values in force and where each is from."""
+"""One start's settings -> the values in force and where each is from."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from container.options import lmi, properties
+from container.options.claims import Claims
 from container.options.declaration import Option
 from container.options.findings import Findings
-from container.options.locations import holds_model, local_model, located_model, located_template
+from container.options.locations import located_model, located_template
 from container.options.masking import masked
+from container.options.modality_limits import ModalityLimits
 from container.options.option_names import OptionNames
-from container.options.serving_file import file_settings
-from container.options.settings import Setting, known_settings, option_settings, server_settings, variable_settings
+from container.options.place import Place, find_place, inner_model, missing_model
+from container.options.properties import FILE_NAME
+from container.options.serving_file import ServingFile, server_variables, serving_file
+from container.options.settings import Channel, Setting, option_settings, variable_settings
+
+RemoteFile = Callable[[str, str], bytes | None]
+_LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 had
+
+
+def nothing_remote(_address: str, _name: str) -> None:
+    """For a start that reads no file on S3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where settings come from: see `resolve`."""
+
+    environ: Mapping[str, str]
+    model_directory: Path
+    server_file: Path
+    remote_file: RemoteFile
 
 
 class Resolution:
@@ -20,81 +41,64 @@ class Resolution:
     warnings."""
 
     def __init__(
-        self,
-        table: Collection[Option],
-        environ: Mapping[str, str],
-        engine_fields: Callable[[], Collection[str]],
-        model_directory: Path,
+        self, table: Collection[Option], sources: Sources, engine_fields: Callable[[], Collection[str]]
     ) -> None:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
         self.findings = Findings()
         self._table = {option.name: option for option in table}
         self._names = OptionNames(table, engine_fields)
-        self._environ = environ
-        self._model_directory = model_directory
-        self._claims: dict[str, list[Setting]] = defaultdict(list)
-        self._engine_claims: dict[str, list[Setting]] = defaultdict(list)
+        self._sources = sources
+        self._environ = {**server_variables(sources.server_file, self.findings), **sources.environ}
+        self._claims = Claims(table, self._names, self._environ, self.findings)
 
     def run(self) -> None:
         """Raises OptionError with all faults at once."""
-        home = self._home()
-        self._sort_by_name(home)
-        self._sort_by_variable()
+        named = self._named_model()
+        place = find_place(self._environ, named[1] if named else None, self._sources.model_directory)
+        file = self._serving_file(place)
+        self._claims.sort(file.settings)
+        if named and (file.remote or place.holds(file.directory)):
+            self._let_the_file_name_the_model(named[0])
         for option in self._table.values():
             self._decide(option)
         self._decide_engine_arguments()
-        self._locate(home)
+        self._locate(place, file)
         if not self.findings.faults:  # what a faulty setting was meant to say is not known
             self._check_together()
         self.findings.refuse_faults()
 
-    def _home(self) -> Path:
-        """The directory that relative names are relative to: the model's own, where the environment names one."""
+    # Where is the file?
+
+    def _named_model(self) -> tuple[Setting, str] | None:
+        """What the environment names as the model: the best of the settings, and its value."""
         option = self._table["model_id"]
         written = (item for item in option_settings(self._environ) if self._names.option(item.name) is option)
-        for named in (*variable_settings(self._environ, option), *written):
-            return local_model(named.text, self._model_directory) or self._model_directory
-        return self._model_directory
+        for setting in sorted((*variable_settings(self._environ, option), *written), key=lambda item: item.channel):
+            with suppress(ValueError):  # a faulty value is told of later
+                value = option.parser(setting.label, setting.name)(setting.text)
+                if value is not None:
+                    return setting, value
+        return None
 
-    # Whose is it?
+    def _serving_file(self, place: Place) -> ServingFile:
+        remote = None
+        if place.address:
+            label = f"{place.address.rstrip('/')}/{FILE_NAME}"
+            remote = (label, self._sources.remote_file(place.address, FILE_NAME))
+        return serving_file(place.directories, self.findings, is_secret=self._names.is_secret, remote=remote)
 
-    def _sort_by_name(self, home: Path) -> None:
-        filed = file_settings(home, self._model_directory, self.findings, is_secret=self._names.is_secret)
-        accepted, server_keys = lmi.option_names(), lmi.server_keys()
-        for setting in (*filed, *option_settings(self._environ)):
-            option = self._names.option(setting.name)
-            if option:
-                self._claims[option.name].append(setting)
-            elif setting.name in accepted:
-                self._accept(setting, accepted[setting.name])
-            elif setting.line and setting.name in server_keys:
-                self._accept(setting, server_keys[setting.name])
-            elif self._names.is_engine_field(setting.name):
-                self._engine_claims[setting.name].append(setting)
-            else:
-                self.findings.fault(self._names.unknown(setting))
-
-    def _sort_by_variable(self) -> None:
-        for option in self._table.values():
-            self._claims[option.name] += variable_settings(self._environ, option)
-        variables = lmi.variables()
-        for setting in known_settings(self._environ, variables):
-            self._accept(setting, variables[setting.label])
-        accepted = {**lmi.option_names(), **lmi.server_keys()}
-        for setting in server_settings(self._environ):
-            if self._names.is_variable(setting.label):
-                continue
-            if setting.name in accepted:
-                self._accept(setting, accepted[setting.name])
-            else:
-                self.findings.warn(self._names.unknown_server_key(setting))
-
-    def _accept(self, setting: Setting, accepted: lmi.Accepted) -> None:
-        if accepted.is_refused(setting.text):
-            self.findings.fault(f"{self._names.described(setting)} is refused: {accepted.instead}")
-        elif not accepted.is_moot(setting.text):
-            self.findings.warn(f"{self._names.described(setting)} has no effect: {accepted.instead}")
+    def _let_the_file_name_the_model(self, named: Setting) -> None:
+        """In LMI the environment names the directory or the prefix of a model, and the file in there may name another
+        model to load: it is no second opinion."""
+        claims = self._claims.of_options["model_id"]
+        filed = next((claim for claim in claims if claim.channel is Channel.PROPERTIES), None)
+        if filed is None or filed.text.strip() == named.text.strip():
+            return
+        claims.remove(named)
+        self.findings.warn(
+            f"{self._names.described(filed)} is served; {self._names.described(named)} is where that file stands"
+        )
 
     # Which one wins?
 
@@ -111,17 +115,19 @@ class Resolution:
 
     def _parsed(self, option: Option) -> Iterator[tuple[Setting, Any]]:
         """What each channel says, the winner first. In one channel the option's own name wins over its aliases."""
-        claims = self._claims[option.name]
+        claims = self._claims.of_options[option.name]
         for claim in sorted(claims, key=lambda claim: (claim.channel, option.names.index(claim.name))):
-            parse = option.declared.parse_as.get(claim.label, option.declared.parse)
             try:
-                yield claim, parse(claim.text)
+                value = option.parser(claim.label, claim.name)(claim.text)
             except ValueError as error:
-                self.findings.fault(f"{self._names.described(claim)} {masked(str(error))}")
+                self._fault(claim, error)
+            else:
+                if value is not None:
+                    yield claim, value
 
     def _decide_engine_arguments(self) -> None:
         arguments: dict[str, str] = {}
-        for name, claims in self._engine_claims.items():
+        for name, claims in self._claims.of_engine.items():
             winner, *losers = sorted(claims, key=lambda claim: claim.channel)
             arguments[name] = winner.text.strip()
             self.origins[name] = winner.origin
@@ -136,26 +142,29 @@ class Resolution:
 
     # What do the values name, and do they go together?
 
-    def _locate(self, home: Path) -> None:
+    def _locate(self, place: Place, file: ServingFile) -> None:
+        homes = [home for home in (file.directory, *place.directories, place.store) if home is not None]
         for name, located in (("model_id", located_model), ("chat_template", located_template)):
             if name not in self.values:
                 continue
             try:
-                self.values[name] = located(self.values[name], home)
+                self.values[name] = located(self.values[name], tuple(dict.fromkeys(homes)))
             except ValueError as error:
-                self.findings.fault(f"{self._described_winner(name)} {error}")
-        self._regard_model_directory()
+                self._fault(self._winner(name), error)
+        self._regard_store(place.store)
 
-    def _regard_model_directory(self) -> None:
-        directory, model = self._model_directory, self.values.get("model_id")
-        if holds_model(directory):
-            if model is None:
-                self.values["model_id"] = self.origins["model_id"] = str(directory)
-            elif model != str(directory.absolute()):
-                named = self._described_winner("model_id")
-                self.findings.warn(f"{named} is served, and the model in {directory} is not")
-        elif model is None and _holds_files(directory):
-            self.findings.warn(f"{directory} holds no config.json or params.json, so it is not taken for the model")
+    def _regard_store(self, store: Path) -> None:
+        found, model = inner_model(store), self.values.get("model_id")
+        if self._environ.get("SERVING_LOAD_MODELS", "").strip().lower() == "none" and model is None:
+            return
+        if found is None:
+            missing = missing_model(store) if model is None and not self._claims.of_options["model_id"] else None
+            if missing:
+                self.findings.fault(f"{missing} Nothing else names a model; HF_MODEL_ID does.")
+        elif model is None:
+            self.values["model_id"] = self.origins["model_id"] = str(found)
+        elif model not in (str(found), str(store)):
+            self.findings.warn(f"{self._described_winner('model_id')} is served, and the model in {found} is not")
 
     def _check_together(self) -> None:
         if self.values.get("enable_auto_tool_choice") and "tool_call_parser" not in self.values:
@@ -163,14 +172,54 @@ class Resolution:
                 f"{self._described_winner('enable_auto_tool_choice')} needs a parser of the model's tool calls; "
                 f"set OPTION_TOOL_CALL_PARSER, to hermes for instance"
             )
+        if "image_feature_size" in self.values and "image_placeholder_token" not in self.values:
+            self.values["image_placeholder_token"] = _LEGACY_TOKEN
+            self.origins["image_placeholder_token"] = self.origins["image_feature_size"]
+        if "image_input_shape" in self.values:
+            self._plan_for(*self.values["image_input_shape"])
+        self._check_environment()
+
+    def _plan_for(self, width: int, height: int) -> None:
+        limits: ModalityLimits = self.values.get("limit_mm_per_prompt", ModalityLimits())
+        if "image" not in limits.sizes:
+            self.values["limit_mm_per_prompt"] = limits.planned_for(width, height)
+            self.findings.warn(
+                f"{self._described_winner('image_input_shape')} plans memory for pictures of up to {width}x{height}, as "
+                f"the sizes of limit_mm_per_prompt do; one that needs more is refused. Remove it to plan for any"
+            )
+        elif limits.sizes["image"] != {"width": width, "height": height}:
+            self._warn_of_two(self._winner("limit_mm_per_prompt"), self._winner("image_input_shape"))
+
+    def _check_environment(self) -> None:
+        """`env` comes too late for what Lumi reads itself, and it wins over the container's environment."""
+        for name, value in self.values.get("env", {}).items():
+            winner = self._described_winner("env")
+            option = self._names.option_of_variable(name)
+            if option:
+                self.findings.fault(
+                    f"{winner} sets {name}, which Lumi reads itself; write option.{option.name} instead"
+                )
+            elif self._environ.get(name, value) != value:
+                self.findings.warn(f"{winner} is used for {name}, and the container's own {name} is not")
+
+    def _fault(self, setting: Setting, error: ValueError) -> None:
+        told = masked(str(error))
+        if "quotation" not in told:
+            told += _cure_of_text(setting)
+        self.findings.fault(f"{self._names.described(setting)} {told}")
+
+    def _winner(self, name: str) -> Setting:
+        return next(claim for claim in self._claims.of_options[name] if claim.origin == self.origins[name])
 
     def _described_winner(self, name: str) -> str:
-        claims = self._claims[name]
-        return self._names.described(next(claim for claim in claims if claim.origin == self.origins[name]))
+        return self._names.described(self._winner(name))
 
 
-def _holds_files(directory: Path) -> bool:
-    try:
-        return any(entry.name != properties.FILE_NAME for entry in directory.iterdir())
-    except OSError:
-        return False
+def _cure_of_text(setting: Setting) -> str:
+    """What is often wrong whatever the option: docker's --env-file and a file of properties take the text as it stands."""
+    text = setting.text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return "; the quotation marks around it are part of the value: leave them out"
+    if setting.line and " #" in text:
+        return "; a '#' after a value is part of it: put comments on lines of their own"
+    return ""

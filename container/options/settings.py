@@ -1,5 +1,6 @@
 """Environment variables and entries of serving.properties -> Settings: who says what, in which channel."""
 
+import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from container.options.properties import FILE_NAME, Property
 
 OPTION_PREFIX = "OPTION_"
 SERVER_PREFIX = "SERVING_"
+PROPERTY_PREFIX = "option."
 
-_PROPERTY_PREFIX = re.compile(r"option[._]", re.IGNORECASE)
+_ANY_PREFIX = re.compile(r"option[._]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -52,7 +54,7 @@ class Setting:
 def property_settings(entries: Iterable[Property]) -> Iterator[Setting]:
     """With or without the prefix `option.`, in any case, as snake_case or camelCase."""
     for entry in entries:
-        name = _option_name(_PROPERTY_PREFIX.sub("", entry.key, count=1))
+        name = _option_name(_ANY_PREFIX.sub("", entry.key, count=1))
         if entry.value.strip():
             yield Setting(Channel.PROPERTIES, name, entry.key, entry.value, entry.line)
 
@@ -74,11 +76,13 @@ def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Se
                 yield Setting(channel, option.name, variable, environ[variable])
 
 
-def known_settings(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[Setting]:
-    """Those of `variables` that are set."""
+def known_settings(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[tuple[str, Setting]]:
+    """Those of `variables` that are set, each with the one that it matches: a `*` stands for any text."""
     for variable in variables:
-        if environ.get(variable, "").strip():
-            yield Setting(Channel.TRANSLATED, variable, variable, environ[variable])
+        labels = sorted(fnmatch.filter(environ, variable)) if "*" in variable else [variable]
+        for label in labels:
+            if environ.get(label, "").strip():
+                yield variable, Setting(Channel.TRANSLATED, label, label, environ[label])
 
 
 def server_settings(environ: Mapping[str, str]) -> Iterator[Setting]:

@@ -15,6 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _ANY_SIZE = 1024 * GIB
+LONGEST_RUN = 2**16  # placeholder tokens of one picture; vLLM 0.5 had 2928 at most
 
 # LMI reads booleans with pydantic, which takes all of these.
 _TRUE = ("true", "t", "yes", "y", "on", "1")
@@ -25,6 +26,7 @@ _UNITS = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "kb": 10**3, "mb": 
 # vLLM's own rule: a small letter is decimal, a capital is binary.
 _TOKENS = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG])", re.ASCII)
 _TOKEN_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_ADDRESS = re.compile(r"http://([\w.-]+|\[[0-9A-Fa-f:]+\])(?::(\d+))?/?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.ASCII)
 
 
@@ -33,7 +35,10 @@ def word(text: str) -> str:
 
 
 def secret(text: str) -> SecretStr:
-    return SecretStr(text.strip())
+    value = text.strip()
+    if value != value.strip("\"'") or len(value.split()) > 1:
+        raise ValueError("has quotation marks or blanks in it, which are no part of a token; leave them out")
+    return SecretStr(value)
 
 
 def true_or_false(text: str) -> bool:
@@ -157,7 +162,8 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise ValueError(f"is not a JSON object: {error.msg} at character {error.pos + 1}") from None
+        cure = "; JSON has double quotation marks" if "'" in text and '"' not in text else ""
+        raise ValueError(f"is not a JSON object: {error.msg} at character {error.pos + 1}{cure}") from None
     except RecursionError:
         raise ValueError("is not a JSON object: it is nested too deeply") from None
     if not isinstance(value, dict):
@@ -227,6 +233,47 @@ def _network(name: str) -> Network:
 
 def placeholder(text: str) -> str:
     return text.strip(" \t")  # a line end may be part of the token
+
+
+def loaded_model(text: str) -> str | None:
+    """The address in LMI's `name:version:engine:device=url`, or None where it names no model: ALL and NONE."""
+    entries = re.split(r"[,\s]+", text.strip(", \t\r\n\f"))
+    if len(entries) > 1:
+        raise ValueError(f"names {len(entries)} models, and Lumi serves one; name one of them")
+    if entries[0].upper() in ("ALL", "NONE"):
+        return None
+    name, sign, address = entries[0].partition("=")
+    return address if sign and "/" not in name else entries[0]
+
+
+def address_host(text: str) -> str:
+    """The host of LMI's `http://0.0.0.0:8080`."""
+    return _address(text)[1].strip("[]")
+
+
+def address_port(text: str) -> int:
+    """The port of LMI's `http://0.0.0.0:8080`."""
+    return whole(1, 65535)(_address(text)[2] or "80")
+
+
+def _address(text: str) -> re.Match[str]:
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("is no address to listen on; write http://host:port: Lumi speaks plain HTTP over TCP")
+    return match
+
+
+def image_input_type(text: str) -> bool:
+    """vLLM 0.5's name for whether image features may be sent."""
+    return choice("pixel_values", "image_features")(text) == "image_features"
+
+
+def image_shape(text: str) -> tuple[int, int]:
+    """(width, height) of vLLM 0.5's `1,3,height,width`."""
+    found = [int(part) for part in text.strip(" ()[]").split(",") if _WHOLE.fullmatch(part.strip())]
+    if len(found) != text.count(",") + 1 or len(found) < 2 or min(found) < 1:
+        raise ValueError("is no shape of a picture, such as 1,3,336,336 (batch, channels, height, width)")
+    return found[-1], found[-2]
 
 
 def is_template_text(text: str) -> bool:
