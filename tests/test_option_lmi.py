@@ -70,6 +70,13 @@ def test_every_name_that_lmi_documents_is_known():
             resolved({f"OPTION_{name.upper()}": "some value"})
 
 
+def test_no_setting_of_lmi_stands_in_two_rows():
+    names = [name for row in (*lmi.OPTIONS, *lmi.SERVER_KEYS) for name in row.names]
+    variables = [variable for row in (*lmi.OPTIONS, *lmi.SERVER_KEYS, *lmi.VARIABLES) for variable in row.variables]
+    assert sorted(set(names)) == sorted(names)
+    assert sorted(set(variables)) == sorted(variables)
+
+
 def test_server_keys_in_the_file_are_known(directory: Path):
     write_properties(directory, "minWorkers=2\ngpu.minWorkers=2\nload_on_devices=0\nmax_idle_time=60\nmodel_store=/x")
     assert len(resolved({}, directory).warnings) == 5

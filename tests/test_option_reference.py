@@ -6,6 +6,7 @@ import pytest
 
 from container.options import TABLE, Options, reference
 from container.options.explanation import explain, vllm_serve_line
+from container.options.lmi_page import lmi_page
 from tests.option_cases import resolved, write_properties
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,7 @@ def test_the_explanation_has_every_option_with_value_origin_and_meaning():
     [
         ("serving.properties.example", reference.example_properties()),
         ("docs/options.md", reference.reference_page()),
+        ("docs/lmi-options.md", lmi_page(reference.REWRITE)),
     ],
 )
 def test_what_is_generated_is_up_to_date(path: str, text: str):
@@ -109,7 +111,6 @@ def test_the_page_has_every_option_and_every_name():
     for entry in TABLE:
         assert f"| `{entry.name}` |" in page
         assert all(f"`{variable}`" in page for variable in entry.variables)
-    assert "`OPTION_ROLLING_BATCH`" in page
 
 
 def test_limits_are_shown_as_json():

@@ -44,7 +44,11 @@ SERVER_KEYS = (
         ),
         _STATUS,
     ),
-    Accepted(("request_id_header_key",), "the header of the request id is fixed"),
+    Accepted(
+        ("request_id_header_key",),
+        "the header of the request id is fixed",
+        moot=("x-request-id", "x-amzn-sagemaker-inference-id"),
+    ),
     Accepted(
         ("cors_allowed_origin", "cors_allowed_methods", "cors_allowed_headers"),
         "Lumi sets no CORS headers; a proxy in front may",

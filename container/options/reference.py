@@ -1,15 +1,17 @@
-"""The table of options -> the texts that are generated from it: serving.properties.example and docs/options.md.
+"""The table of options -> the texts that are generated from it: serving.properties.example, docs/options.md and
+docs/lmi-options.md.
 
-`python -m container.options.reference` rewrites both.
+`python -m container.options.reference` rewrites them.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from container.options import TABLE, lmi
+from container.options import TABLE
 from container.options.declaration import Option
+from container.options.lmi_page import lmi_page
+from container.options.tables import code, prose, table
 
 REWRITE = "python -m container.options.reference"
 
@@ -49,11 +51,10 @@ Booleans are `true` or `false`, objects and lists are JSON. vLLM's own names of 
 (`OPTION_MAX_NUM_SEQS`, `OPTION_TENSOR_PARALLEL_SIZE`) are understood too.
 """
 
-_LMI_HEAD = """\
-## LMI's settings that change nothing
+_LMI = """\
+## LMI's settings
 
-They are accepted, and a warning says what happens instead. Values in the second column ask for what happens anyway
-and cause no warning; those marked "refused" end the start.
+[lmi-options.md](lmi-options.md) says of every setting that LMI documents what Lumi does with it.
 """
 
 
@@ -85,50 +86,26 @@ def reference_page() -> str:
     blocks = [_PAGE_HEAD.format(rewrite=REWRITE)]
     for group, options in groupby(TABLE, key=lambda option: option.declared.group):
         rows = (_reference(option) for option in options)
-        blocks.append(f"## {group}\n\n{_table(('option', 'environment', 'default', 'meaning'), rows)}")
-    blocks += [_PASSED_ON, f"{_LMI_HEAD}\n{_table(('setting', 'no warning', 'what happens instead'), _lmi_rows())}"]
-    return "\n".join(blocks)
+        blocks.append(f"## {group}\n\n{table(('option', 'environment', 'default', 'meaning'), rows)}")
+    return "\n".join((*blocks, _PASSED_ON, _LMI))
 
 
 def _reference(option: Option) -> tuple[str, ...]:
     default = option.written(option.default)
     return (
-        _code(option.name),
-        " ".join(map(_code, option.variables)),
-        _code(default) if default else option.declared.unset,
-        option.declared.meaning.replace("<", "&lt;"),
+        code(option.name),
+        " ".join(map(code, option.variables)),
+        code(default) if default else option.declared.unset,
+        prose(option.declared.meaning),
     )
 
 
-def _lmi_rows() -> Iterator[tuple[str, ...]]:
-    for prefix, rows in (("OPTION_", lmi.OPTIONS), ("SERVING_", lmi.SERVER_KEYS), ("", lmi.VARIABLES)):
-        for row in rows:
-            # `minworkers` is how MINWORKERS and minWorkers arrive; the page shows the spelling with underscores.
-            spellings = [name for name in row.names if name not in _run_together(row.names)]
-            names = [name if "." in name else f"{prefix}{name.upper()}" for name in spellings]
-            refused = [f"refused: {' '.join(map(_code, row.refused))}"] if row.refused else []
-            moot = [" ".join(map(_code, row.moot))] if row.moot else []
-            yield " ".join(map(_code, (*names, *row.variables))), "; ".join(moot + refused), row.instead
-
-
-def _run_together(names: Iterable[str]) -> set[str]:
-    return {name.replace("_", "") for name in names if "_" in name}
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    cells = [head, ("---",) * len(head), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
-
-
-def _code(text: str) -> str:
-    return f"`{text}`"
-
-
 def write(root: Path) -> None:
-    """Both files, below the root of the repository."""
+    """All three files, below the root of the repository."""
     (root / "serving.properties.example").write_text(example_properties(), encoding="utf-8")
     (root / "docs").mkdir(exist_ok=True)
     (root / "docs" / "options.md").write_text(reference_page(), encoding="utf-8")
+    (root / "docs" / "lmi-options.md").write_text(lmi_page(REWRITE), encoding="utf-8")
 
 
 if __name__ == "__main__":

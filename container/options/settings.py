@@ -54,7 +54,7 @@ class Setting:
 def property_settings(entries: Iterable[Property]) -> Iterator[Setting]:
     """With or without the prefix `option.`, in any case, as snake_case or camelCase."""
     for entry in entries:
-        name = _option_name(_ANY_PREFIX.sub("", entry.key, count=1))
+        name = option_name(_ANY_PREFIX.sub("", entry.key, count=1))
         if entry.value.strip():
             yield Setting(Channel.PROPERTIES, name, entry.key, entry.value, entry.line)
 
@@ -64,7 +64,7 @@ def option_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
     # Where two variables differ by case alone, the one in capitals comes first, and so wins.
     for label in sorted(environ, key=lambda written: (written != written.upper(), written)):
         if label.upper().startswith(OPTION_PREFIX) and environ[label].strip():
-            yield Setting(Channel.OPTION, _option_name(label[len(OPTION_PREFIX) :]), label, environ[label])
+            yield Setting(Channel.OPTION, option_name(label[len(OPTION_PREFIX) :]), label, environ[label])
 
 
 def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Setting]:
@@ -92,5 +92,6 @@ def server_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
             yield Setting(Channel.TRANSLATED, label[len(SERVER_PREFIX) :].lower(), label, environ[label])
 
 
-def _option_name(written: str) -> str:
+def option_name(written: str) -> str:
+    """A name as options spell it: entryPoint and ENTRY_POINT are entry_point."""
     return _CAMEL.sub("_", written).lower()
