@@ -1,10 +1,12 @@
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from container.options import Resolved, resolve
+from container.options import TABLE, Resolved, resolve
+from container.options.declaration import Option
 from handler.errors import OptionError
 from tests.option_cases import ENGINE_FIELDS, model_at, option, refusal, resolved, write_properties
 
@@ -61,6 +63,57 @@ def test_of_two_channels_one_wins_and_a_warning_names_both(winner: str, loser: s
     assert str(value) in ("7", "7.0", str(7 * 2**20))
     (warning,) = found.warnings
     assert re.fullmatch(rf"{winner}='7'.* is used and {loser}='8'.* is not; remove one of them", warning)
+
+
+TEXTS = ("false", "true", "1", "2", "a", "b", "http://h:1", "http://i:2", "bf16", "fp16", "0.5", "image=2", "image=3",
+         '{"a": "1"}', '{"b": "2"}', "10.0.0.0/8", "11.0.0.0/8", "1,3,8,8", "1,3,9,9", "string", "openai", "json",
+         "sse", "none", "lmi", "debug", "error", "image_features")  # fmt: skip
+
+
+def read(entry: Option, label: str, text: str) -> object:
+    try:
+        return entry.parser(label, label.removeprefix("OPTION_").lower())(text)
+    except ValueError:
+        return None
+
+
+def opposed(entry: Option, winner: str, loser: str) -> tuple[str, str]:
+    """Two texts that the labels understand, each as something else."""
+    if entry.name == "chat_template":  # any text is one, as a path
+        return "{{a}}", "{{b}}"
+    return next(
+        (won, lost)
+        for won in TEXTS
+        for lost in TEXTS
+        if (first := read(entry, winner, won)) is not None
+        and (second := read(entry, loser, lost)) is not None
+        and first != second
+    )
+
+
+PAIRS = [
+    pytest.param(entry, winner, loser, id=f"{winner}-{loser}")
+    for entry in TABLE
+    for winner, loser in itertools.pairwise(entry.variables)
+]
+
+
+@pytest.mark.parametrize(("entry", "winner", "loser"), PAIRS)
+def test_of_all_the_variables_of_an_option_the_better_wins(entry: Option, winner: str, loser: str):
+    won, lost = opposed(entry, winner, loser)
+    found = resolved({winner: won, loser: lost})
+    assert found.origins[entry.name] == winner
+    told = [warning for warning in found.warnings if f"{winner}=" in warning and f" is used and {loser}=" in warning]
+    assert len(told) >= 1
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
+def test_the_file_wins_over_the_variable_of_every_option(entry: Option, tmp_path: Path):
+    variable = f"OPTION_{entry.name.upper()}"
+    won, lost = opposed(entry, variable, variable)
+    found = resolved({variable: lost}, write_properties(tmp_path, f"option.{entry.name}={won}"))
+    assert found.origins[entry.name] == "serving.properties line 1"
+    assert any(f"option.{entry.name}=" in text and f" is used and {variable}=" in text for text in found.warnings)
 
 
 @pytest.mark.parametrize(

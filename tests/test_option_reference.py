@@ -63,6 +63,11 @@ def test_the_line_of_vllm_serve_is_quoted_for_a_shell():
     assert "--tensor-parallel-size with the number of GPUs" in line
 
 
+def test_the_line_of_vllm_serve_begins_with_the_variables_of_the_engine():
+    options = resolved({"OPTION_ENV": "VLLM_X=two words,MY_KEY=HUSH"}).options
+    assert vllm_serve_line(options, {"model": "m"}, ["m"]).startswith("VLLM_X='two words' MY_KEY=*** vllm serve m ")
+
+
 def test_the_line_of_vllm_serve_tells_no_secret():
     arguments = {
         "model": "m",

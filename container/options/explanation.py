@@ -8,7 +8,7 @@ from typing import Any
 from container.options import TABLE, Options, Resolved
 from container.options.declaration import Option
 from container.options.frozen import thawed
-from container.options.masking import is_secret_name, masked, shown
+from container.options.masking import MASK, is_secret_name, masked, shown
 
 _WIDEST = 48
 
@@ -54,7 +54,8 @@ def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Seque
     `arguments` is what the engine is started with, typed or as it was written; `names` what the model is served under. The
     token is left out (vLLM takes it from HF_TOKEN), and every other secret is masked.
     """
-    words = ["vllm serve", shlex.quote(str(arguments["model"]))]
+    words = [f"{name}={_shown(name, value)}" for name, value in options.env.items()]
+    words += ["vllm serve", shlex.quote(str(arguments["model"]))]
     flags = {option.declared.flag: getattr(options, option.name) for option in TABLE if option.declared.flag}
     for name, value in {**arguments, "served_model_name": list(names), **flags}.items():
         if name != "model" and not is_secret_name(name):
@@ -62,6 +63,10 @@ def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Seque
     if options.tensor_parallel_degree == "max":
         words.append("# and --tensor-parallel-size with the number of GPUs, where there are any")
     return " ".join(words)
+
+
+def _shown(name: str, value: str) -> str:
+    return MASK if is_secret_name(name) else shlex.quote(masked(value))
 
 
 def _argument(name: str, value: Any) -> list[str]:
