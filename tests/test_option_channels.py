@@ -261,6 +261,12 @@ def test_the_store_may_be_elsewhere(tmp_path: Path):
     assert (found.options.model_id, found.options.dtype, found.warnings) == (str(inner), "bfloat16", ())
 
 
+def test_a_store_that_does_not_exist_is_refused_unless_a_model_is_named(tmp_path: Path):
+    environ = {"SERVING_MODEL_STORE": str(tmp_path / "typo")}
+    assert "/typo' is no directory; mount it, or name a model by HF_MODEL_ID" in refusal(environ)
+    assert resolved(environ | {"HF_MODEL_ID": "org/model"}).warnings == ()
+
+
 @pytest.mark.parametrize("form", ["test::Python=file://{}", "test={}", "{}", "test:1.0:Python:*={},", "file://{}"])
 def test_the_model_to_load_may_be_named_as_lmi_does(form: str, tmp_path: Path):
     inner = write_properties(model_at(tmp_path / "elsewhere"), "dtype=bf16")

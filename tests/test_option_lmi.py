@@ -184,7 +184,7 @@ def test_the_options_of_vllm_05_are_taken_together():
     assert options.vllm_arguments()["limit_mm_per_prompt"]["image"] == {"count": 1, "width": 336, "height": 336}
     assert options.vllm_arguments()["enable_mm_embeds"] is False
     ignored, planned = found.warnings
-    assert ignored.startswith("OPTION_IMAGE_TOKEN_ID='32000' has no effect: vLLM takes this from the model")
+    assert ignored.startswith("OPTION_IMAGE_TOKEN_ID='32000' has no effect: vLLM finds the token in the model")
     assert planned.startswith("OPTION_IMAGE_INPUT_SHAPE='1,3,336,336' plans memory for pictures of up to 336x336")
 
 

@@ -88,7 +88,7 @@ class Options(BaseModel):
         ENGINE, values.whole(0), "Seed of sampling where a request has none.", engine="seed", unset=_VLLM)] = None
     env: Annotated[Mapping[str, str], FrozenItems, Declared(
         ENGINE, engine_environment, "Further environment variables of the engine: NAME=value,OTHER=value or a JSON object. "
-        "They win over the container's own.")] = FrozenMapping()
+        "They win over the container's own.", unset="none")] = FrozenMapping()
 
     limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
         MEDIA, modality_limits, 'How many pictures and other media one prompt may hold: {"image": 2} or '

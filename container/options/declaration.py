@@ -70,9 +70,9 @@ class Option:
             return f"{value:g}"
         if isinstance(value, tuple):
             return ",".join(str(item) for item in value)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             return json.dumps(value.for_vllm() if isinstance(value, ModalityLimits) else thawed(value))
-        return "" if value is None else str(value)
+        return "" if value is None or value == {} else str(value)
 
 
 def declared_options(model: type[BaseModel]) -> tuple[Option, ...]:

@@ -153,14 +153,10 @@ OPTIONS = (
     Accepted(("required_memory_mb", "reserved_memory_mb"), _MEMORY),
     Accepted(("translator_factory", "translatorfactory", "application"), _OWN_CODE),
     Accepted(
-        (
-            "image_token_id",
-            "image_processor",
-            "image_processor_revision",
-            "disable_image_processor",
-        ),
+        ("image_processor", "image_processor_revision", "disable_image_processor"),
         _PROCESSOR,
     ),
+    Accepted(("image_token_id",), "vLLM finds the token in the model's configuration"),
     Accepted(("allowed_local_media_path",), "file: addresses are refused; send the picture, or an https: address"),
     Accepted(("media_io_kwargs",), "Lumi decodes pictures itself, upright and in RGB"),
     Accepted(

@@ -13,7 +13,7 @@ from container.options.locations import located_model, located_template
 from container.options.masking import masked
 from container.options.modality_limits import ModalityLimits
 from container.options.option_names import OptionNames
-from container.options.place import Place, find_place, inner_model, missing_model
+from container.options.place import STORE_VARIABLE, Place, find_place, inner_model, missing_model
 from container.options.properties import FILE_NAME
 from container.options.serving_file import ServingFile, server_variables, serving_file
 from container.options.settings import Channel, Setting, option_settings, variable_settings
@@ -158,13 +158,22 @@ class Resolution:
         if self._environ.get("SERVING_LOAD_MODELS", "").strip().lower() == "none" and model is None:
             return
         if found is None:
-            missing = missing_model(store) if model is None and not self._claims.of_options["model_id"] else None
-            if missing:
-                self.findings.fault(f"{missing} Nothing else names a model; HF_MODEL_ID does.")
+            if model is None and not self._claims.of_options["model_id"]:
+                self._require_model(store)
         elif model is None:
             self.values["model_id"] = self.origins["model_id"] = str(found)
         elif model not in (str(found), str(store)):
             self.findings.warn(f"{self._described_winner('model_id')} is served, and the model in {found} is not")
+
+    def _require_model(self, store: Path) -> None:
+        """The default store may be missing or empty: that no model is named is told when one is needed."""
+        missing = missing_model(store)
+        if missing:
+            self.findings.fault(f"{missing} Nothing else names a model; HF_MODEL_ID does.")
+        elif self._environ.get(STORE_VARIABLE, "").strip() and not store.is_dir():
+            self.findings.fault(
+                f"{STORE_VARIABLE}={str(store)!r} is no directory; mount it, or name a model by HF_MODEL_ID"
+            )
 
     def _check_together(self) -> None:
         if self.values.get("enable_auto_tool_choice") and "tool_call_parser" not in self.values:
