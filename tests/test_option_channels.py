@@ -168,6 +168,18 @@ def test_a_file_that_is_no_text_refuses_to_start(directory: Path):
     assert "is not UTF-8 at byte 7" in refusal({}, directory)
 
 
+def test_a_file_from_another_system_is_read(directory: Path):
+    text = 'option.dtype=bf16\r\noption.limit_mm_per_prompt={\\\r\n  "image": 2}\r\n'
+    (directory / "serving.properties").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    options = resolved({}, directory).options
+    assert (options.dtype, options.limit_mm_per_prompt["image"]) == ("bfloat16", 2)
+
+
+def test_a_file_that_is_no_file_of_options_is_refused(directory: Path):
+    (directory / "serving.properties").write_bytes(b"#" * (2**20 + 1))
+    assert "has more than 1048576 bytes, so it is no file of options" in refusal({}, directory)
+
+
 @pytest.mark.parametrize("variable", ["HF_MODEL_ID", "OPTION_MODEL_ID"])
 def test_the_file_beside_a_local_model_counts_before_that_of_the_model_directory(
     variable: str, directory: Path, tmp_path_factory: pytest.TempPathFactory
@@ -255,6 +267,11 @@ def test_a_named_model_beside_the_only_one_of_the_store_is_served_alone(tmp_path
     assert warning == f"HF_MODEL_ID='org/model' is served, and the model in {inner} is not"
 
 
+def test_the_file_of_another_model_does_not_count(tmp_path: Path):
+    write_properties(model_at(tmp_path / "test"), "dtype=bf16")
+    assert resolved({"HF_MODEL_ID": "org/model"}, tmp_path).options.dtype == "auto"
+
+
 def test_the_store_may_be_elsewhere(tmp_path: Path):
     inner = write_properties(model_at(tmp_path / "store" / "test"), "dtype=bf16")
     found = resolved({"SERVING_MODEL_STORE": str(tmp_path / "store")}, tmp_path / "nothing")
@@ -340,6 +357,17 @@ def test_the_file_on_s3_may_name_another_model():
     found = resolved_remotely({"HF_MODEL_ID": "s3://bucket/settings"}, "option.model_id=org/model", Path("/no"), [])
     assert found.options.model_id == "org/model"
     assert "HF_MODEL_ID='s3://bucket/settings' is where that file stands" in found.warnings[0]
+
+
+def test_a_chat_template_may_be_beside_a_model_on_s3():
+    def file(_: str, name: str) -> bytes | None:
+        return {"serving.properties": b"option.chat_template=./chat.jinja", "chat.jinja": b"{{ messages }}"}.get(name)
+
+    environ = {"HF_MODEL_ID": "s3://bucket/model"}
+    found = resolve(environ, engine_fields=tuple, model_directory=Path("/no"), remote_file=file)
+    assert found.options.chat_template == "{{ messages }}"
+    with pytest.raises(OptionError, match="looks like a path, and there is no such file"):
+        resolve(environ | {"OPTION_CHAT_TEMPLATE": "no.jinja"}, engine_fields=tuple, remote_file=lambda *_: None)
 
 
 def test_without_a_file_on_s3_that_of_the_model_directory_counts(directory: Path):

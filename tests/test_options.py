@@ -212,6 +212,24 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
         ("OPTION_MEDIA_ALLOWED_NETWORKS", "intranet", "write networks such as 10.0.0.0/8"),
         ("OPTION_CHAT_TEMPLATE", "missing.jinja", "there is no such file in /nowhere/model or "),
         ("OPTION_CHAT_TEMPLATE", "x" * 5000, "looks like a path"),
+        ("OPTION_CHAT_TEMPLATE", "/", "is a directory"),
+        ("OPTION_ENFORCE_EAGER", '"true"', "the quotation marks around it are part of the value: leave them out"),
+        ("OPTION_LIMIT_MM_PER_PROMPT", "'image=2'", "the quotation marks around it are part of the value"),
+        ("OPTION_MM_PROCESSOR_KWARGS", "{'a': 1}", "; JSON has double quotation marks"),
+        ("OPTION_IMAGE_INPUT_TYPE", "pixels", "is not one of pixel_values, image_features"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "336", "is no shape of a picture"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,x,336", "is no shape of a picture"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,0,336", "is no shape of a picture"),
+        ("OPTION_IMAGE_FEATURE_SIZE", "0", "is not a whole number from 1 to"),
+        ("OPTION_IMAGE_FEATURE_SIZE", "1000000000", "is not a whole number from 1 to"),
+        ("OPTION_MAX_MODEL_LEN", "\uff14\uff10\uff19\uff16", "is not a number of tokens"),
+        ("OPTION_SEED", "1_0", "is not a whole number"),
+        ("HF_MODEL_ID", "https://huggingface.co/org/model", "; did you mean 'org/model'?"),
+        ("HF_MODEL_ID", "https://huggingface.co/org/model/tree/main", "; did you mean 'org/model'?"),
+        ("HF_MODEL_ID", "org/model/", "; did you mean 'org/model'?"),
+        ("HF_MODEL_ID", "S3://bucket/model", "; write s3://bucket/prefix"),
+        ("HF_MODEL_ID", "s3:/bucket/model", "; write s3://bucket/prefix"),
+        ("HF_MODEL_ID", "/etc/passwd", "is a file and no directory"),
         ("OPTION_CHAT_TEMPLATE_CONTENT_FORMAT", "xml", "is not one of auto, string, openai"),
         ("SAGEMAKER_BIND_TO_PORT", "70000", "is not a whole number from 1 to 65535"),
         ("OPTION_MAX_REQUEST_SIZE", "64 apples", "is not a number of bytes"),
@@ -228,7 +246,7 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
 )
 def test_a_bad_value_refuses_to_start_naming_variable_value_and_cure(variable: str, text: str, words: str):
     fault = refusal({variable: text})
-    assert fault.startswith(f"{variable}='{text[:100]}")
+    assert fault.startswith(f"{variable}={repr(text[:100])[:-1]}")
     assert words in fault
     assert len(fault) < 500
 
@@ -265,6 +283,26 @@ def test_a_value_that_would_lose_is_checked_as_well():
 )
 def test_a_misspelt_option_is_refused_with_the_nearest_name(variable: str, near: str):
     assert refusal({variable: "1"}) == f"{variable}='1' is not an option; did you mean {near}?"
+
+
+def test_a_name_of_the_file_is_refused_in_the_environment():
+    fault = refusal({"option.dtype": "bf16"})
+    assert fault == "option.dtype is a name for serving.properties; in the environment, write OPTION_DTYPE"
+
+
+@pytest.mark.parametrize("name", ["options.dtype", "option.option.dtype", "vllm.dtype"])
+def test_a_prefix_that_is_wrong_is_told(name: str, directory: Path):
+    assert refusal({}, write_properties(directory, f"{name}=bf16")).endswith("did you mean option.dtype?")
+
+
+def test_a_comment_behind_a_value_is_told(directory: Path):
+    write_properties(directory, "option.dtype=bf16  # the type")
+    assert "a '#' after a value is part of it: put comments on lines of their own" in refusal({}, directory)
+
+
+@pytest.mark.parametrize("text", ['"hf_HUSH"', "'hf_HUSH'", "hf_HUSH hf_HUSH"])
+def test_a_token_with_quotation_marks_or_blanks_is_refused_unseen(text: str):
+    assert refusal({"HF_TOKEN": text}).startswith("HF_TOKEN=*** has quotation marks or blanks")
 
 
 def test_an_option_like_no_other_is_refused():

@@ -15,21 +15,23 @@ STORE_VARIABLE = "SERVING_MODEL_STORE"
 @dataclass(frozen=True, slots=True)
 class Place:
     """`named` is the local directory that the environment names as the model, `address` the s3:// prefix if it is one.
-    `store` is the model directory, which counts after it."""
+    `store` is the model directory, which counts after it; it is `alone` where the environment names no model."""
 
     store: Path
     named: Path | None = None
     address: str | None = None
+    alone: bool = False
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """Where serving.properties may stand, best first: a model may be the only one in its directory."""
-        found = [place for home in self._homes for place in (home, inner_model(home)) if place is not None]
-        return tuple(dict.fromkeys(found))
+        """Where serving.properties may stand, best first.
 
-    @property
-    def _homes(self) -> tuple[Path, ...]:
-        return (self.store,) if self.named is None else (self.named, self.store)
+        A model may be the only one in its directory. One in the store is another model than the one that is named,
+        and so is its file.
+        """
+        named = (self.named, self.named and inner_model(self.named))
+        inner = inner_model(self.store) if self.alone else None
+        return tuple(dict.fromkeys(found for found in (*named, self.store, inner) if found is not None))
 
     def holds(self, directory: Path | None) -> bool:
         """Whether what stands in `directory` belongs to the model that the environment names."""
@@ -40,7 +42,7 @@ def find_place(environ: Mapping[str, str], named: str | None, default: Path) -> 
     """`named` is what the environment names as the model, `default` the model directory where it does not say."""
     store = Path(environ.get(STORE_VARIABLE, "").strip() or default).absolute()
     if named is None:
-        return Place(store)
+        return Place(store, alone=True)
     if named.startswith("s3://"):
         return Place(store, address=named)
     return Place(store, named=local_model(named, (store,)))

@@ -143,15 +143,26 @@ class Resolution:
     # What do the values name, and do they go together?
 
     def _locate(self, place: Place, file: ServingFile) -> None:
-        homes = [home for home in (file.directory, *place.directories, place.store) if home is not None]
+        homes = [home for home in (file.directory, *place.directories) if home is not None]
         for name, located in (("model_id", located_model), ("chat_template", located_template)):
             if name not in self.values:
                 continue
             try:
                 self.values[name] = located(self.values[name], tuple(dict.fromkeys(homes)))
             except ValueError as error:
-                self._fault(self._winner(name), error)
+                text = self._remote_text(place, self.values[name]) if name == "chat_template" else None
+                if text is None:
+                    self._fault(self._winner(name), error)
+                else:
+                    self.values[name] = text
         self._regard_store(place.store)
+
+    def _remote_text(self, place: Place, path: str) -> str | None:
+        """A file beside a model on S3, which is not here yet."""
+        if place.address is None or path.startswith(("/", "~")):
+            return None
+        content = self._sources.remote_file(place.address, path.removeprefix("./"))
+        return None if content is None else content.decode("utf-8", errors="replace")
 
     def _regard_store(self, store: Path) -> None:
         found, model = inner_model(store), self.values.get("model_id")
