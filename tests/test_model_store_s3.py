@@ -316,6 +316,22 @@ def test_a_small_file_beside_a_model_is_read_alone(moto, bucket):
     assert beside(moto, f"s3://{bucket.name}") is None
 
 
+def test_a_small_file_may_be_in_the_only_directory_below_the_prefix(s3, tmp_path):
+    (tmp_path / "file").write_bytes(b"option.dtype=bf16")
+    for key in ("m/llava/serving.properties", "m/llava/config.json", "m/code/serving.properties", "m/notes.txt"):
+        s3.put(key, tmp_path / "file")
+    assert beside(s3.url, "s3://bucket/m") == b"option.dtype=bf16"
+    s3.put("m/other/config.json", tmp_path / "file")
+    assert beside(s3.url, "s3://bucket/m") is None
+
+
+def test_a_small_file_of_a_directory_in_a_model_is_not_its_own(s3, tmp_path):
+    (tmp_path / "file").write_bytes(b"option.dtype=bf16")
+    for key in ("m/config.json", "m/draft/serving.properties"):
+        s3.put(key, tmp_path / "file")
+    assert beside(s3.url, "s3://bucket/m") is None
+
+
 def test_a_small_file_that_is_large_is_read_in_part(s3, tmp_path):
     s3.put("m/serving.properties", sparse(tmp_path / "x", 40 * MIB))
     assert len(beside(s3.url, "s3://bucket/m")) == 2 * MIB

@@ -1,6 +1,7 @@
 """A directory -> the directory that holds the model: itself, or the only one in it that does."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from handler.errors import StartError
@@ -37,7 +38,7 @@ def model_among(names: list[str], where: str) -> str:
     if any(name in CONFIGURATIONS for name in names):
         return ""
     parents = {name.split("/")[0] for name in names if name.count("/") == 1 and name.split("/")[1] in CONFIGURATIONS}
-    parents = {parent for parent in parents if parent != CODE and not parent.startswith((".", "_"))}
+    parents = {parent for parent in parents if _may_be_model(parent)}
     if len(parents) == 1:
         return parents.pop()
     looked_for = " or ".join(CONFIGURATIONS)
@@ -48,3 +49,14 @@ def model_among(names: list[str], where: str) -> str:
     there = ", ".join(top[:_SHOWN]) + (f" and {len(top) - _SHOWN} more" if len(top) > _SHOWN else "")
     user_code = f" {CODE}/ is the user's Python, which is no model." if f"{CODE}/" in top or CODE in top else ""
     raise StartError(f"{where} holds no model: {looked_for} was looked for; there is {there or 'nothing'}.{user_code}")
+
+
+def only_directory(names: Iterable[str]) -> str | None:
+    """The one directory among `names` that may be the model, with its slash, unless they make a model themselves."""
+    top = list(names)
+    inside = [name for name in top if name.endswith("/") and _may_be_model(name)]
+    return inside[0] if len(inside) == 1 and not set(CONFIGURATIONS).intersection(top) else None
+
+
+def _may_be_model(name: str) -> bool:
+    return name.rstrip("/") != CODE and not name.startswith((".", "_"))

@@ -104,6 +104,15 @@ class Bucket:
                 content: bytes = body.read(SMALL_BYTES)
                 return content
 
+    def top(self) -> tuple[str, ...]:
+        """The names directly below the prefix, of directories with a slash at their end; the first thousand."""
+        prefix = self._address.prefix
+        with self._refused("be listed"):
+            page = self._client.list_objects_v2(Bucket=self._address.bucket, Prefix=prefix, Delimiter="/")
+        found = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+        found += [entry["Key"] for entry in page.get("Contents", ())]
+        return tuple(name[len(prefix) :] for name in found)
+
     def stored(self, remote: Remote) -> Stored:
         """Asked only where an ETag was not what the bytes make."""
         with self._refused_or_passing("be verified", remote):

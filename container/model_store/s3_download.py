@@ -67,11 +67,14 @@ def download(
 
 
 def small_file(address: Address, name: str, *, connect: Callable[[int], Any] = connection) -> bytes | None:
-    """The content of the file `name` directly below the prefix, or None where there is none. Raises StartError."""
+    """The content of the file `name` directly below the prefix, or in the only directory there where the prefix itself
+    is no model; None where there is none. Raises StartError."""
     if address.is_archive:
         return None
     with contextlib.closing(Bucket(address, lambda: connect(1))) as bucket:
-        return bucket.small_object(address.prefix + name)
+        content = bucket.small_object(address.prefix + name)
+        inner = directory.only_directory(bucket.top()) if content is None else None
+        return content if inner is None else bucket.small_object(f"{address.prefix}{inner}{name}")
 
 
 class _Download:

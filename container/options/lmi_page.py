@@ -36,7 +36,7 @@ Where LMI reads from:
 | --- | --- |
 | `OPTION_*`, `SERVING_*` and the other variables below | read |
 | `serving.properties` in `/opt/ml/model`, in the only directory with a model in it, or in a directory that `HF_MODEL_ID`, `OPTION_MODEL_ID` or `SERVING_LOAD_MODELS` names | read, with and without `option.` |
-| `serving.properties` below an `s3://` prefix that one of these names | read before the start; it may name another model |
+| `serving.properties` below an `s3://` prefix that one of these names, or in the only directory there | read before the start; it may name another model |
 | `serving.properties` in an archive on S3 | not read, as it comes after the start; a warning says so (LMI does not unpack such archives) |
 | `serving.properties` in a repository of the hub | not read, as in LMI: its author is not who runs this server |
 | `/opt/djl/conf/config.properties` | read where it exists: `key` is `SERVING_KEY`, and a warning says so |
