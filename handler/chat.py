@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from handler.engine import Message, Picture, Prompt
+from handler.engine import Embeds, Message, Picture, Prompt
+from handler.errors import InvalidRequest
 from handler.model import Model
 from handler.payload.chat import ChatMessage, ChatRequest, chat_request
-from handler.payload.parts import ImagePart
+from handler.payload.parts import ImagePart, Part, TextPart
 from handler.placement import place_pictures
 from handler.sessions import Session
 
@@ -22,6 +23,8 @@ class Chat:
         """The request in `payload`. Raises RequestError."""
         request = chat_request(payload, self._model.card.parameters)
         self._model.admit(request)
+        if not self._model.card.supports_pictures and (embeds := next(request.embeds(), None)):
+            raise InvalidRequest("The model reads text only, no features of pictures.", param=embeds.path)
         token = self._model.placeholder_token
         return place_pictures(request, token, self._model.placeholder_repeats) if token else request
 
@@ -55,6 +58,11 @@ class Chat:
 def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:
     content = message.content
     if isinstance(content, tuple):
-        parts = tuple(next(pictures) if isinstance(part, ImagePart) else part.text for part in content)
-        return Message(message.role, parts, message.fields)
+        return Message(message.role, tuple(_part(part, pictures) for part in content), message.fields)
     return Message(message.role, content, message.fields)
+
+
+def _part(part: Part, pictures: Iterator[Picture]) -> str | Picture | Embeds:
+    if isinstance(part, ImagePart):
+        return next(pictures)
+    return part.text if isinstance(part, TextPart) else Embeds(part.data, part.path)

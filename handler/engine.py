@@ -25,6 +25,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Embeds:
+    """A picture as the features that the model's own encoder made of it: base64, one tensor or several by name, which
+    the engine reads and checks. `path` is the JSON path, for errors."""
+
+    data: str | Mapping[str, str] = field(repr=False)
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn: its role, its content in order, and the other fields of the message (`tool_calls`, `name`, ...).
 
@@ -34,7 +43,7 @@ class Message:
     """
 
     role: str
-    content: str | tuple[str | Picture, ...] | None
+    content: str | tuple[str | Picture | Embeds, ...] | None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

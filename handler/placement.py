@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from handler.errors import InvalidRequest
 from handler.payload.chat import ChatMessage, ChatRequest
-from handler.payload.parts import ImagePart, TextPart
+from handler.payload.parts import EmbedsPart, ImagePart, Part, TextPart
 
 
 def place_pictures(request: ChatRequest, token: str, repeats: int = 1) -> ChatRequest:
@@ -56,7 +56,7 @@ def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
         return message
     if content is None or not (marks := sum(_marks(part, token) for part in content)):
         return message
-    pictures = [part for part in content if isinstance(part, ImagePart)]
+    pictures = [part for part in content if not isinstance(part, TextPart)]
     _refuse_excess(marks, len(pictures), token, f"{path}.content")
     marked = iter(pictures[:marks])
     moved = frozenset(part.path for part in pictures[:marks])
@@ -69,11 +69,11 @@ def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
     return replace(message, content=tuple(parts))
 
 
-def _marks(part: TextPart | ImagePart, token: str) -> int:
+def _marks(part: Part, token: str) -> int:
     return part.text.count(token) if isinstance(part, TextPart) else 0
 
 
-def _split(part: TextPart, token: str, marked: Iterator[ImagePart]) -> Iterator[TextPart | ImagePart]:
+def _split(part: TextPart, token: str, marked: Iterator[ImagePart | EmbedsPart]) -> Iterator[Part]:
     first, *rest = part.text.split(token)
     if first or not rest:
         yield replace(part, text=first)

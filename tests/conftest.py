@@ -21,6 +21,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         OPTION_MEDIA_ALLOWED_NETWORKS="127.0.0.1/32",
         OPTION_ENABLE_AUTO_TOOL_CHOICE="true",
         OPTION_TOOL_CALL_PARSER="hermes",
+        OPTION_IMAGE_INPUT_TYPE="image_features",
     )
     try:
         server.wait_until(200)

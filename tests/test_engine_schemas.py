@@ -1,11 +1,15 @@
 """End to end: raw prompts, LMI's text generation, other encodings and sessions, with the real engine."""
 
+import base64
 import hashlib
+import io
 import json
 
 import pytest
 
+from demo.pictures import draw
 from tests.drawn import encoded, post, url
+from tests.live import MODEL
 from tests.serving import answer, ask, fault
 
 pytestmark = pytest.mark.engine
@@ -203,3 +207,45 @@ def test_a_session_sees_a_picture_that_is_named_by_its_hash(live):
     assert answer(post(live, ask("What is in the image?", again), **name)) == "an orange star"
     assert post(live, {"requestType": "CLOSE"}, **name).status_code == 200
     assert post(live, ask("hi"), **name).status_code == 400
+
+
+def features(color, shape):
+    """What the model's own encoder makes of a picture, as a client of `image_features` sends it."""
+    import torch
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    model = LlavaForConditionalGeneration.from_pretrained(MODEL)
+    processor = AutoProcessor.from_pretrained(MODEL)
+    pixels = processor.image_processor(draw(color, shape), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        found = model.get_image_features(pixels)
+    tensor = io.BytesIO()
+    torch.save(getattr(found, "pooler_output", found)[0], tensor)
+    return base64.b64encode(tensor.getvalue()).decode()
+
+
+@pytest.mark.filterwarnings("default")  # transformers' and torch's own
+def test_image_features_are_seen_as_the_picture_that_they_are_of(live):
+    embeds = {"type": "image_embeds", "image_embeds": features("blue", "star")}
+    assert answer(post(live, ask("What is in the image?", embeds))) == "a blue star"
+
+
+def tensor(*shape):
+    import torch
+
+    file = io.BytesIO()
+    torch.save(torch.zeros(shape), file)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("data", ["AAAA", tensor(16, 5), tensor(16)])
+def test_features_that_are_not_the_models_are_refused(live, data):
+    response = post(live, ask("What is in the image?", {"type": "image_embeds", "image_embeds": data}))
+    assert response.status_code == 400
+    assert fault(response)["param"] == "messages[0].content[1].image_embeds"
+    assert answer(post(live, ask("What is in the image?", RED))) == "a red circle"
+
+
+def test_as_many_features_as_the_model_is_not_made_for_harm_nothing(live):
+    post(live, ask("What is in the image?", {"type": "image_embeds", "image_embeds": tensor(900, 128)}))
+    assert answer(post(live, ask("What is in the image?", RED))) == "a red circle"

@@ -5,7 +5,7 @@ import pytest
 from handler.errors import InvalidRequest
 from handler.payload.chat import chat_request
 from handler.payload.document import json_object
-from handler.payload.parts import ImagePart, TextPart
+from handler.payload.parts import EmbedsPart, ImagePart, TextPart
 
 KNOWN = frozenset({"max_tokens", "temperature", "tools", "stop"})
 URL = "data:image/png;base64,AA=="
@@ -196,3 +196,16 @@ def test_a_long_text_with_commas_is_no_swarm():
 def test_json_that_is_not_json_is_refused(body):
     with pytest.raises(InvalidRequest, match="not valid JSON"):
         json_object(body)
+
+
+@pytest.mark.parametrize("embeds", ["AAAA", {"features": "AAAA", "sizes": "BBBB"}])
+def test_a_picture_may_come_as_its_features(embeds):
+    request = read(user({"type": "image_embeds", "image_embeds": embeds}))
+    assert request.messages[0].content == (EmbedsPart(embeds, "messages[0].content[0].image_embeds"),)
+    assert list(request.embeds()) == list(request.messages[0].content)
+
+
+@pytest.mark.parametrize("embeds", [None, "", {}, [1], {"features": 1}])
+def test_features_that_are_not_base64_are_refused(embeds):
+    refusal = refused(user({"type": "image_embeds", "image_embeds": embeds}))
+    assert refusal.param == "messages[0].content[0].image_embeds"

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from handler.engine import Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
+from handler.engine import Embeds, Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
 from handler.errors import EngineDead, LumiError
 
 
@@ -144,5 +144,11 @@ def _raw(text: Text) -> str:
     return str(list(text.tokens)) if text.tokens is not None else _parts(text.content)
 
 
-def _parts(parts: Sequence[str | Picture]) -> str:
-    return "".join(f"[{part.image.width}x{part.image.height}]" if isinstance(part, Picture) else part for part in parts)
+def _parts(parts: Sequence[str | Picture | Embeds]) -> str:
+    return "".join(map(_part, parts))
+
+
+def _part(part: str | Picture | Embeds) -> str:
+    if isinstance(part, Picture):
+        return f"[{part.image.width}x{part.image.height}]"
+    return f"[{part.data}]" if isinstance(part, Embeds) else part

@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload.fields import expect, kind_of, optional, short, strangers
-from handler.payload.parts import ImagePart, TextPart, content_part
+from handler.payload.parts import EmbedsPart, ImagePart, Part, content_part
 
 OWN = frozenset({"messages", "model", "stream"})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -36,7 +36,7 @@ class ChatMessage:
     """
 
     role: str
-    content: str | tuple[TextPart | ImagePart, ...] | None
+    content: str | tuple[Part, ...] | None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +59,12 @@ class ChatRequest:
         for message in self.messages:
             if isinstance(message.content, tuple):
                 yield from (part for part in message.content if isinstance(part, ImagePart))
+
+    def embeds(self) -> Iterator[EmbedsPart]:
+        """Every picture that comes as its features."""
+        for message in self.messages:
+            if isinstance(message.content, tuple):
+                yield from (part for part in message.content if isinstance(part, EmbedsPart))
 
 
 def chat_request(payload: Mapping[str, Any], known: frozenset[str]) -> ChatRequest:
@@ -104,7 +110,7 @@ def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
 
 def _content(
     content: Any, role: str, fields: Mapping[str, Any], path: str, ignored: list[str]
-) -> str | tuple[TextPart | ImagePart, ...] | None:
+) -> str | tuple[Part, ...] | None:
     path = f"{path}.content"
     if isinstance(content, str):
         return content

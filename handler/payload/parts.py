@@ -1,6 +1,6 @@
 """Content parts: a text or a picture, in every form that clients send."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,19 @@ class ImagePart:
     path: str
 
 
-def content_part(part: Any, path: str, ignored: list[str]) -> TextPart | ImagePart:
+@dataclass(frozen=True, slots=True)
+class EmbedsPart:
+    """A picture as the features that the model's own encoder made of it: base64 of a tensor in the format of
+    `torch.save` or of numpy, or several by name, as vLLM takes them. `path` is their JSON path."""
+
+    data: str | Mapping[str, str]
+    path: str
+
+
+Part = TextPart | ImagePart | EmbedsPart
+
+
+def content_part(part: Any, path: str, ignored: list[str]) -> Part:
     if isinstance(part, str):
         return TextPart(part, path)
     if not isinstance(part, dict):
@@ -89,7 +101,19 @@ def picture_at(value: Any, path: str) -> ImagePart:
     raise InvalidRequest(f"`{path}` is {kind_of(value)}; it must be a data:, http: or https: URL.", param=path)
 
 
-_PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], TextPart | ImagePart]] = {
+def _embeds(part: dict[str, Any], path: str, ignored: list[str]) -> EmbedsPart:
+    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", "image_embeds", "uuid"))
+    value, path = part.get("image_embeds"), f"{path}.image_embeds"
+    if isinstance(value, dict) and value and all(isinstance(one, str) for one in value.values()):
+        return EmbedsPart(value, path)
+    if isinstance(value, str) and value:
+        return EmbedsPart(value, path)
+    raise InvalidRequest(
+        f"`{path}` is {kind_of(value)}; it must be the base64 of a tensor, or an object of such.", param=path
+    )
+
+
+_PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], Part]] = {
     "text": _text,
     "input_text": _text,
     "output_text": _text,
@@ -97,4 +121,5 @@ _PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], TextPart | ImagePar
     "image_url": _image,
     "input_image": _image,
     "image": _image,
+    "image_embeds": _embeds,
 }

@@ -15,7 +15,7 @@ from typing import Any
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.multimodal.media.base import MediaWithBytes
 
-from handler.engine import Message, Picture, Prompt
+from handler.engine import Embeds, Message, Picture, Prompt
 from handler.engines.vllm.placeholders import Neutraliser
 
 # Old names of structured output, which vLLM dropped and would now ignore.
@@ -77,12 +77,12 @@ def _message(message: Message, neutraliser: Neutraliser) -> dict[str, Any]:
     return {**fields, "role": message.role, "content": content}
 
 
-def _parts(content: Iterable[str | Picture], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
+def _parts(content: Iterable[str | Picture | Embeds], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
     for are_texts, parts in groupby(content, key=lambda part: isinstance(part, str)):
         if are_texts:
             yield from ({"type": "text", "text": text} for text in neutraliser.run(map(str, parts)))
         else:
-            yield from (_picture(part) for part in parts if isinstance(part, Picture))
+            yield from (_media(part) for part in parts if not isinstance(part, str))
 
 
 def _tool_call(call: Mapping[str, Any], neutraliser: Neutraliser) -> dict[str, Any]:
@@ -100,9 +100,7 @@ def held(picture: Picture) -> HeldMedia:
     return HeldMedia(picture.image, picture.encoded, release=picture.release)
 
 
-def _picture(picture: Picture) -> dict[str, Any]:
-    return {
-        "type": "image_pil",
-        "image_pil": held(picture),
-        "uuid": picture.digest,
-    }
+def _media(media: Picture | Embeds) -> dict[str, Any]:
+    if isinstance(media, Embeds):
+        return {"type": "image_embeds", "image_embeds": media.data}
+    return {"type": "image_pil", "image_pil": held(media), "uuid": media.digest}

@@ -18,6 +18,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engine import Growth, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.failures import translate, translate_answer
+from handler.engines.vllm.features import check_features
 from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import Neutraliser, Placeholder
 from handler.engines.vllm.requests import chat_completion_request
@@ -154,6 +155,7 @@ class Running:
         return [token for one in inputs for token in one["prompt_token_ids"]]
 
     def _chat_request(self, prompt: Prompt) -> ChatCompletionRequest:
+        check_features(prompt, self._llm.model_config)
         return chat_completion_request(prompt, self._neutraliser)
 
     def _text_request(self, prompt: TextPrompt) -> TextRequest:
