@@ -1,6 +1,7 @@
 """`serve` and `check`: the wiring of everything, and the only room that picks an engine."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping, Sequence
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         environ.update(resolved.options.env)
         for name, value in ENVIRONMENT.items():
             environ.setdefault(name, value)
-        return serve(resolved) if command == "serve" else check(resolved)
+        return serve(resolved, environ) if command == "serve" else check(resolved)
     except StartError as fault:
         print(f"lumi cannot start:\n{masked(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
         return 1
@@ -64,14 +65,15 @@ def check(resolved: Resolved) -> int:
     return 0
 
 
-def serve(resolved: Resolved) -> int:
-    """Serve until told to stop; the exit code."""
+def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
+    """Serve until told to stop; the exit code. `environ` is what the processes of the engine inherit."""
     options = resolved.options
     keep_large_blocks()
     logs.configure(options.log_level)
     for warning in resolved.warnings:
         log.warning(warning)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    forks = vllm.fork_server(environ) if options.preload_engine else contextlib.nullcontext()
+    with forks, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(options))
 
 
@@ -94,6 +96,7 @@ async def _serve(options: Options) -> int:
 
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
+    engine.prepare()
     await media.start()
     try:
         app = App(health, admission, Metrics(), front_end(options)).asgi()

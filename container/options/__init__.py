@@ -84,6 +84,9 @@ class Options(BaseModel):
         "ENABLE_CUDA_GRAPHS says the opposite.",
         engine="enforce_eager", environment=("ENABLE_CUDA_GRAPHS",),
         parse_as={"ENABLE_CUDA_GRAPHS": values.inverted})] = False
+    preload_engine: Annotated[bool, Declared(
+        ENGINE, values.true_or_false, "Whether vLLM is imported once and its processes are forked from that one, which "
+        "starts sooner; false has each of them import it, as `vllm serve` does.")] = True
     seed: Annotated[int | None, Declared(
         ENGINE, values.whole(0), "Seed of sampling where a request has none.", engine="seed", unset=_VLLM)] = None
     env: Annotated[Mapping[str, str], FrozenItems, Declared(

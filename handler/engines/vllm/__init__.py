@@ -1,6 +1,7 @@
 """vLLM behind the seam. This package alone imports vllm, and only once an engine starts: the import takes seconds."""
 
 import ast
+import asyncio
 import importlib
 import importlib.util
 import multiprocessing
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from handler.background import in_background
 from handler.engine import Growth, ModelCard, Prompt, TextPrompt
+from handler.engines.vllm.forking import fork_server as fork_server
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
 
@@ -27,14 +29,19 @@ class VllmEngine:
 
     def __init__(self, settings: VllmSettings) -> None:
         self._settings = settings
+        self._imported: asyncio.Future[Any] | None = None
         self._running: Running | None = None
+
+    def prepare(self) -> None:
+        """Begin with what needs no model: the import of vLLM, which takes as long as many a download."""
+        self._importing()
 
     async def start(self, model: str | None = None) -> ModelCard:
         """`model` is where it was brought to, if that is not where the settings say."""
         settings = self._settings
         if model is not None:
             settings = replace(settings, arguments={**settings.arguments, "model": model})
-        loading = await in_background(lambda: importlib.import_module("handler.engines.vllm.loading"))
+        loading = await self._importing()
         self._running = await loading.start(settings)
         return self._live.card
 
@@ -66,6 +73,11 @@ class VllmEngine:
         # A start that was given up leaves an engine core which nobody waits for.
         for child in multiprocessing.active_children():
             child.terminate()
+
+    def _importing(self) -> "asyncio.Future[Any]":
+        if self._imported is None:
+            self._imported = in_background(lambda: importlib.import_module("handler.engines.vllm.loading"))
+        return self._imported
 
     @property
     def _live(self) -> "Running":

@@ -23,6 +23,7 @@ from handler.engine import ModelCard
 from handler.engines.vllm.arguments import engine_args
 from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import neutraliser, picture_placeholder
+from handler.engines.vllm.preloading import use_forks
 from handler.engines.vllm.requests import known_parameters, release_pictures
 from handler.engines.vllm.running import STOP_SECONDS, Running, Serving
 from handler.engines.vllm.settings import VllmSettings
@@ -55,6 +56,7 @@ async def start(settings: VllmSettings) -> Running:
 def _load(settings: VllmSettings) -> AsyncLLM:
     model = settings.arguments["model"]
     try:
+        use_forks()
         args = engine_args(_with_all_gpus(settings.arguments))
         config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
         if not args.language_model_only:

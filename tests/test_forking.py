@@ -1,0 +1,108 @@
+"""The fork server with something light in place of vLLM; tests/test_engine.py has it with vLLM."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from handler.engines.vllm.forking import EngineContext, fork_server, is_served
+from tests import light_preloading
+from tests.serving import wait_for
+
+LIGHT = light_preloading.__name__
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "")  # a server may set it; this brings it back
+
+
+def told(work, *arguments):
+    context = EngineContext()
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(writer, *arguments))
+    process.start()
+    writer.close()
+    answer = reader.recv()
+    process.join()
+    return answer
+
+
+def test_a_process_is_a_fork_of_the_one_that_imported():
+    with fork_server(os.environ, LIGHT):
+        assert told(light_preloading.facts)["preloaded_by"] not in (None, os.getpid())
+
+
+def test_a_process_of_a_process_is_a_fork_of_the_same_server():
+    with fork_server(os.environ, LIGHT):
+        direct, indirect = told(light_preloading.facts), told(light_preloading.nested)
+    assert direct["preloaded_by"] == indirect["preloaded_by"] is not None
+
+
+def test_a_fork_has_the_environment_of_the_moment(monkeypatch):
+    monkeypatch.setenv("LUMI_TEST_GONE", "1")
+    with fork_server(os.environ, LIGHT):
+        monkeypatch.delenv("LUMI_TEST_GONE")
+        monkeypatch.setenv("LUMI_TEST_NEW", "2")
+        answer = told(light_preloading.facts, "LUMI_TEST_GONE", "LUMI_TEST_NEW")
+    assert answer["preloaded_by"] is not None
+    assert (answer["LUMI_TEST_GONE"], answer["LUMI_TEST_NEW"]) == (None, "2")
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "OMP_PROC_BIND", "KMP_AFFINITY"])
+def test_what_is_read_only_when_a_process_begins_is_spawned(monkeypatch, name):
+    with fork_server(os.environ, LIGHT):
+        monkeypatch.setenv(name, "false")
+        answer = told(light_preloading.facts, name)
+    assert answer == {"preloaded_by": None, name: "false"}
+
+
+def test_a_wrapped_executable_is_spawned(monkeypatch):
+    # As vLLM wraps it in numactl.
+    with fork_server(os.environ, LIGHT):
+        monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(os.path.realpath(sys.executable)))
+        assert told(light_preloading.facts)["preloaded_by"] is None
+
+
+def test_where_the_import_does_not_survive_a_fork_processes_are_spawned(monkeypatch, caplog):
+    monkeypatch.setenv("LUMI_TEST_OBSTACLE", "1")
+    with fork_server(os.environ, LIGHT):
+        assert told(light_preloading.facts)["preloaded_by"] is None
+    assert "are spawned" in caplog.text
+
+
+def test_the_end_of_the_server_takes_its_forks_along_and_nothing_begins_afterwards():
+    with fork_server(os.environ, LIGHT):
+        context = EngineContext()
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=light_preloading.sleep, args=(writer,))
+        process.start()
+        child = psutil.Process(reader.recv())
+    wait_for(lambda: not child.is_running())
+    assert not is_served()
+    with pytest.raises(RuntimeError, match="being stopped"):
+        context.Process(target=light_preloading.sleep, args=(writer,)).start()
+
+
+def test_not_even_a_killed_parent_leaves_a_process_behind():
+    program = (
+        "import os, sys; from handler.engines.vllm.forking import *; from tests import light_preloading as light\n"
+        "with fork_server(os.environ, light.__name__):\n"
+        "    reader, writer = EngineContext().Pipe(duplex=False)\n"
+        "    EngineContext().Process(target=light.sleep, args=(writer,)).start()\n"
+        "    reader.recv(); print('up', flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        assert parent.stdout.readline() == "up\n"
+        below = psutil.Process(parent.pid).children(recursive=True)
+        assert len(below) >= 2
+        parent.send_signal(signal.SIGKILL)
+    wait_for(lambda: not any(process.is_running() for process in below))
