@@ -6,11 +6,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 usage() {
     cat <<'TEXT'
 usage: ./build.sh COMMAND [--device cpu|gpu]
+       ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
           (without one: the small model that ships, demo/model) on http://localhost:8080
   check   print every option in force, its origin and meaning, and the equivalent `vllm serve` line; loads nothing
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
+  bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
 
 The device is gpu where nvidia-smi finds one, else cpu.
 TEXT
@@ -103,6 +105,14 @@ default_to_demo() {
 command=${1:-help}
 [ $# -eq 0 ] || shift
 wanted=auto
+if [ "$command" = bench ]; then
+    case "${1:-}" in
+        cold-start | front-end) script=benchmarks/${1//-/_}.py; shift ;;
+        *) usage >&2; die "bench measures cold-start or front-end, not '${1:-}'" ;;
+    esac
+    install "requirements/$(device auto).txt"
+    exec .venv/bin/python "$script" "$@"
+fi
 while [ $# -gt 0 ]; do
     case "$1" in
         --device) wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import report
 from cases import CASES, TURNS, Case, Request
 from pictures import Album
 from samples import WrongAnswer, idle_rates, sample
-from servers import ROOT, Server, StartFailed, both
+from servers import Server, StartFailed, both, shipped_model
 
 WARM_UP = TURNS  # requests of each case; one conversation
 
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     album = Album()
     try:
         with tempfile.TemporaryDirectory(prefix="front-end-") as directory:
-            model = _model(Path(directory))
+            model = shipped_model(Path(directory))
             _progress("starting both servers")
             with both(model, Path(directory)) as servers:
                 rates, results = _measured(servers, cases, album, settings)
@@ -52,13 +51,6 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if settings.rounds < 1 or settings.requests < TURNS or settings.requests % TURNS:
         parser.error(f"--rounds is at least 1, --requests a multiple of {TURNS}: whole conversations")
     return settings
-
-
-def _model(directory: Path) -> Path:
-    """The model that ships, without its serving.properties: that would win over the settings of the run."""
-    model = directory / "model"
-    shutil.copytree(ROOT / "demo" / "model", model, ignore=shutil.ignore_patterns("serving.properties"))
-    return model
 
 
 def _measured(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,34 +89,43 @@ class Server:
         self.process.wait(timeout=STOP_SECONDS)
 
 
+def shipped_model(directory: Path) -> Path:
+    """The model that ships, without its serving.properties: that would win over the settings of the run."""
+    model = directory / "model"
+    shutil.copytree(ROOT / "demo" / "model", model, ignore=shutil.ignore_patterns("serving.properties"))
+    return model
+
+
 @contextlib.contextmanager
 def both(model: Path, directory: Path) -> Iterator[tuple[Server, Server]]:
     """`vllm serve` and Lumi, both ready; they write their logs to `directory`."""
     with contextlib.ExitStack() as stack:
         servers = []
-        for start in (_vllm, _lumi):
-            servers.append(start(model, directory))
+        for start in (vllm_serve, lumi):
+            servers.append(start(model, directory, SETTINGS))
             stack.callback(servers[-1].end)
         for server in servers:
             server.wait()
         yield servers[0], servers[1]
 
 
-def _vllm(model: Path, directory: Path) -> Server:
+def vllm_serve(model: Path, directory: Path, settings: Mapping[str, Any], **environ: str) -> Server:
+    """vLLM's own server, started and not waited for; `environ` is set for it alone."""
     port = _free_port()
     arguments = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     arguments += ["--enable-prompt-tokens-details"]  # as Lumi has it
-    for name, value in SETTINGS.items():
+    for name, value in settings.items():
         arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [_written(value)])]
-    return _started("vllm serve", arguments, {}, cwd=directory, port=port)
+    return _started("vllm serve", arguments, environ, cwd=directory, port=port)
 
 
-def _lumi(model: Path, directory: Path) -> Server:
+def lumi(model: Path, directory: Path, settings: Mapping[str, Any], **environ: str) -> Server:
+    """Lumi, started and not waited for; `environ` is set for it alone."""
     port = _free_port()
-    options = {f"OPTION_{name.upper()}": _written(value) for name, value in SETTINGS.items()}
+    options = {f"OPTION_{name.upper()}": _written(value) for name, value in settings.items()}
     options |= {"OPTION_MODEL_ID": str(model), "SERVING_HOST": "127.0.0.1", "SERVING_PORT": str(port)}
-    environ = {**options, "PYTHONPATH": str(ROOT)}
+    environ = {**options, "PYTHONPATH": str(ROOT), **environ}
     return _started("Lumi", ["-m", "container", "serve"], environ, cwd=directory, port=port)
 
 

@@ -35,6 +35,8 @@ def test_without_a_command_it_says_what_there_is():
         (["serve", "--fast"], "unknown argument '--fast'"),
         (["serve", "--device", "tpu"], "--device is cpu or gpu, not 'tpu'"),
         (["serve", "--device"], "--device is cpu or gpu, not ''"),
+        (["bench", "mark"], "bench measures cold-start or front-end, not 'mark'"),
+        (["bench"], "bench measures cold-start or front-end, not ''"),
     ],
 )
 def test_a_wrong_word_is_named(arguments, words):
