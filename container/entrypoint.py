@@ -15,6 +15,7 @@ from container.allocator import keep_large_blocks
 from container.app import App
 from container.app.inference import Serving
 from container.chat_template import chat_template
+from container.cluster import this_node
 from container.health import Health
 from container.metrics import Metrics
 from container.model_store import CACHE, Hub, Located, fetch, file_beside, locate
@@ -79,6 +80,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 
 async def _serve(options: Options) -> int:
     located = locate(options.model_id)
+    node = this_node(options)
     engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
@@ -88,7 +90,11 @@ async def _serve(options: Options) -> int:
         warn_of_unread_file(located, Path(model))
         return model
 
-    async def load(model: str) -> Service:
+    async def load(model: str) -> Service | None:
+        if node.follows:
+            health.loading(f"waiting for the other nodes, of which {node.leader} answers")
+            await engine.follow(model)
+            return None
         service = service_of(options, engine, media, await engine.start(model))
         health.loading("answering a first request")
         await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
@@ -131,6 +137,7 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
         "interleave_mm_strings": True,
         **options.vllm_arguments(),
         **options.engine_arguments,
+        **this_node(options).arguments,
         "model": model.source,
     }
     if options.hf_token is not None:

@@ -1,4 +1,4 @@
-"""loading -> ready -> draining -> dead: who may answer in each, and what a health check is told."""
+"""loading -> ready (or following) -> draining -> dead: who may answer in each, and what a health check is told."""
 
 import enum
 import time
@@ -13,6 +13,7 @@ class Phase(enum.StrEnum):
 
     LOADING = "loading"
     READY = "ready"
+    FOLLOWING = "following"
     DRAINING = "draining"
     DEAD = "dead"
 
@@ -35,6 +36,10 @@ class Health:
         self._become(Phase.READY, f"serving {service.card.names[0]}")
         self._service = service
 
+    def following(self, detail: str) -> None:
+        """Another node answers; this one computes for it."""
+        self._become(Phase.FOLLOWING, detail)
+
     def draining(self, detail: str) -> None:
         """Nobody answers new requests; those that run finish."""
         self._become(Phase.DRAINING, detail)
@@ -49,6 +54,11 @@ class Health:
             return self._service
         retry_after = 10 if self.phase is Phase.LOADING else 1
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
+
+    @property
+    def well(self) -> bool:
+        """Whether a health check is told that all is well."""
+        return self.phase in (Phase.READY, Phase.FOLLOWING)
 
     def report(self) -> dict[str, Any]:
         """What /ping shows: the phase, what is going on, and for how many seconds it has lasted."""

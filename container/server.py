@@ -39,14 +39,14 @@ class Timing:
 
 class Server:
     """One engine behind one port. `bring` brings the model to this machine, however long that takes, and says where
-    it is; `load` starts the engine with it and returns who answers."""
+    it is; `load` starts the engine with it and returns who answers, or None where another node does."""
 
     def __init__(
         self,
         app: ASGIApp,
         engine: Engine,
         bring: Callable[[], Awaitable[str]],
-        load: Callable[[str], Awaitable[Service]],
+        load: Callable[[str], Awaitable[Service | None]],
         *,
         health: Health,
         admission: Admission,
@@ -91,8 +91,11 @@ class Server:
             raise StartError(
                 f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."
             ) from late
-        self._health.ready(service)
-        log.info("ready: %s", self._health.detail)
+        if service is None:
+            self._health.following("computing for the node that answers")
+        else:
+            self._health.ready(service)
+        log.info("%s: %s", self._health.phase, self._health.detail)
 
     async def _watch(self) -> None:
         while True:

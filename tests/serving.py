@@ -73,6 +73,7 @@ class Setup:
     sessions: Sessions | None = None
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
+    follows: bool = False  # another node answers
     loading: threading.Event | None = None  # loading waits for it
 
 
@@ -134,7 +135,9 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     async def bring() -> str:
         return "model"
 
-    async def load(_: str) -> Service:
+    async def load(_: str) -> Service | None:
+        if setup.follows:
+            return None
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
         service = Service(

@@ -24,6 +24,7 @@ def test_vllm_gets_its_own_names_and_no_none():
         "served_model_name": ["a", "b"],
         "tensor_parallel_size": 2,
         "pipeline_parallel_size": 1,
+        "data_parallel_size": 1,
         "mm_processor_kwargs": {"size": {"longest": [1, 2]}},
         "dtype": "auto",
         "trust_remote_code": False,

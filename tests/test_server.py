@@ -32,6 +32,18 @@ def test_ready_means_that_a_request_with_a_picture_was_answered():
         assert server.engine.seen[0].messages[0].content[1].image.size == (224, 224)
 
 
+def test_a_node_that_computes_for_another_is_well_and_answers_nothing():
+    with serving(follows=True) as server:
+        assert server.client.get("/ping").status_code == 200
+        assert server.client.get("/ping").json()["status"] == "following"
+        refused = server.post(ask("hi"))
+        assert refused.status_code == 503
+        assert "computing for the node that answers" in fault(refused)["message"]
+        server.terminate()
+        assert server.wait() == 0
+        assert server.engine.stopped
+
+
 def test_a_model_that_fails_its_first_request_ends_the_start():
     with serving(FakeEngine(error=EngineFailure("no template")), warm=True) as server:
         fault = server.wait()

@@ -12,7 +12,7 @@ from container.app.inference import Inference, Serving
 from container.app.models import Models
 from container.app.statuses import answer, unrouted
 from container.edge import Edge
-from container.health import Health, Phase
+from container.health import Health
 from container.metrics import Metrics
 from handler.errors import LumiError
 
@@ -73,7 +73,7 @@ class App:
         ]
 
     async def _ping(self, _: Request) -> Response:
-        return JSONResponse(self._health.report(), status_code=200 if self._health.phase is Phase.READY else 503)
+        return JSONResponse(self._health.report(), status_code=200 if self._health.well else 503)
 
     async def _cluster_auth(self, _: Request) -> Response:
         """Xinference's client asks whether its key is wanted."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
 
-from container.options import values
+from container.options import sagemaker_hosts, values
 from container.options.declaration import Declared, Option, declared_options
 from container.options.engine_environment import engine_environment
 from container.options.frozen import FrozenMapping, frozen, thawed
@@ -57,6 +57,23 @@ class Options(BaseModel):
     pipeline_parallel_degree: Annotated[int, Declared(
         ENGINE, values.whole(1), "Groups of GPUs that share the model's layers among them.",
         engine="pipeline_parallel_size", environment=("PIPELINE_PARALLEL_DEGREE",))] = 1
+    data_parallel_size: Annotated[int, Declared(
+        ENGINE, values.whole(1), "Copies of the model, each on GPUs of its own, among which requests are shared.",
+        engine="data_parallel_size")] = 1
+    nnodes: Annotated[int, Declared(
+        ENGINE, values.whole(1), "Machines that compute as one engine. Node 0 answers; the others only compute.",
+        environment=("LWS_GROUP_SIZE", "DJL_CLUSTER_SIZE", "SM_HOSTS"),
+        parse_as={"SM_HOSTS": sagemaker_hosts.host_count})] = 1
+    node_rank: Annotated[int | None, Declared(
+        ENGINE, values.whole(0), "Which of several machines this one is, from 0.",
+        environment=("LWS_WORKER_INDEX", "JOB_COMPLETION_INDEX", "SM_CURRENT_HOST"),
+        parse_as={"SM_CURRENT_HOST": sagemaker_hosts.host_rank}, unset="the number at the end of the host name")] = None
+    master_addr: Annotated[str | None, Declared(
+        ENGINE, values.word, "Address of node 0, where there are several.",
+        environment=("LWS_LEADER_ADDRESS", "DJL_LEADER_ADDR", "SM_HOSTS"),
+        parse_as={"SM_HOSTS": sagemaker_hosts.first_host})] = None
+    master_port: Annotated[int, Declared(
+        ENGINE, values.whole(1, 65535), "Port at which the machines meet on node 0.")] = 29501
     max_model_len: Annotated[int | None, Declared(
         ENGINE, values.context_length,
         "Context length in tokens, prompt and answer together: 8192, 32K, or auto for the "

@@ -71,11 +71,10 @@ VARIABLES = (
     Accepted((), _SECURITY, variables=("SAGEMAKER_SECURITY_CONTROLS", "SAGEMAKER_UNTRUSTED_CHANNELS")),
     Accepted((), _OWN_CODE, moot=OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
     Accepted((), _NO_JAVA, variables=("MAX_NETTY_BUFFER_SIZE",)),
-    Accepted((), "a model is served by one container", moot=("1",), variables=("DJL_CLUSTER_SIZE",)),
     Accepted(
         (),
-        "a model is served by one container",
-        variables=("DJL_LEADER_ADDR", "DJL_WORKER_ADDR_FORMAT"),
+        "OPTION_NODE_RANK, or the number at the end of the host name, says which of several nodes this is",
+        variables=("DJL_WORKER_ADDR_FORMAT",),
     ),
     Accepted((), "arguments are for LMI's Java translators; write OPTION_<NAME>", variables=("ARGS_*",)),
     Accepted((), "the port is one, and SAGEMAKER_BIND_TO_PORT says which", variables=("SAGEMAKER_SAFE_PORT_RANGE",)),

@@ -17,6 +17,7 @@ from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
 
 if TYPE_CHECKING:
+    from handler.engines.vllm.following import Following
     from handler.engines.vllm.running import Running
 
 
@@ -31,6 +32,7 @@ class VllmEngine:
         self._settings = settings
         self._imported: asyncio.Future[Any] | None = None
         self._running: Running | None = None
+        self._following: Following | None = None
 
     def prepare(self) -> None:
         """Begin with what needs no model: the import of vLLM, which takes as long as many a download."""
@@ -38,12 +40,15 @@ class VllmEngine:
 
     async def start(self, model: str | None = None) -> ModelCard:
         """`model` is where it was brought to, if that is not where the settings say."""
-        settings = self._settings
-        if model is not None:
-            settings = replace(settings, arguments={**settings.arguments, "model": model})
         loading = await self._importing()
-        self._running = await loading.start(settings)
+        self._running = await loading.start(self._settings_for(model))
         return self._live.card
+
+    async def follow(self, model: str | None = None) -> None:
+        """Compute for the engine of another node, in place of `start`; nobody can ask this one."""
+        await self._importing()
+        following = await in_background(lambda: importlib.import_module("handler.engines.vllm.following"))
+        self._following = await following.follow(self._settings_for(model))
 
     def holds(self, digest: str) -> bool:
         return self._live.holds(digest)
@@ -64,15 +69,23 @@ class VllmEngine:
         return await self._live.detokenize(tokens)
 
     async def check(self) -> None:
-        await self._live.check()
+        await (self._following or self._live).check()
 
     async def stop(self) -> None:
         if self._running is not None:
             running, self._running = self._running, None
             await running.stop()
+        if self._following is not None:
+            following, self._following = self._following, None
+            await following.stop()
         # A start that was given up leaves an engine core which nobody waits for.
         for child in multiprocessing.active_children():
             child.terminate()
+
+    def _settings_for(self, model: str | None) -> VllmSettings:
+        if model is None:
+            return self._settings
+        return replace(self._settings, arguments={**self._settings.arguments, "model": model})
 
     def _importing(self) -> "asyncio.Future[Any]":
         if self._imported is None:

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-import torch
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
@@ -20,26 +19,13 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.background import in_background
 from handler.engine import ModelCard
-from handler.engines.vllm.arguments import engine_args
+from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import neutraliser, picture_placeholder
-from handler.engines.vllm.preloading import use_forks
 from handler.engines.vllm.requests import known_parameters, release_pictures
 from handler.engines.vllm.running import STOP_SECONDS, Running, Serving
 from handler.engines.vllm.settings import VllmSettings
 from handler.engines.vllm.texts import TextRequest, known_text_parameters
-from handler.errors import LumiError, StartError
-
-# What a configuration of a checkpoint that sees has, whatever class its architecture resolves to.
-_VISION_FIELDS = (
-    "vision_config",
-    "vq_config",
-    "vision_tower",
-    "mm_vision_tower",
-    "visual",
-    "image_token_id",
-    "image_token_index",
-)
 
 
 async def start(settings: VllmSettings) -> Running:
@@ -54,48 +40,8 @@ async def start(settings: VllmSettings) -> Running:
 
 
 def _load(settings: VllmSettings) -> AsyncLLM:
-    model = settings.arguments["model"]
-    try:
-        use_forks()
-        args = engine_args(_with_all_gpus(settings.arguments))
-        config = args.create_engine_config(UsageContext.OPENAI_API_SERVER)
-        if not args.language_model_only:
-            _refuse_blind(config.model_config)
-        return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
-    except LumiError:
-        raise
-    except Exception as fault:
-        raise StartError(f"vLLM could not load {model}: {_reason(fault)}") from fault
-
-
-def _refuse_blind(model_config: Any) -> None:
-    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about pictures
-    # that it never saw.
-    if model_config.is_multimodal_model:
-        return
-    seen = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
-    if seen:
-        architectures = ", ".join(model_config.hf_config.architectures or ["unknown"])
-        raise StartError(
-            f"{model_config.model} is a vision checkpoint (its config has {seen[0]}), but this vLLM runs its "
-            f"architecture {architectures} as text only and would ignore every picture. Choose another model, or set "
-            "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
-        )
-
-
-def _reason(fault: BaseException) -> str:
-    """What the outermost exception says, and what the innermost has to add."""
-    inner = fault
-    while (cause := inner.__cause__ or inner.__context__) is not None:
-        inner = cause
-    said = str(fault).strip() or type(fault).__name__
-    return said if str(inner).strip() in said else f"{said} ({str(inner).strip()})"
-
-
-def _with_all_gpus(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    # tensor_parallel_degree is `max` unless it is set. Each pipeline stage and each replica needs GPUs of its own.
-    shares = int(arguments.get("pipeline_parallel_size", 1)) * int(arguments.get("data_parallel_size", 1))
-    return {"tensor_parallel_size": max(1, torch.cuda.device_count() // shares), **arguments}
+    with loading(settings):
+        return AsyncLLM.from_vllm_config(configured(settings), usage_context=UsageContext.OPENAI_API_SERVER)
 
 
 async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:

@@ -1,0 +1,71 @@
+"""Settings -> vLLM's configuration, and every reason to refuse it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from vllm.config import VllmConfig
+from vllm.usage.usage_lib import UsageContext
+
+from handler.engines.vllm.arguments import engine_args
+from handler.engines.vllm.degrees import placed
+from handler.engines.vllm.preloading import use_forks
+from handler.engines.vllm.settings import VllmSettings
+from handler.errors import LumiError, StartError
+
+# What a configuration of a checkpoint that sees has, whatever class its architecture resolves to.
+_VISION_FIELDS = (
+    "vision_config",
+    "vq_config",
+    "vision_tower",
+    "mm_vision_tower",
+    "visual",
+    "image_token_id",
+    "image_token_index",
+)
+
+
+@contextlib.contextmanager
+def loading(settings: VllmSettings) -> Iterator[None]:
+    """Say of whatever vLLM raises within that the model could not be loaded. Raises StartError."""
+    try:
+        yield
+    except LumiError:
+        raise
+    except Exception as fault:
+        raise StartError(f"vLLM could not load {settings.arguments['model']}: {_reason(fault)}") from fault
+
+
+def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
+    """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
+    use_forks()
+    args = engine_args(placed(settings.arguments, torch.cuda.device_count()))
+    config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
+    if not args.language_model_only:
+        _refuse_blind(config.model_config)
+    return config
+
+
+def _refuse_blind(model_config: Any) -> None:
+    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about pictures
+    # that it never saw.
+    if model_config.is_multimodal_model:
+        return
+    seen = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
+    if seen:
+        architectures = ", ".join(model_config.hf_config.architectures or ["unknown"])
+        raise StartError(
+            f"{model_config.model} is a vision checkpoint (its config has {seen[0]}), but this vLLM runs its "
+            f"architecture {architectures} as text only and would ignore every picture. Choose another model, or set "
+            "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
+        )
+
+
+def _reason(fault: BaseException) -> str:
+    """What the outermost exception says, and what the innermost has to add."""
+    inner = fault
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    said = str(fault).strip() or type(fault).__name__
+    return said if str(inner).strip() in said else f"{said} ({str(inner).strip()})"

@@ -1,0 +1,103 @@
+"""A node that computes for another one: it runs workers (or whole replicas) of an engine whose front end is elsewhere."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vllm.config import VllmConfig
+from vllm.utils.network_utils import get_tcp_uri
+from vllm.v1.engine.utils import CoreEngineProcManager
+from vllm.v1.executor.abstract import Executor
+from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+from handler.background import in_background
+from handler.engines.vllm.configuration import configured, loading
+from handler.engines.vllm.settings import VllmSettings
+from handler.errors import EngineDead
+
+LEADER_SECONDS = 5.0  # between two looks at whether the leader is there, and how long one may take
+LEADER_MISSES = 3  # looks in a row without an answer after which it is taken to be gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What runs here: `watch` returns when it has ended, `end` ends it."""
+
+    watch: Callable[[], None]
+    end: Callable[[], None]
+
+
+async def follow(settings: VllmSettings) -> "Following":
+    """Load this node's part of the model and join the leader. Raises OptionError or StartError."""
+    return await in_background(lambda: _join(settings))
+
+
+def _join(settings: VllmSettings) -> "Following":
+    with loading(settings):
+        config = configured(settings, headless=True)
+        parallel = config.parallel_config
+        if parallel.node_rank_within_dp > 0:
+            return Following(_workers(config), (parallel.master_addr, parallel.master_port))
+        return Following(_replicas(config), (parallel.data_parallel_master_ip, parallel.data_parallel_rpc_port))
+
+
+def _workers(config: VllmConfig) -> _Part:
+    """The share of one engine; made when every node has come and the weights are loaded."""
+    executor = MultiprocExecutor(config, monitor_workers=False)
+    return _Part(lambda: executor.start_worker_monitor(inline=True), executor.shutdown)
+
+
+def _replicas(config: VllmConfig) -> _Part:
+    """Engines of their own, among which the leader's front end shares the requests."""
+    parallel = config.parallel_config
+    manager = CoreEngineProcManager(
+        local_engine_count=parallel.data_parallel_size_local,
+        start_index=parallel.data_parallel_rank,
+        local_start_index=0,
+        vllm_config=config,
+        local_client=False,
+        handshake_address=get_tcp_uri(parallel.data_parallel_master_ip, parallel.data_parallel_rpc_port),
+        executor_class=Executor.get_class(config),
+        log_stats=True,
+    )
+    return _Part(manager.monitor_engine_liveness, manager.shutdown)
+
+
+class Following:
+    """What of the engine runs here, until it or its leader ends."""
+
+    def __init__(self, part: _Part, leader: tuple[str, int]) -> None:
+        self._part = part
+        self._leader = leader
+        self._ended = threading.Event()
+        self._leader_gone = threading.Event()
+        threading.Thread(target=self._watch, name="lumi-follower", daemon=True).start()
+        threading.Thread(target=self._look, name="lumi-leader", daemon=True).start()
+
+    async def check(self) -> None:
+        """Raises EngineDead."""
+        if self._ended.is_set():
+            raise EngineDead("This node's part of the engine has ended; this server is going down.")
+        if self._leader_gone.is_set():
+            # vLLM's workers would wait for its next word for ever, and a new leader could not have them.
+            host, port = self._leader
+            raise EngineDead(f"The leader at {host}:{port} has ended; this server is going down.")
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._part.end)
+
+    def _watch(self) -> None:
+        self._part.watch()
+        self._ended.set()
+
+    def _look(self) -> None:
+        misses = 0
+        while misses < LEADER_MISSES:
+            self._ended.wait(LEADER_SECONDS)
+            misses += 1
+            with contextlib.suppress(OSError), socket.create_connection(self._leader, LEADER_SECONDS):
+                misses = 0
+        self._leader_gone.set()

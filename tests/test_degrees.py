@@ -1,0 +1,55 @@
+import pytest
+
+from handler.engines.vllm.degrees import placed
+from handler.errors import OptionError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus", "degree"),
+    [
+        ({}, 0, 1),
+        ({}, 4, 4),
+        ({"pipeline_parallel_size": 2}, 8, 4),
+        ({"data_parallel_size": "2"}, 8, 4),
+        ({"data_parallel_size": 2, "pipeline_parallel_size": 2}, 4, 1),
+        ({"nnodes": 2}, 8, 16),
+        ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, 8),
+        ({"tensor_parallel_size": 2}, 4, 2),
+        ({"tensor_parallel_size": 2}, 0, 2),
+    ],
+)
+def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus, degree):
+    assert placed(arguments, gpus)["tensor_parallel_size"] == degree
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus", "words"),
+    [
+        (
+            {"tensor_parallel_size": 4, "pipeline_parallel_size": 2},
+            4,
+            "OPTION_TENSOR_PARALLEL_DEGREE=4 x OPTION_PIPELINE_PARALLEL_DEGREE=2 needs 8 GPUs and this machine has 4.",
+        ),
+        ({"data_parallel_size": 3}, 2, "OPTION_DATA_PARALLEL_SIZE=3 needs 3 GPUs and this machine has 2."),
+        ({"tensor_parallel_size": 2}, 1, "OPTION_TENSOR_PARALLEL_DEGREE=2 needs 2 GPUs and this machine has 1."),
+        (
+            {"tensor_parallel_size": 8, "nnodes": 2},
+            2,
+            "OPTION_TENSOR_PARALLEL_DEGREE=8 needs 8 GPUs and 2 nodes with 2 GPUs each have 4.",
+        ),
+        (
+            {"tensor_parallel_size": 3, "nnodes": 2},
+            4,
+            "needs 3 GPUs, which 2 nodes (OPTION_NNODES) cannot share evenly",
+        ),
+    ],
+)
+def test_degrees_that_do_not_fit_are_refused_with_the_arithmetic(arguments, gpus, words):
+    with pytest.raises(OptionError) as refusal:
+        placed(arguments, gpus)
+    assert words in str(refusal.value)
+
+
+def test_what_another_launcher_places_is_not_counted():
+    arguments = {"tensor_parallel_size": 16, "distributed_executor_backend": "ray"}
+    assert placed(arguments, 1) == arguments
