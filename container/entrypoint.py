@@ -27,6 +27,7 @@ from container.server import Server, Timing, bind, signals
 from container.warm_up import warm_up
 from handler.engine import Engine, ModelCard
 from handler.engines import vllm
+from handler.engines.vllm.caches import kept_in
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
 from handler.media.limits import MediaLimits
@@ -69,6 +70,9 @@ def check(resolved: Resolved) -> int:
 def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     """Serve until told to stop; the exit code. `environ` is what the processes of the engine inherit."""
     options = resolved.options
+    if options.compile_cache_dir is not None:
+        for name, value in kept_in(options.compile_cache_dir).items():
+            environ.setdefault(name, value)
     keep_large_blocks()
     logs.configure(options.log_level)
     for warning in resolved.warnings:
