@@ -61,7 +61,7 @@ class Live:
 
 def start(directory, **options):
     """A server for the shipped model with `options` in its environment; it is loading when this returns."""
-    port = _free_port()
+    port = free_port()
     output = Path(directory) / "server.log"
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("OPTION_", "SERVING_"))}
     environ |= {"OPTION_MODEL_ID": str(MODEL), "SERVING_PORT": str(port), "HF_HUB_OFFLINE": "1", **options}
@@ -73,7 +73,7 @@ def start(directory, **options):
     return Live(process, url, output, httpx.Client(base_url=url, timeout=60))
 
 
-def _free_port():
+def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]

@@ -286,3 +286,15 @@ def test_vllm_starts_its_processes_by_the_names_that_the_fork_server_replaces():
     for module in (coordinator, utils, multiproc_executor):
         assert "context = get_mp_context()\n" in inspect.getsource(module)
     assert "_run_in_subprocess(" in inspect.getsource(registry._LazyRegisteredModel.inspect_model_cls)
+
+
+def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
+    from handler.engines.vllm.configuration import configured, loading
+
+    settings = VllmSettings({"model": str(MODEL), "tensor_parallel_size": 3}, ("m",))
+    with pytest.raises(StartError) as refusal, loading(settings):
+        configured(settings)
+    assert str(refusal.value).endswith(
+        "Total number of attention heads (4) must be divisible by tensor parallel size (3). "
+        "Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
+    )

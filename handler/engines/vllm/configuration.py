@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pydantic
 import torch
 from vllm.config import VllmConfig
 from vllm.usage.usage_lib import UsageContext
@@ -67,5 +68,15 @@ def _reason(fault: BaseException) -> str:
     inner = fault
     while (cause := inner.__cause__ or inner.__context__) is not None:
         inner = cause
-    said = str(fault).strip() or type(fault).__name__
-    return said if str(inner).strip() in said else f"{said} ({str(inner).strip()})"
+    said = _said(fault).strip() or type(fault).__name__
+    added = _said(inner).strip()
+    return said if added in said else f"{said} ({added})"
+
+
+def _said(fault: BaseException) -> str:
+    if not isinstance(fault, pydantic.ValidationError):
+        return str(fault)
+    said = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
+    if "divisible by tensor parallel size" in said:
+        return f"{said} Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
+    return said

@@ -47,7 +47,13 @@ def _join(settings: VllmSettings) -> "Following":
 def _workers(config: VllmConfig) -> _Part:
     """The share of one engine; made when every node has come and the weights are loaded."""
     executor = MultiprocExecutor(config, monitor_workers=False)
-    return _Part(lambda: executor.start_worker_monitor(inline=True), executor.shutdown)
+
+    def end() -> None:
+        # They have nothing to finish, and asked politely they would first wait for the leader's next word.
+        for worker in executor.workers:
+            worker.proc.kill()
+
+    return _Part(lambda: executor.start_worker_monitor(inline=True), end)
 
 
 def _replicas(config: VllmConfig) -> _Part:
@@ -95,9 +101,10 @@ class Following:
 
     def _look(self) -> None:
         misses = 0
-        while misses < LEADER_MISSES:
-            self._ended.wait(LEADER_SECONDS)
+        while not self._ended.wait(LEADER_SECONDS):
             misses += 1
             with contextlib.suppress(OSError), socket.create_connection(self._leader, LEADER_SECONDS):
                 misses = 0
-        self._leader_gone.set()
+            if misses == LEADER_MISSES:
+                self._leader_gone.set()
+                return
