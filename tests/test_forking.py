@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from handler.engines.vllm.forking import EngineContext, fork_server, is_served
+from handler.errors import StartError
 from tests import light_preloading
 from tests.serving import wait_for
 
@@ -74,6 +75,12 @@ def test_where_the_import_does_not_survive_a_fork_processes_are_spawned(monkeypa
     with fork_server(os.environ, LIGHT):
         assert told(light_preloading.facts)["preloaded_by"] is None
     assert "are spawned" in caplog.text
+
+
+def test_without_a_place_for_sockets_the_start_is_refused_in_words(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StartError, match="mount one at /tmp"), fork_server(os.environ, LIGHT):
+        pass
 
 
 def test_the_end_of_the_server_takes_its_forks_along_and_nothing_begins_afterwards():

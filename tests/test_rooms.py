@@ -31,6 +31,7 @@ CONTAINER = {
     "container.options.properties": {"container.options.masking", "handler.errors"},
     "container.framing": set(),
     "container.admission": {"handler.errors"},
+    "container.cluster": {"container.options", "handler.errors"},
     "container.metrics": set(),
     "container.logs": set(),
     "container.health": {"handler.errors", "handler.service"},

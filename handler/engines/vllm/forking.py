@@ -25,6 +25,8 @@ from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_p
 from pathlib import Path
 from typing import Any
 
+from handler.errors import StartError
+
 log = logging.getLogger("lumi.engine")
 
 # Read by the dynamic loader, OpenMP and the like when a process begins: a fork comes too late for a change of these.
@@ -48,19 +50,17 @@ _stopped = threading.Event()
 def fork_server(environ: MutableMapping[str, str], preloading: str = _PRELOADING) -> Iterator[None]:
     """A process that imports vLLM meanwhile, and from which EngineContext forks. At the end it and all forks are gone.
 
-    `preloading` is the module whose `preload` does the import. To be entered in the main thread before there are others: the server ends when the thread that started it does.
+    `preloading` is the module whose `preload` does the import. To be entered in the main thread: the server ends when the
+    thread that started it does. Raises StartError.
     """
     environ.update(_loaded_first(environ))
-    alive_r, alive_w = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="lumi-") as private:
-        address = str(Path(private) / "fork")  # whoever can connect runs code: the directory is this user's alone
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen()
-            handed = (listener.fileno(), alive_r)
-            numbers = map(str, (*handed, os.getpid()))
-            command = [sys.executable, *_flags(), "-c", _COMMAND, json.dumps(sys.path), preloading, *numbers]
-            process = subprocess.Popen(command, pass_fds=handed, env=environ)  # noqa: S603  # ourselves
+    with _private_socket() as (listener, address):
+        alive_r, alive_w = os.pipe()
+        handed = (listener.fileno(), alive_r)
+        numbers = map(str, (*handed, os.getpid()))
+        command = [sys.executable, *_flags(), "-c", _COMMAND, json.dumps(sys.path), preloading, *numbers]
+        process = subprocess.Popen(command, pass_fds=handed, env=environ)  # noqa: S603  # ourselves
+        listener.close()  # so that a server which has ended is found out by whoever connects
         os.close(alive_r)
         _python._forkserver_address, _python._forkserver_alive_fd = address, alive_w  # noqa: SLF001
         _stopped.clear()
@@ -75,6 +75,23 @@ def fork_server(environ: MutableMapping[str, str], preloading: str = _PRELOADING
             os.close(alive_w)
             _python._forkserver_address = _python._forkserver_alive_fd = None  # noqa: SLF001
             del _python.ensure_running
+
+
+@contextlib.contextmanager
+def _private_socket() -> Iterator[tuple[socket.socket, str]]:
+    """A socket that listens, and its address. Who can connect to it runs code: its directory is this user's alone."""
+    with contextlib.ExitStack() as stack:
+        try:
+            address = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lumi-"))) / "fork")
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(address)
+        except OSError as fault:
+            raise StartError(
+                f"The engine needs a directory for its sockets and has none ({fault}); mount one at /tmp that this user "
+                "may write to, or name one with a short path in TMPDIR."
+            ) from fault
+        listener.listen()
+        yield listener, address
 
 
 def live(preloading: str, listener: int, alive: int, parent: int) -> None:
