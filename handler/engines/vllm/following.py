@@ -18,8 +18,10 @@ from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import EngineDead
 
-LEADER_SECONDS = 5.0  # between two looks at whether the leader is there, and how long one may take
-LEADER_MISSES = 3  # looks in a row without an answer after which it is taken to be gone
+# Between two looks at whether the leader is there, and how long one may take; and misses in a row after which it is
+# taken to be gone. A leader that is restarted in place needs longer than that until it listens again.
+LEADER_SECONDS = 2.0
+LEADER_MISSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def _join(settings: VllmSettings) -> "Following":
         parallel = config.parallel_config
         if parallel.node_rank_within_dp > 0:
             return Following(_workers(config), (parallel.master_addr, parallel.master_port))
-        return Following(_replicas(config), (parallel.data_parallel_master_ip, parallel.data_parallel_rpc_port))
+        # vLLM leaves nothing open on the leader at a port that is known here, once all replicas have come.
+        return Following(_replicas(config), None)
 
 
 def _workers(config: VllmConfig) -> _Part:
@@ -75,13 +78,13 @@ def _replicas(config: VllmConfig) -> _Part:
 class Following:
     """What of the engine runs here, until it or its leader ends."""
 
-    def __init__(self, part: _Part, leader: tuple[str, int]) -> None:
+    def __init__(self, part: _Part, leader: tuple[str, int] | None) -> None:
         self._part = part
-        self._leader = leader
         self._ended = threading.Event()
         self._leader_gone = threading.Event()
         threading.Thread(target=self._watch, name="lumi-follower", daemon=True).start()
-        threading.Thread(target=self._look, name="lumi-leader", daemon=True).start()
+        if leader is not None:
+            threading.Thread(target=self._look, args=(leader,), name="lumi-leader", daemon=True).start()
 
     async def check(self) -> None:
         """Raises EngineDead."""
@@ -89,8 +92,7 @@ class Following:
             raise EngineDead("This node's part of the engine has ended; this server is going down.")
         if self._leader_gone.is_set():
             # vLLM's workers would wait for its next word for ever, and a new leader could not have them.
-            host, port = self._leader
-            raise EngineDead(f"The leader at {host}:{port} has ended; this server is going down.")
+            raise EngineDead("The node that answers has ended; this server is going down.")
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._part.end)
@@ -99,11 +101,11 @@ class Following:
         self._part.watch()
         self._ended.set()
 
-    def _look(self) -> None:
+    def _look(self, leader: tuple[str, int]) -> None:
         misses = 0
         while not self._ended.wait(LEADER_SECONDS):
             misses += 1
-            with contextlib.suppress(OSError), socket.create_connection(self._leader, LEADER_SECONDS):
+            with contextlib.suppress(OSError), socket.create_connection(leader, LEADER_SECONDS):
                 misses = 0
             if misses == LEADER_MISSES:
                 self._leader_gone.set()
