@@ -1,5 +1,7 @@
 """loading -> ready (or following) -> draining -> dead: who may answer in each, and what a health check is told."""
 
+import asyncio
+import contextlib
 import enum
 import time
 from typing import Any
@@ -26,6 +28,7 @@ class Health:
         self.detail = "starting"
         self._since = time.monotonic()
         self._service: Service | None = None
+        self._loaded = asyncio.Event()
 
     def loading(self, detail: str) -> None:
         """Say what the start is busy with."""
@@ -60,6 +63,12 @@ class Health:
         """Whether a health check is told that all is well."""
         return self.phase in (Phase.READY, Phase.FOLLOWING)
 
+    async def while_loading(self, seconds: float) -> None:
+        """Return when loading has ended, well or not, at the latest after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._loaded.wait()
+
     def report(self) -> dict[str, Any]:
         """What /ping shows: the phase, what is going on, and for how many seconds it has lasted."""
         seconds = round(time.monotonic() - self._since, 1)
@@ -67,3 +76,4 @@ class Health:
 
     def _become(self, phase: Phase, detail: str) -> None:
         self.phase, self.detail, self._since = phase, detail, time.monotonic()
+        self._loaded.set()

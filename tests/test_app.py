@@ -1,5 +1,7 @@
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -195,3 +197,32 @@ def test_the_error_object_is_json_even_for_odd_text(served):
     body = ask("hi")
     body["messages"][0]["role"] = 'ro"le\n\u2028'
     assert json.loads(served.post(body).content)["error"]["param"] == "messages[0].role"
+
+
+SDK = {"user-agent": "python-urllib3/2.8.0"}
+PROBES = ["", "curl/8.5.0", "AHC/2.0", "Go-http-client/1.1", "kube-probe/1.31", "python-requests/2.32"]
+
+
+@pytest.mark.parametrize("agent", PROBES)
+def test_a_health_check_is_answered_at_once_while_the_model_loads(agent):
+    with serving(loading=threading.Event()) as served:
+        response = served.client.get("/ping", headers={"user-agent": agent})
+        assert (response.status_code, response.json()["status"]) == (503, "loading")
+
+
+def test_local_mode_of_sagemakers_sdk_is_answered_when_the_model_is_ready():
+    hold = threading.Event()
+    with serving(loading=hold) as served, ThreadPoolExecutor() as pool:
+        asked = pool.submit(served.client.get, "/ping", headers=SDK)
+        served.client.get("/ping")  # the server has had the time to answer
+        assert not asked.done()
+        hold.set()
+        assert asked.result().status_code == 200
+
+
+def test_local_mode_of_sagemakers_sdk_hears_of_a_server_that_ends():
+    with serving(loading=threading.Event()) as served, ThreadPoolExecutor() as pool:
+        asked = pool.submit(served.client.get, "/ping", headers=SDK)
+        served.client.get("/ping")
+        served.terminate()
+        assert asked.result().json()["status"] == "draining"

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from container.health import Health, Phase
@@ -43,3 +45,29 @@ def test_after_ready_come_draining_and_dead(service, end, phase):
 
 def test_the_report_counts_the_seconds_of_the_phase():
     assert Health().report()["seconds"] >= 0
+
+
+async def _waited(end):
+    health = Health()
+    waiting = asyncio.ensure_future(health.while_loading(60))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    end(health)
+    await waiting
+    return health.phase
+
+
+@pytest.mark.parametrize("end", [lambda health: health.draining("over"), lambda health: health.dead("over")])
+def test_whoever_waits_for_the_end_of_loading_hears_of_any_end(end):
+    assert asyncio.run(_waited(end)) is not Phase.LOADING
+
+
+def test_whoever_waits_for_the_end_of_loading_hears_of_the_model(service):
+    assert asyncio.run(_waited(lambda health: health.ready(service))) is Phase.READY
+
+
+def test_patience_ends():
+    health = Health()
+    health.loading("reading weights")
+    asyncio.run(health.while_loading(0.01))
+    assert health.phase is Phase.LOADING

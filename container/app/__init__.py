@@ -22,6 +22,12 @@ WORK = frozenset({*LMI_ROUTES, "/v1/chat/completions", "/v1/completions", "/toke
 # To whoever asks: health checks carry no key, and a client that asks whether there is one has not sent it.
 OPEN = frozenset({"/ping", "/health", "/v1/cluster/auth"})
 
+# SageMaker's SDK in local mode asks 23 times, five seconds apart, with all the patience in the world for each answer: its
+# question is held while the model loads. It is known by the User-Agent of the library that it asks with. SageMaker's own
+# health check (two seconds) and everybody else's are answered at once.
+PATIENT_AGENT = "python-urllib3/"
+PATIENT_SECONDS = 25
+
 
 class App:
     """The routes; `health` says who answers."""
@@ -72,7 +78,9 @@ class App:
             Route("/metrics", self._exposition, methods=["GET"]),
         ]
 
-    async def _ping(self, _: Request) -> Response:
+    async def _ping(self, request: Request) -> Response:
+        if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
+            await self._health.while_loading(PATIENT_SECONDS)
         return JSONResponse(self._health.report(), status_code=200 if self._health.well else 503)
 
     async def _cluster_auth(self, _: Request) -> Response:
