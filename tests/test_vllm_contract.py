@@ -298,3 +298,41 @@ def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
         "Total number of attention heads (4) must be divisible by tensor parallel size (3). "
         "Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
     )
+
+
+@pytest.fixture(scope="module")
+def in_few_processes():
+    from handler.engines.vllm.configuration import in_few_processes
+
+    return in_few_processes
+
+
+@pytest.mark.parametrize(
+    ("given", "alone"),
+    [
+        ({"tensor_parallel_size": 1}, True),
+        ({"tensor_parallel_size": "2"}, False),
+        ({"tensor_parallel_size": 1, "pipeline_parallel_size": 2}, False),
+    ],
+)
+def test_on_a_cpu_a_single_worker_needs_no_process_and_no_shared_memory(monkeypatch, in_few_processes, given, alone):
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+    from vllm.v1.executor.abstract import Executor
+
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    backend = in_few_processes(given).get("distributed_executor_backend")
+    assert (backend is not None) == alone
+    if backend is not None:
+        assert issubclass(resolve_obj_by_qualname(backend), Executor)
+
+
+def test_whoever_pins_threads_or_names_an_executor_keeps_it(monkeypatch, in_few_processes):
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-3")
+    assert "distributed_executor_backend" not in in_few_processes({"tensor_parallel_size": 1})
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    named = {"tensor_parallel_size": 1, "distributed_executor_backend": "mp"}
+    assert in_few_processes(named) == named
+
+
+def test_which_build_is_installed_is_known_without_importing_it():
+    assert engine.cuda() is None  # the tests run with the CPU build

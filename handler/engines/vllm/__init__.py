@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import importlib
+import importlib.metadata
 import importlib.util
 import multiprocessing
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -97,6 +98,15 @@ class VllmEngine:
         if self._running is None:
             raise Unavailable("The model is not loaded.", retry_after=10)
         return self._running
+
+
+def cuda() -> int | None:
+    """The major version of CUDA that the installed vLLM is built for (0 where nobody says), None of the CPU build."""
+    try:
+        importlib.metadata.version("vllm")  # the CPU build has a name of its own
+        return int(importlib.metadata.version("nvidia-cuda-runtime").split(".")[0])
+    except importlib.metadata.PackageNotFoundError as missing:
+        return None if missing.name == "vllm" else 0
 
 
 def field_names() -> frozenset[str]:

@@ -1,12 +1,14 @@
 """Settings -> vLLM's configuration, and every reason to refuse it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pydantic
 import torch
+from vllm import envs
 from vllm.config import VllmConfig
+from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
 from handler.engines.vllm.arguments import engine_args
@@ -41,11 +43,21 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(placed(settings.arguments, torch.cuda.device_count()))
+    args = engine_args(in_few_processes(placed(settings.arguments, torch.cuda.device_count())))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     if not args.language_model_only:
         _refuse_blind(config.model_config)
     return config
+
+
+def in_few_processes(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    # On a CPU vLLM puts even a single worker into a process of its own, only to pin the worker's threads, and lays rings
+    # of 400 MiB of shared memory between the two. Docker gives a container 64 MiB, as SageMaker's local mode does. Where
+    # nothing is pinned, the worker runs in the engine's process, as it does on one GPU.
+    alone = int(arguments["tensor_parallel_size"]) * int(arguments.get("pipeline_parallel_size", 1)) == 1
+    if not (alone and current_platform.is_cpu() and envs.VLLM_CPU_OMP_THREADS_BIND == "nobind"):
+        return arguments
+    return {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor", **arguments}
 
 
 def _refuse_blind(model_config: Any) -> None:
