@@ -16,11 +16,14 @@ from container.app import App
 from container.app.inference import Serving
 from container.chat_template import chat_template
 from container.cluster import this_node
+from container.commands import USAGE, parse
 from container.health import Health
+from container.machine import Needs, inspect, killed_for_memory, refuse
 from container.metrics import Metrics
-from container.model_store import CACHE, Hub, Located, fetch, file_beside, locate
+from container.model_store import CACHE, Hub, Kind, Located, fetch, file_beside, locate
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
+from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
 from container.options.properties import FILE_NAME
 from container.server import Server, Timing, bind, signals
@@ -38,21 +41,27 @@ from handler.sessions import Sessions
 
 log = logging.getLogger("lumi")
 
-USAGE = "usage: python -m container serve|check"
-
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run a command; the exit code. What ends a start is printed, in words, on stderr."""
-    command = arguments[0] if arguments else "serve"
-    if command not in ("serve", "check"):
-        print(f"{command!r} is not a command. {USAGE}", file=sys.stderr)  # noqa: T201  # before any log is set up
-        return 2
     try:
-        resolved = resolve(environ, engine_fields=vllm.field_names, remote_file=file_beside)
+        command = parse(arguments)
+        if command.name == "help":
+            print(USAGE, end="")  # noqa: T201  # the answer of the command
+            return 0
+        for name, value in command.settings.items():
+            environ.setdefault(name, value)
+        resolved = resolve(
+            environ,
+            engine_fields=vllm.field_names,
+            model_directory=command.model_directory or MODEL_DIRECTORY,
+            server_file=command.server_file or SERVER_FILE,
+            remote_file=file_beside,
+        )
         environ.update(resolved.options.env)
         for name, value in ENVIRONMENT.items():
             environ.setdefault(name, value)
-        return serve(resolved, environ) if command == "serve" else check(resolved)
+        return serve(resolved, environ) if command.name == "serve" else check(resolved)
     except StartError as fault:
         print(f"lumi cannot start:\n{masked(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
         return 1
@@ -79,12 +88,20 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
         log.warning(warning)
     forks = vllm.fork_server(environ) if options.preload_engine else contextlib.nullcontext()
     with forks, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(options))
+        code = runner.run(_serve(options))
+    if code and killed_for_memory():
+        log.error(
+            "the kernel has killed a process here for want of memory; give the container more (docker run --memory), or "
+            "set OPTION_KV_CACHE_MEMORY_BYTES lower"
+        )
+    return code
 
 
 async def _serve(options: Options) -> int:
     located = locate(options.model_id)
     node = this_node(options)
+    machine = inspect()
+    refuse(machine, needs(options, located, gpus=machine.gpus))
     engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
@@ -155,6 +172,22 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
         tool_call_parser=options.tool_call_parser,
         reasoning_parser=options.reasoning_parser,
         default_chat_template_kwargs=options.default_chat_template_kwargs or {},
+    )
+
+
+def needs(options: Options, model: Located, *, gpus: int) -> Needs:
+    """What the start wants of the machine; of memory, what is known before anything is loaded."""
+    cuda = vllm.cuda()
+    degree = options.tensor_parallel_degree
+    tensor = (max(1, gpus) if cuda is not None else 1) if degree == "max" else degree
+    weights = sum(
+        file.stat().st_size for file in Path(model.source).glob("*.safetensors") if model.kind is Kind.DIRECTORY
+    )
+    cache = options.engine_arguments.get("kv_cache_memory_bytes", "")
+    return Needs(
+        cuda=cuda,
+        processes=tensor * options.pipeline_parallel_degree,
+        memory=weights + (int(cache) if cache.isdigit() else 0),
     )
 
 

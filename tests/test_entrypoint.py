@@ -85,8 +85,8 @@ def test_the_repeated_placeholder_of_a_legacy_client_is_one_picture():
 
 
 def test_an_unknown_command_says_what_there_is(capsys):
-    assert main(["dance"], {}) == 2
-    assert "serve|check" in capsys.readouterr().err
+    assert main(["dance"], {}) == 1
+    assert "serve | check" in capsys.readouterr().err
 
 
 def test_a_start_without_a_model_says_how_to_name_one(capsys):

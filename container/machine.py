@@ -1,0 +1,162 @@
+"""What this machine has -> a refusal in words, within seconds, of a start that must fail on it minutes later."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.errors import StartError
+
+MIB = 1024**2
+GIB = 1024**3
+# Between the processes of one engine vLLM lays two rings of 160 and 240 MiB, and looks whether they would fit.
+RING_BYTES = 240 * MIB
+TEMPORARY_BYTES = 16 * MIB  # sockets, what transformers and torch.compile keep
+PROCESS_BYTES = 2 * GIB  # what the server and the engine take before any weight; 1.9 GiB were measured
+# The least driver of each CUDA: NVIDIA, CUDA compatibility, minor version compatibility.
+DRIVERS = {12: 525, 13: 580}
+_UNLIMITED = 2**60  # cgroup v1 says "no limit" with a number near 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is: sizes in bytes, None where nobody says."""
+
+    gpus: int
+    driver: int | None  # the first number of NVIDIA's driver's version
+    memory: int | None  # what this container may still take
+    shared_memory: int | None  # free in /dev/shm
+    temporary: int | None  # free where temporary files go; None where nothing can be written there
+    temporary_directory: str = "/tmp"  # noqa: S108  # where that is
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a start wants: `cuda` is the major version that the engine is built for, or None where it runs on a CPU;
+    `processes` share the model; `memory` are the bytes that weights and caches take of the machine's memory."""
+
+    cuda: int | None
+    processes: int = 1
+    memory: int = 0
+
+
+def inspect(root: Path = Path("/")) -> Machine:
+    """What there is here, or on the machine whose files lie in `root`."""
+    temporary = _temporary_directory(root)
+    return Machine(
+        gpus=len(list((root / "dev").glob("nvidia[0-9]*"))) or int((root / "dev" / "dxg").exists()),
+        driver=_driver(root),
+        memory=min(_memories(root), default=None),
+        shared_memory=_free(root / "dev" / "shm"),
+        temporary=_free(temporary) if temporary and os.access(temporary, os.W_OK) else None,
+        temporary_directory=str(temporary or "/tmp"),  # noqa: S108  # only a name in a sentence
+    )
+
+
+def killed_for_memory(root: Path = Path("/")) -> bool:
+    """Whether the kernel has killed a process of this container for want of memory (control groups v2 and v1)."""
+    counts = (_text(root / name) for name in ("sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/memory.oom_control"))
+    return any(re.search(r"(?m)^oom_kill [1-9]", text) for text in counts)
+
+
+def refuse(machine: Machine, needs: Needs) -> None:
+    """Raises StartError with all that is missing, each with its cure."""
+    faults = [*_graphics(machine, needs), *_memory(machine, needs), *_places(machine, needs)]
+    if faults:
+        raise StartError("\n".join(faults))
+
+
+def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
+    if needs.cuda is None:
+        return
+    if machine.gpus == 0:
+        yield (
+            "This build of Lumi needs an NVIDIA GPU, and none is seen here. Start the container with --gpus all (and the "
+            "NVIDIA container toolkit on the host), choose an instance that has one, or use the cpu image."
+        )
+    least = DRIVERS.get(needs.cuda)
+    if machine.gpus and machine.driver is not None and least is not None and machine.driver < least:
+        yield (
+            f"The NVIDIA driver is {machine.driver}, but CUDA {needs.cuda} needs {least} or newer. Update the host's driver "
+            "(on SageMaker: a newer inference AMI), or build the image on a base that has NVIDIA's cuda-compat package."
+        )
+
+
+def _memory(machine: Machine, needs: Needs) -> Iterator[str]:
+    wanted = needs.memory + PROCESS_BYTES
+    if needs.cuda is None and machine.memory is not None and machine.memory < wanted:
+        yield (
+            f"The model and its cache take {_gib(needs.memory)} of memory and the processes around them about "
+            f"{_gib(PROCESS_BYTES)}, but this machine or container has {_gib(machine.memory)}. Give it more (docker run "
+            "--memory), or serve a smaller or quantized model; OPTION_KV_CACHE_MEMORY_BYTES sets the cache."
+        )
+
+
+def _places(machine: Machine, needs: Needs) -> Iterator[str]:
+    if needs.processes > 1 and machine.shared_memory is not None and machine.shared_memory < RING_BYTES:
+        yield (
+            f"{needs.processes} processes share the model through /dev/shm, which has {machine.shared_memory // MIB} MiB "
+            f"free and needs {RING_BYTES // MIB} MiB. Start the container with --shm-size 1g (or --ipc host), or set "
+            "OPTION_TENSOR_PARALLEL_DEGREE=1."
+        )
+    if machine.temporary is None:
+        yield (
+            f"Nothing can be written in {machine.temporary_directory}, where sockets and caches go. With a read-only root "
+            "start the container with --tmpfs /tmp, or mount a directory there."
+        )
+    elif machine.temporary < TEMPORARY_BYTES:
+        yield (
+            f"{machine.temporary_directory} has {machine.temporary // MIB} MiB free, and sockets and caches need "
+            f"{TEMPORARY_BYTES // MIB} MiB. Free some space, or mount a larger disk there."
+        )
+
+
+def _driver(root: Path) -> int | None:
+    if (root / "usr/local/cuda/compat/libcuda.so.1").exists():
+        return None  # NVIDIA's cuda-compat runs a newer CUDA on an older driver, within limits of its own
+    try:
+        text = (root / "proc/driver/nvidia/version").read_text()
+    except OSError:
+        return None
+    found = re.search(r"\s(\d+)\.\d+(?:\.\d+)?\s", text)
+    return int(found[1]) if found else None
+
+
+def _memories(root: Path) -> Iterator[int]:
+    """What the kernel says is available, and the limits of control groups (v2 and v1)."""
+    if found := re.search(r"MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo")):
+        yield int(found[1]) * 1024
+    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _text(root / name).strip()
+        if text.isdigit() and int(text) < _UNLIMITED:
+            yield int(text)
+
+
+def _temporary_directory(root: Path) -> Path | None:
+    if root != Path("/"):
+        return root / "tmp"
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # none can be written to
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _free(directory: Path) -> int | None:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return None
+
+
+def _gib(amount: int) -> str:
+    return f"{amount / GIB:.1f} GiB"
