@@ -7,12 +7,18 @@ usage() {
     cat <<'TEXT'
 usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
+       ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
           (without one: the small model that ships, demo/model) on http://localhost:8080
   check   print every option in force, its origin and meaning, and the equivalent `vllm serve` line; loads nothing
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
+  image   build the image (docker or podman; ENGINE names another), and say its size and how to run it
+            --push REPOSITORY  build, then push it, to Amazon ECR for instance; the login is shown, and yours to do
+            --report           build nothing: the size of the image by layer and by package, as Markdown
+          BASE is the image it is built on; INDEX_URL, EXTRA_INDEX_URL and TORCH_INDEX are where packages come from;
+          CA_BUNDLE (or SSL_CERT_FILE) is what is trusted while building. Nothing of these stays in the image.
 
 The device is gpu where nvidia-smi finds one, else cpu.
 TEXT
@@ -102,9 +108,71 @@ default_to_demo() {
     export OPTION_MODEL_ID=$PWD/demo/model
 }
 
+# The engine that builds and runs images: docker where its daemon answers, else podman.
+engine() {
+    local candidate
+    for candidate in ${ENGINE:-docker podman}; do
+        if "$candidate" info >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "no engine for images answers (${ENGINE:-docker, podman}). Start it, or install one; Debian: apt-get install docker.io"
+}
+
+image() {
+    local device=$1 tag=$2 engine base name bundle
+    shift 2
+    engine=$(engine)
+    base=python:3.12-slim-bookworm
+    # CUDA comes with torch. This base adds cuda-compat, with which it runs on older drivers, as on SageMaker.
+    [ "$device" = cpu ] || base=nvidia/cuda:13.0.2-base-ubuntu24.04
+    local arguments=(--build-arg "BASE=${BASE:-$base}" --build-arg "ONLY=$device")
+    arguments+=(--build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)")
+    arguments+=(--build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
+    for name in INDEX_URL EXTRA_INDEX_URL TORCH_INDEX; do
+        [ -z "${!name:-}" ] || arguments+=(--build-arg "$name=${!name}")
+    done
+    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        [ -z "${!name:-}" ] || arguments+=(--build-arg "$name")
+    done
+    # podman's own format of images has no health check.
+    [ "$engine" != podman ] || arguments+=(--format docker)
+    bundle=${CA_BUNDLE:-${SSL_CERT_FILE:-}}
+    mkdir -p .build
+    rm -f .build/ca-bundle.crt
+    [ -z "$bundle" ] || cp "$bundle" .build/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which cannot be read"
+    say "building $tag for $device on ${BASE:-$base} with $engine: minutes the first time"
+    "$engine" build -f container/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
+        die "the image could not be built; the reason stands above. No registry? BASE names a base image that is here" \
+            "(container/image/base.sh makes one), and -- --network host lets the build use this machine's network."
+    rm -rf .build
+    say "built $tag: $("$engine" image inspect -f '{{.Size}}' "$tag" | awk '{ printf "%.2f GB", $1 / 1e9 }') unpacked. To run it:"
+    echo "$engine run --rm -p 8080:8080$([ "$device" = cpu ] || echo ' --gpus all') -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
+}
+
+push() {
+    local tag=$1 repository=$2 engine host
+    engine=$(engine)
+    host=${repository%%/*}
+    case "$host" in
+        *.dkr.ecr.*.amazonaws.com*)
+            say "pushing to $host, which wants a login that lasts twelve hours:"
+            echo "aws ecr get-login-password --region $(echo "$host" | cut -d. -f4) | $engine login --username AWS --password-stdin $host"
+            ;;
+        *) say "pushing to $host; if it wants a login: $engine login $host" ;;
+    esac
+    "$engine" tag "$tag" "$repository:${tag##*:}"
+    "$engine" push "$repository:${tag##*:}" || die "$repository did not take the image; is the login above done, and is there such a repository?"
+}
+
 command=${1:-help}
 [ $# -eq 0 ] || shift
 wanted=auto
+tag=
+repository=
+report=
+extra=()
 if [ "$command" = bench ]; then
     case "${1:-}" in
         cold-start | front-end) script=benchmarks/${1//-/_}.py; shift ;;
@@ -114,9 +182,13 @@ if [ "$command" = bench ]; then
     exec .venv/bin/python "$script" "$@"
 fi
 while [ $# -gt 0 ]; do
-    case "$1" in
-        --device) wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
-        --device=*) wanted=${1#*=}; shift ;;
+    case "$command $1" in
+        *" --device") wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
+        *" --device="*) wanted=${1#*=}; shift ;;
+        "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift ;;
+        "image --push") repository=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$repository" ] || die "--push needs a repository" ;;
+        "image --report") report=yes; shift ;;
+        "image --") shift; extra=("$@"); break ;;
         *) usage >&2; die "unknown argument '$1'" ;;
     esac
 done
@@ -141,6 +213,15 @@ case "$command" in
         .venv/bin/ruff format --check .
         .venv/bin/mypy
         exec .venv/bin/python -m pytest
+        ;;
+    image)
+        device=$(device "$wanted")
+        tag=${tag:-lumi:$device}
+        if [ -n "$report" ]; then
+            exec "$(find_python)" container/image/report.py "$(engine)" "$tag"
+        fi
+        image "$device" "$tag" ${extra[@]+"${extra[@]}"}
+        [ -z "$repository" ] || push "$tag" "$repository"
         ;;
     help | -h | --help) usage ;;
     *) usage >&2; die "unknown command '$command'" ;;

@@ -1,0 +1,76 @@
+#!/bin/sh
+# The locked packages, installed into /opt/lumi/venv. Runs in the build: `packages.sh tools`, then `packages.sh cpu|gpu`.
+set -eu
+cd /build
+what=$1
+
+for bundle in ./*.crt; do
+    [ ! -s "$bundle" ] || export SSL_CERT_FILE="$PWD/$bundle" PIP_CERT="$PWD/$bundle"
+done
+[ -z "${INDEX_URL:-}" ] || export PIP_INDEX_URL="$INDEX_URL" UV_INDEX_URL="$INDEX_URL"
+[ -z "${EXTRA_INDEX_URL:-}" ] || export PIP_EXTRA_INDEX_URL="$EXTRA_INDEX_URL" UV_EXTRA_INDEX_URL="$EXTRA_INDEX_URL"
+
+venv=/opt/lumi/venv
+install() { tools/bin/uv pip install --python $venv/bin/python --no-deps --no-config --no-cache "$@"; }
+
+# without FILE : the requirements on stdin but for the packages that the patterns in FILE name
+without() {
+    python3 -c '
+import fnmatch, re, sys
+patterns = [line.strip() for line in open(sys.argv[1]) if line.strip() and not line.startswith("#")]
+for block in re.split(r"(?m)^(?=\w)", sys.stdin.read()):
+    if not any(fnmatch.fnmatchcase(block.split("==")[0], pattern) for pattern in patterns):
+        sys.stdout.write(block)
+' "$1"
+}
+
+install_cpu() {
+    if [ -z "${TORCH_INDEX:-}" ]; then
+        without left_out.txt <cpu.txt >locked.txt
+        install --require-hashes -r locked.txt
+        python3 without_cuda.py $venv/lib/python3*/site-packages
+        return
+    fi
+    # The lock has no hashes of these builds: TLS and the exact versions are what vouches for them.
+    { cat left_out.txt; printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n'; } >left_out_torch.txt
+    without left_out_torch.txt <cpu.txt >locked.txt
+    install --require-hashes -r locked.txt
+    install --index-url "$TORCH_INDEX" $(sed -n -E 's/^(torch|torchvision|torchaudio|torchcodec)==([^ ]+).*/\1==\2+cpu/p' cpu.txt)
+}
+
+install_gpu() {
+    install --require-hashes -r gpu.txt
+    # FlashInfer compiles with the nvcc of the locked packages, and looks for it in CUDA_HOME.
+    ln -s "$(echo $venv/lib/python3*/site-packages/nvidia/cu13)" $venv/cuda
+    [ -e $venv/cuda/lib64 ] || ln -s lib $venv/cuda/lib64
+    [ -e $venv/cuda/lib/libcudart.so ] || ln -s libcudart.so.13 $venv/cuda/lib/libcudart.so
+}
+
+# What packages bring and serving never runs: tests, static libraries, programs beside torch's libraries, Intel's offload to
+# its GPUs, and the symbols for debuggers in the largest libraries (0.6 GB). Libraries that auditwheel has patched are left
+# alone: strip breaks some.
+trim() {
+    packages=$(echo $venv/lib/python3*/site-packages)
+    find "$packages" -mindepth 2 -type d -name tests ! -path '*/torch/*' -prune -exec rm -rf {} +
+    rm -rf "$packages"/torch/bin/*test* "$packages"/torch/bin/protoc* "$packages"/torch/test
+    rm -f $venv/lib/libomptarget* $venv/lib/*.dbg
+    find $venv -name '*.a' -delete
+    find "$packages"/torch/lib "$packages"/vllm -name '*.so*' -type f -exec strip --strip-unneeded {} +
+}
+
+case $what in
+tools)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; }
+    python3 -m venv tools
+    tools/bin/pip install -q --disable-pip-version-check --require-hashes -r uv.txt
+    ;;
+cpu | gpu)
+    mkdir -p $venv
+    [ -z "${ONLY:-}" ] || [ "$ONLY" = "$what" ] || exit 0
+    python3 -m venv --without-pip $venv
+    "install_$what"
+    trim
+    echo /opt/lumi/code >"$(echo $venv/lib/python3*/site-packages)/lumi.pth"
+    $venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash $venv/lib >/dev/null || true # some packages carry templates
+    ;;
+esac

@@ -1,0 +1,55 @@
+"""What an image is made of, as Markdown: `report.py ENGINE TAG`. Needs nothing but Python and the engine."""
+
+import json
+import re
+import subprocess
+import sys
+
+PACKAGES = "/opt/lumi/venv/lib/python3*/site-packages"
+SHOWN = 12
+
+
+def layers(engine: str, tag: str) -> list[tuple[str, int]]:
+    """The layers that hold anything, from the lowest: what made them, bytes."""
+    lines = _said(engine, "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag).splitlines()
+    found = [(_made_by(line), int(line["Size"])) for line in map(json.loads, reversed(lines))]
+    return [(made_by, size) for made_by, size in found if size >= 1000]
+
+
+def packages(engine: str, tag: str) -> list[tuple[str, int]]:
+    """The directories of the virtual environment, the largest first, with their bytes; the bytecode is a row of its own."""
+    script = (
+        f"cd {PACKAGES} && du -s -B1 --apparent-size --exclude='*.pyc' -- */ && "
+        "find . -name '*.pyc' -printf '%s\\n' | awk '{ sum += $1 } END { print sum \"\\tbytecode of all\" }'"
+    )
+    lines = _said(engine, "run", "--rm", "--entrypoint", "sh", tag, "-c", script).splitlines()
+    rows = [(name.rstrip("/"), int(size)) for size, name in (line.split("\t") for line in lines)]
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def _made_by(line: dict[str, str]) -> str:
+    command = re.sub(r"^(/bin/sh -c )?(#\(nop\) )?(RUN )?(\|\d+ .*?/bin/sh -c )?", "", line["CreatedBy"]).strip()
+    command = re.sub(r"(file|dir|multi):[0-9a-f]{64}", r"\1", command).removesuffix("# buildkit").strip()
+    return command[:90] or line.get("Comment", "") or "base image"
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # the engine that is named
+
+
+def _table(head: str, rows: list[tuple[str, int]]) -> str:
+    lines = [f"| {head} | MB |", "|---|---:|", *(f"| `{name}` | {size / 1e6:.1f} |" for name, size in rows)]
+    return "\n".join(lines)
+
+
+def main(engine: str, tag: str) -> None:
+    stacked = layers(engine, tag)
+    largest = packages(engine, tag)
+    rest = sum(size for _, size in largest[SHOWN:])
+    print(_table(f"layer of {tag}", [*stacked, ("all", sum(size for _, size in stacked))]))  # noqa: T201
+    print()  # noqa: T201
+    print(_table("package", [*largest[:SHOWN], (f"{len(largest) - SHOWN} others", rest)]))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
