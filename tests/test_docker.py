@@ -13,7 +13,7 @@ from tests.serving import answer, ask
 pytestmark = pytest.mark.docker
 
 ONE = "What is in the image?"
-ALL = "What are in the images?"
+ALL = "What is in the images?"
 
 
 @pytest.fixture(scope="module", autouse=True)
