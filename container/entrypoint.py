@@ -188,6 +188,7 @@ def needs(options: Options, model: Located, *, gpus: int) -> Needs:
         cuda=cuda,
         processes=tensor * options.pipeline_parallel_degree,
         memory=weights + (int(cache) if cache.isdigit() else 0),
+        compiles=cuda is not None or not options.enforce_eager,
     )
 
 

@@ -31,16 +31,19 @@ class Machine:
     shared_memory: int | None  # free in /dev/shm
     temporary: int | None  # free where temporary files go; None where nothing can be written there
     temporary_directory: str = "/tmp"  # noqa: S108  # where that is
+    temporary_runs: bool = True  # whether what is compiled there may be loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a start wants: `cuda` is the major version that the engine is built for, or None where it runs on a CPU;
-    `processes` share the model; `memory` are the bytes that weights and caches take of the machine's memory."""
+    `processes` share the model; `memory` are the bytes that weights and caches take of the machine's memory; it `compiles`
+    where torch.compile or Triton make libraries at run time."""
 
     cuda: int | None
     processes: int = 1
     memory: int = 0
+    compiles: bool = False
 
 
 def inspect(root: Path = Path("/")) -> Machine:
@@ -53,6 +56,7 @@ def inspect(root: Path = Path("/")) -> Machine:
         shared_memory=_free(root / "dev" / "shm"),
         temporary=_free(temporary) if temporary and os.access(temporary, os.W_OK) else None,
         temporary_directory=str(temporary or "/tmp"),  # noqa: S108  # only a name in a sentence
+        temporary_runs=not (temporary and temporary.exists() and os.statvfs(temporary).f_flag & os.ST_NOEXEC),
     )
 
 
@@ -105,12 +109,17 @@ def _places(machine: Machine, needs: Needs) -> Iterator[str]:
     if machine.temporary is None:
         yield (
             f"Nothing can be written in {machine.temporary_directory}, where sockets and caches go. With a read-only root "
-            "start the container with --tmpfs /tmp, or mount a directory there."
+            "start the container with --tmpfs /tmp:exec, or mount a directory there."
         )
     elif machine.temporary < TEMPORARY_BYTES:
         yield (
             f"{machine.temporary_directory} has {machine.temporary // MIB} MiB free, and sockets and caches need "
             f"{TEMPORARY_BYTES // MIB} MiB. Free some space, or mount a larger disk there."
+        )
+    elif needs.compiles and not machine.temporary_runs:
+        yield (
+            f"Nothing in {machine.temporary_directory} may be run (noexec, Docker's default for --tmpfs), and kernels are "
+            "compiled there. Start the container with --tmpfs /tmp:exec, or on a CPU set OPTION_ENFORCE_EAGER=true."
         )
 
 

@@ -2,12 +2,13 @@
 
 import base64
 import json
+import shutil
 import threading
 
 import httpx
 import pytest
 
-from tests.containers import IMAGE, ROOT, Container, _docker, refused, require_docker
+from tests.containers import IMAGE, MODEL, ROOT, Container, _docker, refused, require_docker
 from tests.serving import answer, ask
 
 pytestmark = pytest.mark.docker
@@ -152,6 +153,16 @@ def test_a_start_that_must_fail_says_why(start, words):
     assert code == 1
     assert words in said
     assert "Traceback" not in said
+
+
+def test_a_temporary_directory_that_nothing_may_run_in_is_refused_where_kernels_are_compiled(tmp_path):
+    for file in MODEL.iterdir():
+        (tmp_path / file.name).write_text("option.dtype=fp32") if file.suffix == ".properties" else shutil.copy(
+            file, tmp_path
+        )
+    code, said = refused(run=("--tmpfs", "/tmp"), model=tmp_path)
+    assert code == 1
+    assert "--tmpfs /tmp:exec" in said
 
 
 def test_a_model_directory_that_may_not_be_read_is_named(tmp_path):

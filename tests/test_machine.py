@@ -61,8 +61,13 @@ def test_one_process_needs_no_shared_memory_and_two_do():
 
 
 def test_a_temporary_directory_must_be_there_and_have_room():
-    assert "--tmpfs /tmp" in words(Needs(cuda=None), temporary=None)
+    assert "--tmpfs /tmp:exec" in words(Needs(cuda=None), temporary=None)
     assert "1 MiB free" in words(Needs(cuda=None), temporary=MIB)
+
+
+def test_what_is_compiled_must_be_allowed_to_run():
+    assert "--tmpfs /tmp:exec" in words(Needs(cuda=None, compiles=True), temporary_runs=False)
+    refuse(Machine(**GOOD, temporary_runs=False), Needs(cuda=None))
 
 
 def test_all_that_is_missing_is_said_at_once():
