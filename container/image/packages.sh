@@ -40,10 +40,13 @@ install_cpu() {
 
 install_gpu() {
     install --require-hashes -r gpu.txt
-    # FlashInfer compiles with the nvcc of the locked packages, and looks for it in CUDA_HOME.
+    # FlashInfer compiles with the nvcc of the locked packages, which it looks for in CUDA_HOME, and links as in a CUDA
+    # toolkit: with names without versions, and with the driver's library, which is there only when a container runs.
     ln -s "$(echo $venv/lib/python3*/site-packages/nvidia/cu13)" $venv/cuda
     [ -e $venv/cuda/lib64 ] || ln -s lib $venv/cuda/lib64
     [ -e $venv/cuda/lib/libcudart.so ] || ln -s libcudart.so.13 $venv/cuda/lib/libcudart.so
+    mkdir -p $venv/cuda/lib/stubs
+    [ -e $venv/cuda/lib/stubs/libcuda.so ] || ln -s "/usr/lib/$(uname -m)-linux-gnu/libcuda.so.1" $venv/cuda/lib/stubs/libcuda.so
 }
 
 # What packages bring and serving never runs: tests, static libraries, programs beside torch's libraries, Intel's offload to
