@@ -5,11 +5,13 @@ import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
 
 from container import logs
+from container.adapter_store import AdapterStore
 from container.admission import Admission
 from container.allocator import keep_large_blocks
 from container.app import App
@@ -27,7 +29,10 @@ from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
 from container.options.properties import FILE_NAME
 from container.server import Server, Timing, bind, signals
+from container.static_adapters import serve as serve_adapters
+from container.static_adapters import static_adapters
 from container.warm_up import warm_up
+from handler.adapters import Adapters
 from handler.engine import Engine, ModelCard
 from handler.engines import vllm
 from handler.engines.vllm.caches import kept_in
@@ -41,6 +46,7 @@ from handler.sessions import Sessions
 
 log = logging.getLogger("lumi")
 
+SAGEMAKER_ADAPTERS = Path("/opt/ml/models")
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run a command; the exit code. What ends a start is printed, in words, on stderr."""
@@ -105,6 +111,7 @@ async def _serve(options: Options) -> int:
     engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
+    kept = ExitStack()
 
     async def bring() -> str:
         model = await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
@@ -116,7 +123,12 @@ async def _serve(options: Options) -> int:
             health.loading(f"waiting for the other nodes, of which {node.leader} answers")
             await engine.follow(model)
             return None
-        service = service_of(options, engine, media, await engine.start(model))
+        homes = adapter_homes(model)
+        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
+        kept.callback(store.close)
+        found = await static_adapters(options, homes, store)
+        service = service_of(options, engine, media, await engine.start(model), store)
+        await serve_adapters(service.adapters, found)
         health.loading("answering a first request")
         await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
         return service
@@ -133,6 +145,7 @@ async def _serve(options: Options) -> int:
             return await server.run(sock, stop)
     finally:
         await media.aclose()
+        kept.close()
 
 
 def front_end(options: Options) -> Serving:
@@ -144,6 +157,7 @@ def front_end(options: Options) -> Serving:
         output_formatter=options.output_formatter,
         lmi_errors=options.error_compat == "lmi",
         tgi=options.tgi_compat,
+        management=options.enable_management,
         api_key=options.api_key.get_secret_value() if options.api_key else None,
     )
 
@@ -199,8 +213,10 @@ def hub(options: Options) -> Hub:
     return Hub(options.revision, token, arguments.get("load_format", "auto"), arguments.get("download_dir"))
 
 
-def service_of(options: Options, engine: Engine, media: MediaLoader, card: ModelCard) -> Service:
-    """Who answers, of an engine that is started."""
+def service_of(
+    options: Options, engine: Engine, media: MediaLoader, card: ModelCard, store: AdapterStore | None = None
+) -> Service:
+    """Who answers, of an engine that is started; adapters that come later are kept in `store`."""
     sessions = (
         Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
     )
@@ -212,7 +228,8 @@ def service_of(options: Options, engine: Engine, media: MediaLoader, card: Model
         placeholder_repeats=options.image_feature_size or 1,
         sessions=sessions,
     )
-    return Service(model, listed_generation=options.tgi_compat)
+    adapters = Adapters(engine, card.names, store if options.enable_lora else None)
+    return Service(model, adapters, listed_generation=options.tgi_compat)
 
 
 def warn_of_unread_file(located: Located, model: Path) -> None:
@@ -231,6 +248,17 @@ def warn_of_unread_file(located: Located, model: Path) -> None:
 def model_cache(options: Options) -> Path:
     """Where models from S3 are kept."""
     return Path(options.engine_arguments.get("download_dir", CACHE))
+
+
+def adapter_homes(model: str) -> tuple[Path, ...]:
+    """Directories that may hold `adapters/`: the model's, unless it is an id on the hub, and where SageMaker mounts."""
+    return tuple(home for home in (Path(model), MODEL_DIRECTORY) if home.is_absolute())
+
+
+def adapter_directories(options: Options, homes: Sequence[Path]) -> tuple[Path, ...]:
+    """Where adapters may be registered from: where the model is, where SageMaker puts the artefacts of inference
+    components, and where the operator says."""
+    return (*homes, SAGEMAKER_ADAPTERS, *map(Path, options.adapter_directories))
 
 
 def media_limits(options: Options) -> MediaLimits:

@@ -19,9 +19,9 @@ class Chat:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def read(self, payload: Mapping[str, Any]) -> ChatRequest:
-        """The request in `payload`. Raises RequestError."""
-        request = chat_request(payload, self._model.card.parameters)
+    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
+        """The request in `payload`, for the adapter that its header names. Raises RequestError."""
+        request = chat_request(payload, self._model.card.parameters, adapter)
         self._model.admit(request)
         if not self._model.card.supports_pictures and (embeds := next(request.embeds(), None)):
             raise InvalidRequest("The model reads text only, no features of pictures.", param=embeds.path)
@@ -52,7 +52,7 @@ class Chat:
         """What the engine runs: the request with its pictures loaded, which are then to be released."""
         pictures = iter(await self._model.shown(request.pictures(), session))
         messages = tuple(_message(message, pictures) for message in request.messages)
-        return Prompt(messages, request.model, request.parameters, request_id, request.stream)
+        return Prompt(messages, self._model.name_of(request), request.parameters, request_id, request.stream)
 
 
 def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:

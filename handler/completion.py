@@ -19,9 +19,9 @@ class Completions:
         self._model = model
         self._marks = marks_of(model.card.placeholder, model.placeholder_token, model.placeholder_repeats)
 
-    def read(self, payload: Mapping[str, Any]) -> CompletionRequest:
-        """The request in `payload`. Raises RequestError."""
-        request = completion_request(payload, self._model.card.text_parameters)
+    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> CompletionRequest:
+        """The request in `payload`, for the adapter that its header names. Raises RequestError."""
+        request = completion_request(payload, self._model.card.text_parameters, adapter)
         self.admit(request)
         return request
 
@@ -57,7 +57,8 @@ class Completions:
         parts = list(request.pictures())
         pictures = dict(zip(map(id, parts), await self._model.shown(parts, session), strict=True))
         texts = tuple(self._text(text, pictures) for text in request.texts)
-        return TextPrompt(texts, request.model, request.parameters, request_id, request.stream)
+        name = self._model.name_of(request)
+        return TextPrompt(texts, name, request.parameters, request_id, request.stream)
 
     def _text(self, text: RawText, pictures: Mapping[int, Picture]) -> Text:
         if text.tokens is not None:

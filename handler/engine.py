@@ -51,6 +51,7 @@ class Message:
 class Prompt:
     """What an engine runs: turns with their pictures loaded, and sampling parameters by their OpenAI or vLLM names.
 
+    `model` is a name of the model or of an adapter, which then answers.
     `parameters` are as the client sent them, without `messages`, `model` and `stream`; the engine validates them.
     """
 
@@ -141,6 +142,22 @@ class ModelCard:
     created: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter: what requests call it, the directory of its files, and where they came from, as it was named.
+
+    The files are `adapter_config.json` and `adapter_model.safetensors` of PEFT. `rank` is the largest of its ranks.
+    `created` is a Unix time in seconds. `release` says that the engine reads the files no more.
+    """
+
+    name: str
+    directory: str
+    source: str
+    rank: int = 0
+    created: int = 0
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
 class Engine(Protocol):
     """A model that answers prompts. One object, one event loop; `start` before anything else, `stop` last."""
 
@@ -167,6 +184,17 @@ class Engine(Protocol):
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """The adapters that a prompt may name as its `model`, by name."""
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        """Serve it, in place of one that has its name. Raises InvalidRequest where it does not fit the model or the
+        engine, which then goes on as before."""
+
+    async def unload_adapter(self, name: str) -> None:
+        """Serve no new prompt with it; those that run finish, and then it is released. Raises UnknownAdapter."""
 
     async def check(self) -> None:
         """Raises EngineDead when no further request can be answered."""

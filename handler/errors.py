@@ -6,6 +6,8 @@
     ├── RequestError              the client's fault (4xx); carries `param`, the JSON path, and `code`
     │   ├── InvalidRequest        the payload or a value in it
     │   ├── UnknownModel          `model` names nothing that is served
+    │   ├── UnknownAdapter        the adapter that a request names is not served
+    │   ├── AdapterConflict       an adapter of that name is served already
     │   ├── Unauthorized          no API key, or a wrong one
     │   ├── NotAllowed            the operator has not switched on what this would change
     │   ├── BodyTooLarge          more bytes than `max_request_size`
@@ -59,6 +61,18 @@ class UnknownModel(RequestError):
     """`model` names nothing that is served here."""
 
     code = "model_not_found"
+
+
+class UnknownAdapter(RequestError):
+    """No adapter of that name is served."""
+
+    code = "adapter_not_found"
+
+
+class AdapterConflict(RequestError):
+    """An adapter of that name is served already."""
+
+    code = "adapter_exists"
 
 
 class Unauthorized(RequestError):

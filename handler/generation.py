@@ -23,9 +23,9 @@ class Generation:
         self._completions = completions
         self._listed = listed
 
-    def read(self, payload: Mapping[str, Any]) -> GenerationRequest:
-        """The request in `payload`. Raises RequestError."""
-        request = generation_request(payload, self._model.card.text_parameters)
+    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
+        """The request in `payload`, for the adapter that its header names. Raises RequestError."""
+        request = generation_request(payload, self._model.card.text_parameters, adapter)
         for completion in request.completions:
             self._completions.admit(completion)
         return request

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from handler.adapters import listed, unknown_adapter
 from handler.engine import Engine, ModelCard, Picture
 from handler.errors import InvalidRequest, UnknownModel
 from handler.media.loader import MediaLoader
+from handler.payload.adapters import Choice
 from handler.payload.chat import ChatRequest
 from handler.payload.completion import CompletionRequest
 from handler.payload.fields import short
@@ -27,14 +29,31 @@ class Model:
     placeholder_repeats: int = 1
 
     def admit(self, request: ChatRequest | CompletionRequest) -> None:
-        """Raises UnknownModel for a name that is not served, and InvalidRequest for a picture that cannot be seen."""
-        if request.model is not None and request.model not in self.card.names:
-            served = ", ".join(self.card.names)
-            raise UnknownModel(
-                f"The model {short(request.model)!r} is not served here; this is {served}.", param="model"
-            )
+        """Raises UnknownModel or UnknownAdapter for a name that is not served, and InvalidRequest for two adapters at
+        once or a picture that cannot be seen."""
+        self._admit_names(request.model, request.adapter)
         if not self.card.supports_pictures and (picture := next(request.pictures(), None)):
             raise InvalidRequest(f"The model {self.card.names[0]} reads text only, not pictures.", param=picture.path)
+
+    def name_of(self, request: ChatRequest | CompletionRequest) -> str | None:
+        """Whom the engine is to ask: the adapter that the request chooses, or the model by the name that it has there."""
+        return request.adapter.name if request.adapter else request.model
+
+    def _admit_names(self, model: str | None, adapter: Choice | None) -> None:
+        adapters = self.engine.adapters
+        if adapter is not None and adapter.name not in adapters:
+            raise unknown_adapter(adapter.name, adapters, adapter.path)
+        if model is None or model in self.card.names:
+            return
+        if model not in adapters:
+            served = listed((*self.card.names, *adapters))
+            raise UnknownModel(f"The model {short(model)!r} is not served here; this is {served}.", param="model")
+        if adapter is not None and adapter.name != model:
+            raise InvalidRequest(
+                f"`model` names the adapter {short(model)!r} and `{adapter.path}` names {short(adapter.name)!r}; "
+                "send one of them.",
+                param=adapter.path,
+            )
 
     async def shown(self, parts: Iterable[ImagePart], session: Session | None = None) -> list[Picture]:
         """The pictures, loaded, and kept in the session if there is one. Raises MediaError with the JSON path of the

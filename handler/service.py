@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from handler.adapters import Adapters
 from handler.chat import Chat
 from handler.completion import Completions
 from handler.errors import InvalidRequest
@@ -16,7 +17,7 @@ from handler.tokens import Tokens
 class Sentence(Protocol):
     """A schema's way from request to answer."""
 
-    def read(self, payload: Mapping[str, Any]) -> Any: ...
+    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> Any: ...
 
     async def complete(self, request: Any, request_id: str, session: Session | None = None) -> bytes: ...
 
@@ -56,8 +57,9 @@ class Task:
 class Service:
     """Everything that one model answers. `listed_generation` is `tgi_compat`."""
 
-    def __init__(self, model: Model, *, listed_generation: bool = False) -> None:
+    def __init__(self, model: Model, adapters: Adapters | None = None, *, listed_generation: bool = False) -> None:
         self.card = model.card
+        self.adapters = adapters or Adapters(model.engine, model.card.names)
         self.sessions = model.sessions
         self.chat = Chat(model)
         self.completions = Completions(model)
@@ -68,8 +70,9 @@ class Service:
         """The open session of that name. Raises InvalidRequest where it is not open; sessions may be off altogether."""
         return self.sessions.find(name) if name and self.sessions is not None else None
 
-    def read(self, payload: Mapping[str, Any], session: Session | None = None) -> Task:
-        """The task that `payload` asks for, whatever route it came by. Raises RequestError."""
+    def read(self, payload: Mapping[str, Any], session: Session | None = None, adapter: str | None = None) -> Task:
+        """The task that `payload` asks for, whatever route it came by, with the `adapter` that its header names.
+        Raises RequestError."""
         schemas: tuple[tuple[str, Sentence], ...] = (
             ("messages", self.chat),
             ("prompt", self.completions),
@@ -77,7 +80,7 @@ class Service:
         )
         for field, sentence in schemas:
             if field in payload:
-                return Task(sentence, sentence.read(payload), session)
+                return Task(sentence, sentence.read(payload, adapter), session)
         if "requestType" in payload:
             raise InvalidRequest("Sessions are opened and closed on /invocations.", param="requestType")
-        return Task(self.chat, self.chat.read(payload), session)  # which says what is missing, or misspelt
+        return Task(self.chat, self.chat.read(payload, adapter), session)  # which says what is missing, or misspelt

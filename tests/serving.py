@@ -23,6 +23,7 @@ from container.health import Health
 from container.metrics import Metrics
 from container.server import Server, Timing, bind
 from container.warm_up import warm_up
+from handler.adapters import Adapters, AdapterStore
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
 from handler.media.limits import MediaLimits
@@ -71,6 +72,7 @@ class Setup:
     token: str | None = None
     tgi: bool = False
     sessions: Sessions | None = None
+    store: AdapterStore | None = None
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
@@ -140,9 +142,10 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
             return None
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
-        service = Service(
-            Model(engine, media, await engine.start(), setup.token, setup.sessions), listed_generation=setup.tgi
-        )
+        card = await engine.start()
+        adapters = Adapters(engine, card.names, setup.store)
+        model = Model(engine, media, card, setup.token, setup.sessions)
+        service = Service(model, adapters, listed_generation=setup.tgi)
         if setup.warm:
             await warm_up(service, pictures_allowed=True)
         return service

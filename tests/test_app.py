@@ -58,12 +58,6 @@ def test_a_wrong_method_says_so(served):
     assert fault(response)["message"] == "GET is not allowed on /invocations."
 
 
-def test_a_request_for_an_adapter_is_refused_rather_than_answered_by_another_model(served):
-    response = served.post(ask("hi"), **{"X-Amzn-SageMaker-Adapter-Identifier": "french"})
-    assert response.status_code == 400
-    assert "adapter" in fault(response)["message"]
-
-
 def test_a_path_with_a_slash_too_many_is_not_redirected(served):
     assert served.client.post("/invocations/", json=ask("hi")).status_code == 404
 

@@ -67,7 +67,8 @@ def test_of_two_channels_one_wins_and_a_warning_names_both(winner: str, loser: s
 
 TEXTS = ("false", "true", "1", "2", "a", "b", "http://h:1", "http://i:2", "bf16", "fp16", "0.5", "image=2", "image=3",
          '{"a": "1"}', '{"b": "2"}', "10.0.0.0/8", "11.0.0.0/8", "1,3,8,8", "1,3,9,9", "string", "openai", "json",
-         "sse", "none", "lmi", "debug", "error", "image_features", '["algo-1", "algo-2"]', "algo-1")  # fmt: skip
+         "sse", "none", "lmi", "debug", "error", "image_features", '["algo-1", "algo-2"]', "algo-1", "x=/a", "y=/b",
+         "/a", "/b")  # fmt: skip
 
 
 def read(entry: Option, label: str, text: str) -> object:
@@ -111,7 +112,8 @@ def test_of_all_the_variables_of_an_option_the_better_wins(entry: Option, winner
 def test_the_file_wins_over_the_variable_of_every_option(entry: Option, tmp_path: Path):
     variable = f"OPTION_{entry.name.upper()}"
     won, lost = opposed(entry, variable, variable)
-    found = resolved({variable: lost}, write_properties(tmp_path, f"option.{entry.name}={won}"))
+    needed = {"OPTION_ENABLE_LORA": "true"} if entry.name == "lora_modules" else {}
+    found = resolved({variable: lost, **needed}, write_properties(tmp_path, f"option.{entry.name}={won}"))
     assert found.origins[entry.name] == "serving.properties line 1"
     assert any(f"option.{entry.name}=" in text and f" is used and {variable}=" in text for text in found.warnings)
 

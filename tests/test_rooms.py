@@ -19,11 +19,11 @@ HANDLER = (
     ("handler.generation", "handler.tokens"),
     ("handler.chat", "handler.completion"),
     ("handler.model",),
-    ("handler.placement", "handler.marks", "handler.sessions"),
+    ("handler.placement", "handler.marks", "handler.sessions", "handler.adapters"),
     ("handler.media",),
     ("handler.payload",),
     ("handler.engines",),
-    ("handler.engine",),
+    ("handler.engine", "handler.adapter_files"),
     ("handler.errors", "handler.background", "handler.concurrency"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.

@@ -1,5 +1,7 @@
 """The HTTP surface: which route leads where. The one room that says HTTP statuses."""
 
+from collections.abc import Iterator
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -8,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, compile_path
 
 from container.admission import Admission
+from container.app.adapters import AdapterRoutes
 from container.app.inference import Inference, Serving
 from container.app.models import Models
 from container.app.statuses import answer, unrouted
@@ -59,7 +62,9 @@ class App:
     def _routes(self) -> list[Route]:
         models = Models(self._health, self._serving.batch_size)
         inference = Inference(self._health, self._serving, models)
+        adapters = AdapterRoutes(self._health, models, allowed=self._serving.management)
         return [
+            *_adapter_routes(adapters),
             Route("/v1/chat/completions", inference.infer, methods=["POST"]),
             Route("/v1/completions", inference.infer, methods=["POST"]),
             Route("/invocations", inference.infer, methods=["POST"]),  # SageMaker's name for it
@@ -93,6 +98,21 @@ class App:
 
     def _answer(self, error: LumiError, route: str) -> Response:
         return answer(error, as_lmi=self._serving.lmi_errors and route in LMI_ROUTES)
+
+
+def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
+    # Most name the model in their path as well, for clients of several models.
+    for prefix in ("", "/models/{model}"):
+        yield Route(f"{prefix}/adapters", adapters.list, methods=["GET"])
+        yield Route(f"{prefix}/adapters", adapters.register, methods=["POST"])
+        yield Route(f"{prefix}/adapters/{{name:path}}/update", adapters.update, methods=["POST"])
+        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.describe, methods=["GET"])
+        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.unregister, methods=["DELETE"])
+    yield Route("/v1/load_lora_adapter", adapters.load, methods=["POST"])
+    yield Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"])
+    yield Route("/models", adapters.change_models, methods=["POST"])
+    yield Route("/models/{model}", adapters.change_models, methods=["PUT", "DELETE"])
+    yield Route("/server/logging", adapters.change_log_level, methods=["POST"])
 
 
 class _Names:

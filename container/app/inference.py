@@ -16,14 +16,13 @@ from container.app.statuses import error_body
 from container.edge import exchange
 from container.health import Health
 from container.streaming import StreamedAnswer, while_connected, within
-from handler.errors import InvalidRequest
+from handler.payload import adapters
 from handler.payload.document import json_object
 from handler.payload.encodings import decoded
 from handler.service import Service, Task
 from handler.sessions import SessionAnswer, answer
 
 SMALL_BODY_BYTES = 2**18
-ADAPTER_HEADER = "x-amzn-sagemaker-adapter-identifier"
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
 QUESTION_HEADER = "x-lumi-question"  # what is asked about a body that is a picture
 
@@ -38,6 +37,7 @@ class Serving:
     output_formatter: str | None = None
     lmi_errors: bool = False
     tgi: bool = False
+    management: bool = False
     api_key: str | None = field(default=None, repr=False)
 
 
@@ -57,8 +57,6 @@ class Inference:
     async def infer(self, request: Request) -> Response:
         """Answer a request of any schema."""
         service = self._health.service()
-        if request.headers.get(ADAPTER_HEADER):
-            raise InvalidRequest(f"LoRA adapters are not served here; leave the header {ADAPTER_HEADER} out.")
         found = await self._read(service, request)
         if isinstance(found, SessionAnswer):
             return Response(_line(found.body), media_type="application/json", headers=dict(found.headers))
@@ -106,15 +104,17 @@ class Inference:
         body = await read_body(request, self._serving.request_bytes)
         headers, query = request.headers, request.url.query
         content_type, question = headers.get("content-type", ""), headers.get(QUESTION_HEADER)
-        name = headers.get(SESSION_HEADER)
+        name, adapter = headers.get(SESSION_HEADER), headers.get(adapters.HEADER)
         if len(body) < SMALL_BODY_BYTES:
             payload = decoded(body, content_type, query, question)
             if "requestType" in payload and not request.url.path.startswith("/v1/"):
                 return answer(service.sessions, payload["requestType"], name)
-            return service.read(payload, service.session(name))
+            return service.read(payload, service.session(name), adapter)
         session = service.session(name)
         # Beside the loop: a body of many messages takes its time.
-        return await asyncio.to_thread(lambda: service.read(decoded(body, content_type, query, question), session))
+        return await asyncio.to_thread(
+            lambda: service.read(decoded(body, content_type, query, question), session, adapter)
+        )
 
 
 def _line(body: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from container.health import Health
-from handler.engine import ModelCard
+from handler.adapters import Adapters
+from handler.engine import Adapter, ModelCard
 from handler.errors import UnknownModel
 from handler.payload.fields import short
 
@@ -25,29 +26,36 @@ class Models:
         self._batch_size = batch_size
 
     async def openai_list(self, _: Request) -> Response:
-        """OpenAI's list of models, one entry for each name."""
-        card = self._health.service().card
-        return JSONResponse({"object": "list", "data": [_openai(card, name) for name in card.names]})
+        """OpenAI's list of models, one entry for each name and adapter."""
+        service = self._health.service()
+        card, adapters = service.card, service.adapters.served.values()
+        data = [*(_openai(card, name) for name in card.names), *(_adapted(card, adapter) for adapter in adapters)]
+        return JSONResponse({"object": "list", "data": data})
 
     async def openai_one(self, request: Request) -> Response:
         """OpenAI's description of one name."""
-        card, name = self._health.service().card, request.path_params["model"]
-        if name not in card.names:
-            raise _unknown(card, name)
+        service, name = self._health.service(), request.path_params["model"]
+        if name in service.card.names:
+            told = _openai(service.card, name)
+        elif name in service.adapters.served:
+            told = _adapted(service.card, service.adapters.find(name))
+        else:
+            raise _unknown(service.card, name)
         # Xinference's client chooses what it offers by these two.
-        abilities = ["chat", "generate", *(["vision"] if card.supports_pictures else [])]
-        return JSONResponse({**_openai(card, name), "model_type": "LLM", "model_ability": abilities})
+        abilities = ["chat", "generate", *(["vision"] if service.card.supports_pictures else [])]
+        return JSONResponse({**told, "model_type": "LLM", "model_ability": abilities})
 
     async def sagemaker_list(self, _: Request) -> Response:
         """SageMaker's and LMI's list: one model, as there is one."""
-        card = self._health.service().card
-        return JSONResponse({"models": [_sagemaker(card.names[0])]})
+        service = self._health.service()
+        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(service.adapters)]})
 
     async def sagemaker_one(self, request: Request) -> Response:
         """SageMaker's and LMI's description of the model, by any of its names."""
         name = request.path_params["model"]
         self.check_name(name)
-        return JSONResponse({**_sagemaker(name), "status": "READY"})
+        adapters = self._health.service().adapters
+        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(adapters)})
 
     async def execution_parameters(self, _: Request) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
@@ -72,6 +80,16 @@ def _openai(card: ModelCard, name: str) -> dict[str, Any]:
         "root": card.names[0],
         "max_model_len": card.max_model_len,
     }
+
+
+def _adapted(card: ModelCard, adapter: Adapter) -> dict[str, Any]:
+    changed = {"created": adapter.created, "root": adapter.source, "parent": card.names[0]}
+    return {**_openai(card, adapter.name), **changed}
+
+
+def _with(adapters: Adapters) -> dict[str, Any]:
+    shown = [{"name": adapter.name, "src": adapter.source} for adapter in adapters.served.values()]
+    return {"adapters": shown} if shown else {}
 
 
 def _sagemaker(name: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from handler.errors import BodyTooLarge, LumiError, RequestError, ServerError, U
 STATUS: dict[type[LumiError], int] = {
     errors.InvalidRequest: 400,
     errors.UnknownModel: 404,
+    errors.UnknownAdapter: 404,
+    errors.AdapterConflict: 409,
     errors.Unauthorized: 401,
     errors.NotAllowed: 403,
     errors.BodyTooLarge: 413,

@@ -12,9 +12,10 @@ from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
 from handler.errors import StartError
 
-__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "file_beside", "locate"]
+__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "fetch_adapter", "file_beside", "locate"]
 
 CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker and LMI have their large disk there; beneath it is locked
+ADAPTER = ("adapter_config.json",)  # what makes a directory an adapter, as config.json makes one a model
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -91,3 +92,16 @@ async def fetch(
         wanted = hub or Hub()
         await until_stopped(lambda stop: hub_download.download(located.source, wanted, progress, stop))
     return located.source
+
+
+async def fetch_adapter(address: str, place: Path) -> str:
+    """Bring the LoRA adapter at an s3:// address below the directory `place`, and return where it is. Raises StartError."""
+    from container.model_store.s3_download import download  # noqa: PLC0415
+
+    wanted = Address.parsed(address)
+    found = await until_stopped(lambda stop: download(wanted, place, _unsaid, stop, configurations=ADAPTER))
+    return str(found)
+
+
+def _unsaid(_: str) -> None:
+    """The progress of what nobody watches."""

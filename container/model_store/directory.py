@@ -15,8 +15,9 @@ CODE = "code"
 _SHOWN = 8
 
 
-def model_in(directory: Path) -> Path:
-    """`directory`, or its single sub-directory that holds a model. Raises StartError saying what was looked for."""
+def model_in(directory: Path, configurations: tuple[str, ...] = CONFIGURATIONS) -> Path:
+    """`directory`, or its single sub-directory that holds a model, which one of `configurations` makes it. Raises
+    StartError saying what was looked for."""
     try:
         names = [path.relative_to(directory).as_posix() for path in (*directory.glob("*"), *directory.glob("*/*"))]
     except OSError as fault:
@@ -24,24 +25,24 @@ def model_in(directory: Path) -> Path:
             f"The directory {directory} cannot be read ({fault.strerror}); mend its permissions."
         ) from fault
     files = [name for name in names if not (directory / name).is_dir() or "/" not in name]
-    inside = model_among(files, f"The directory {directory}")
+    inside = model_among(files, f"The directory {directory}", configurations)
     if inside:
         log.info("the model is in %s", directory / inside)
     return directory / inside
 
 
-def model_among(names: list[str], where: str) -> str:
+def model_among(names: list[str], where: str, configurations: tuple[str, ...] = CONFIGURATIONS) -> str:
     """The directory of the model among `names`, relative paths: "" or the single sub-directory that holds one.
 
     Raises StartError, beginning with `where`.
     """
-    if any(name in CONFIGURATIONS for name in names):
+    if any(name in configurations for name in names):
         return ""
-    parents = {name.split("/")[0] for name in names if name.count("/") == 1 and name.split("/")[1] in CONFIGURATIONS}
+    parents = {name.split("/")[0] for name in names if name.count("/") == 1 and name.split("/")[1] in configurations}
     parents = {parent for parent in parents if _may_be_model(parent)}
     if len(parents) == 1:
         return parents.pop()
-    looked_for = " or ".join(CONFIGURATIONS)
+    looked_for = " or ".join(configurations)
     if parents:
         raise StartError(f"{where} holds several models: {', '.join(sorted(parents))}; name one of them.")
     top = sorted({name.split("/")[0] + ("/" if "/" in name else "") for name in names})

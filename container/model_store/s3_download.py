@@ -40,8 +40,10 @@ def download(
     *,
     free: FreeBytes = free_bytes,
     connect: Callable[[int], Any] = connection,
+    configurations: tuple[str, ...] = directory.CONFIGURATIONS,
 ) -> Path:
-    """The directory of the model, below `cache`; what is there of an earlier start is used.
+    """The directory of the model, below `cache`; what is there of an earlier start is used. One of `configurations`
+    makes it one.
 
     Raises StartError, or Stopped soon after `stop` is set.
     """
@@ -52,13 +54,14 @@ def download(
             for _ in range(PASSES):
                 objects = bucket.objects()
                 if not address.is_archive:
-                    directory.model_among([remote.name for remote in objects], f"The prefix {address}/")
+                    directory.model_among([remote.name for remote in objects], f"The prefix {address}/", configurations)
                 found = place.finished(objects)
                 if found is not None:
                     log.info("%s is in %s already", address, found)
-                    return directory.model_in(found)
+                    return directory.model_in(found, configurations)
                 try:
-                    return directory.model_in(_Download(bucket, place, address, say, stop=stop, free=free).run(objects))
+                    pass_ = _Download(bucket, place, address, say, stop=stop, free=free, configurations=configurations)
+                    return directory.model_in(pass_.run(objects), configurations)
                 except (ObjectChanged, Damaged) as fault:
                     log.warning("%s changed while it was downloaded, or came damaged; looking at it again", fault)
     raise StartError(
@@ -89,7 +92,9 @@ class _Download:
         *,
         stop: threading.Event,
         free: FreeBytes,
+        configurations: tuple[str, ...],
     ) -> None:
+        self._configurations = configurations
         self._bucket = bucket
         self._place = place
         self._address = address
@@ -107,7 +112,7 @@ class _Download:
         if self._address.is_archive:
             made = self._place.home / "unpacked"
             unpack(self._place.unfinished / objects[0].name, made, self._say, self._stop, self._free)
-            directory.model_in(made)
+            directory.model_in(made, self._configurations)
         return self._place.finish(objects, made)
 
     def _fetch(self, objects: Sequence[Remote]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
 
-from container.options import sagemaker_hosts, values
+from container.options import adapters, sagemaker_hosts, values
 from container.options.declaration import Declared, Option, declared_options
 from container.options.engine_environment import engine_environment
 from container.options.frozen import FrozenMapping, frozen, thawed
@@ -17,6 +17,7 @@ from container.options.resolution import RemoteFile, Resolution, Sources, nothin
 from container.options.values import LONGEST_RUN, MIB, Network
 
 MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Pictures and other media", "Chat", "Server"
+ADAPTERS = "LoRA adapters"
 _VLLM = "vLLM's own"
 _OF_MODEL = "the model's own"
 
@@ -113,6 +114,24 @@ class Options(BaseModel):
     env: Annotated[Mapping[str, str], FrozenItems, Declared(
         ENGINE, engine_environment, "Further environment variables of the engine: NAME=value,OTHER=value or a JSON object. "
         "They win over the container's own.", unset="none")] = FrozenMapping()
+
+    enable_lora: Annotated[bool, Declared(
+        ADAPTERS, values.true_or_false, "Whether LoRA adapters are served beside the model. See docs/adapters.md.",
+        engine="enable_lora")] = False
+    max_loras: Annotated[int, Declared(
+        ADAPTERS, values.whole(1), "Adapters that one batch may mix.", engine="max_loras")] = 4
+    max_lora_rank: Annotated[int, Declared(
+        ADAPTERS, adapters.lora_rank, "Largest rank that an adapter may have: 1, 8, 16, 32, 64, 128, 256, 320 or 512.",
+        engine="max_lora_rank")] = 16
+    max_cpu_loras: Annotated[int | None, Declared(
+        ADAPTERS, values.whole(1), "Adapters that are kept in memory; others are read from disk when they are asked for.",
+        engine="max_cpu_loras", unset="max_loras")] = None
+    lora_modules: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
+        ADAPTERS, adapters.named, 'Adapters that are served from the start, as name=path, {"name": "path"} or vLLM\'s objects. A path '
+        "is a directory or an s3:// address.", flag="lora_modules", unset="those in adapters/ of the model's directory")] = ()
+    adapter_directories: Annotated[tuple[str, ...], Declared(
+        ADAPTERS, adapters.directories, "Directories that adapters may be registered from at run time.",
+        unset="the model's directory")] = ()
 
     limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
         MEDIA, modality_limits, 'How many pictures and other media one prompt may hold: {"image": 2} or '
@@ -215,6 +234,8 @@ class Options(BaseModel):
         SERVER, values.seconds, "Seconds from its opening on that a session is kept.")] = 1200.0
     sessions_max_bytes: Annotated[int, Declared(
         SERVER, values.size, "Bytes of encoded pictures that all sessions keep together.")] = 1024 * MIB
+    enable_management: Annotated[bool, Declared(
+        SERVER, values.true_or_false, "Whether requests may change what is served: register and remove adapters.")] = False
     api_key: Annotated[SecretStr | None, Declared(
         SERVER, values.secret, "Key that every request but /ping and /health must bring as a bearer token. Never shown.",
         secret=True)] = None
@@ -234,6 +255,8 @@ class Options(BaseModel):
         """vLLM's engine arguments among the options, typed, without those that are left to vLLM. The model itself and
         a `tensor_parallel_size` of max are left to the caller, who knows where the model is and how many GPUs are."""
         arguments = {option.declared.engine: getattr(self, option.name) for option in TABLE if option.declared.engine}
+        if not self.enable_lora:
+            arguments = {name: value for name, value in arguments.items() if "lora" not in name}
         unsaid = (None, "max", ())
         return {
             name: value.for_vllm() if isinstance(value, ModalityLimits) else thawed(value)

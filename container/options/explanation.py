@@ -74,7 +74,7 @@ def _argument(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else "--no-" + flag.removeprefix("--")]
-    if value is None:
+    if value in (None, ()):
         return []
     if isinstance(value, list | tuple):
         return [flag, *(shlex.quote(masked(str(item))) for item in value)]

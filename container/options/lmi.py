@@ -17,7 +17,7 @@ __all__ = [
     "variables",
 ]
 
-_ADAPTERS = "LoRA adapters are not served yet, only the model itself"
+_ADAPTERS = "adapters are named by OPTION_LORA_MODULES, or lie in adapters/ of the model's directory"
 _OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
 _SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES bounds it"
 _ONE_ENGINE = "one engine serves all requests, and vLLM shares it among them"
@@ -94,22 +94,9 @@ OPTIONS = (
     Accepted(("waiting_steps",), "vLLM schedules by itself"),
     Accepted(("mpi_mode",), "vLLM starts the processes that it needs", moot=OFF),
     Accepted(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", moot=OFF),
-    Accepted(("enable_lora",), _ADAPTERS, moot=OFF),
-    Accepted(
-        (
-            "max_loras",
-            "max_lora_rank",
-            "max_cpu_loras",
-            "fully_sharded_loras",
-            "lora_dtype",
-            "lora_extra_vocab_size",
-            "long_lora_scaling_factors",
-            "default_mm_loras",
-            "adapters",
-            "lora_modules",
-        ),
-        _ADAPTERS,
-    ),
+    Accepted(("adapters",), _ADAPTERS),
+    Accepted(("default_mm_loras",), "a request chooses its adapter; name this one in OPTION_LORA_MODULES"),
+    Accepted(("lora_extra_vocab_size", "long_lora_scaling_factors"), "vLLM no longer has it"),
     Accepted(("sessions_path", "sessions_s3url"), _SESSIONS),
     Accepted(("normalize",), "it concerns embeddings, and Lumi serves generation"),
     Accepted(

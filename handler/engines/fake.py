@@ -3,12 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from handler.engine import Embeds, Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
-from handler.errors import EngineDead, LumiError
+from handler.engine import Adapter, Embeds, Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
+from handler.errors import EngineDead, InvalidRequest, LumiError, UnknownAdapter
 
 
 @dataclass
@@ -41,6 +42,9 @@ class FakeEngine:
     seen: list[Prompt | TextPrompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     stopped: bool = False
+    most_rank: int = 16
+    _adapters: dict[str, Adapter] = field(default_factory=dict)
+    _users: Counter[Adapter] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         if self.hold_after and self.gate is None:
@@ -91,6 +95,26 @@ class FakeEngine:
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens))
 
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        return self._adapters
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        if adapter.rank > self.most_rank:
+            raise InvalidRequest(f"The adapter has the rank {adapter.rank}, and at most {self.most_rank} is served.")
+        replaced = self._adapters.get(adapter.name)
+        self._adapters[adapter.name] = adapter
+        self._release_unused(replaced)
+
+    async def unload_adapter(self, name: str) -> None:
+        if name not in self._adapters:
+            raise UnknownAdapter(f"The adapter {name!r} is not served.")
+        self._release_unused(self._adapters.pop(name))
+
+    def _release_unused(self, adapter: Adapter | None) -> None:
+        if adapter is not None and adapter not in self._adapters.values() and not self._users[adapter]:
+            adapter.release()
+
     async def check(self) -> None:
         if self.dead:
             raise EngineDead("The engine process has died; this server is going down.")
@@ -103,8 +127,11 @@ class FakeEngine:
         if self.error is not None and not self.error_after:
             raise self.error
         finished = False
+        adapter = self._adapters.get(prompt.model or "")
+        if adapter is not None:
+            self._users[adapter] += 1
         try:
-            for made, piece in enumerate(self.replies or [describe(prompt)]):
+            for made, piece in enumerate(self.replies or [self._answer(prompt)]):
                 if self.gate is not None and made >= self.hold_after:
                     await self.gate.wait()
                 await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
@@ -113,8 +140,15 @@ class FakeEngine:
         finally:
             if not finished:
                 self.aborted.append(prompt.request_id)
+            if adapter is not None:
+                self._users[adapter] -= 1
+                self._release_unused(adapter)
         if self.error is not None:
             raise self.error
+
+    def _answer(self, prompt: Prompt | TextPrompt) -> str:
+        """What it saw, signed by the adapter that answers."""
+        return describe(prompt) + (f" ({prompt.model})" if prompt.model in self._adapters else "")
 
     def _frame(self, prompt: Prompt | TextPrompt, kind: str, choice: dict[str, object]) -> bytes:
         answer = {

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.errors import InvalidRequest
+from handler.payload import adapters
 from handler.payload.fields import expect, kind_of, optional, short, strangers
 from handler.payload.parts import EmbedsPart, ImagePart, Part, content_part
 
-OWN = frozenset({"messages", "model", "stream"})
+OWN = frozenset({"messages", "model", "stream", adapters.FIELD})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # What a chat template may use of a message beside its role and content.
 MESSAGE_FIELDS = frozenset(
@@ -16,7 +17,6 @@ MESSAGE_FIELDS = frozenset(
 )
 # Fields that would change the answer, from other schemas or for another kind of server: to ignore them would mislead.
 MISLEADING = {
-    "adapters": "LoRA adapters are not served here; leave it out",
     "functions": "use `tools`",
     "function_call": "use `tool_choice`",
     "max_new_tokens": "use `max_tokens`",
@@ -53,6 +53,7 @@ class ChatRequest:
     stream: bool
     parameters: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
+    adapter: adapters.Choice | None = None
 
     def pictures(self) -> Iterator[ImagePart]:
         """Every picture of the conversation, in order."""
@@ -67,8 +68,9 @@ class ChatRequest:
                 yield from (part for part in message.content if isinstance(part, EmbedsPart))
 
 
-def chat_request(payload: Mapping[str, Any], known: frozenset[str]) -> ChatRequest:
-    """Read a chat completion request; `known` are the parameters that the engine gives a meaning to.
+def chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None) -> ChatRequest:
+    """Read a chat completion request; `known` are the parameters that the engine gives a meaning to, and `adapter` is
+    what the header names.
 
     Raises InvalidRequest with the JSON path of the first fault. A parameter that is nearly a known one is a fault; one
     that resembles none is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
@@ -86,6 +88,7 @@ def chat_request(payload: Mapping[str, Any], known: frozenset[str]) -> ChatReque
         stream=stream,
         parameters=parameters,
         ignored=tuple(ignored),
+        adapter=adapters.adapter_of(payload, adapter),
     )
 
 

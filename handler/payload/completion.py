@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidRequest
+from handler.payload import adapters
 from handler.payload.fields import expect, kind_of, optional, strangers
 from handler.payload.parts import ImagePart, picture_at
 
-OWN = frozenset({"prompt", "model", "stream"})
+OWN = frozenset({"prompt", "model", "stream", adapters.FIELD})
 PICTURES = ("images", "image", "multi_modal_data")
 MOST_PROMPTS = 1000
 MISLEADING = {
@@ -46,6 +47,7 @@ class CompletionRequest:
     stream: bool
     parameters: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
+    adapter: adapters.Choice | None = None
 
     def pictures(self) -> Iterator[ImagePart]:
         """Every picture, prompt by prompt."""
@@ -53,8 +55,11 @@ class CompletionRequest:
             yield from text.pictures
 
 
-def completion_request(payload: Mapping[str, Any], known: frozenset[str]) -> CompletionRequest:
-    """Read a text completion request; `known` are the parameters that the engine gives a meaning to.
+def completion_request(
+    payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None
+) -> CompletionRequest:
+    """Read a text completion request; `known` are the parameters that the engine gives a meaning to, and `adapter` is
+    what the header names.
 
     `prompt` is what OpenAI takes (a text, token ids, or a list of either), or `{"prompt": ..., "multi_modal_data":
     {"image": ...}}`, or a list of such. Pictures of a single prompt may stand beside it, in `multi_modal_data` or
@@ -67,6 +72,7 @@ def completion_request(payload: Mapping[str, Any], known: frozenset[str]) -> Com
         stream=optional(payload, "stream", bool, "", "true or false") or False,
         parameters={name: value for name, value in payload.items() if name in known and name not in OWN},
         ignored=tuple(ignored),
+        adapter=adapters.adapter_of(payload, adapter),
     )
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from handler.errors import InvalidRequest
+from handler.payload import adapters
 from handler.payload.completion import PICTURES, CompletionRequest, RawText, pictures, raw_text
 from handler.payload.fields import expect, kind_of, optional, strangers
 
-OWN = frozenset({"inputs", "parameters", "stream", "model", *PICTURES})
+OWN = frozenset({"inputs", "parameters", "stream", "model", adapters.FIELD, *PICTURES})
 MOST_INPUTS = 1000
 NEW_TOKENS = 30  # LMI's max_new_tokens, where a request has none
 # TGI's and transformers' names of what vLLM calls otherwise.
@@ -73,8 +74,11 @@ class GenerationRequest:
     ignored: tuple[str, ...] = ()
 
 
-def generation_request(payload: Mapping[str, Any], known: frozenset[str]) -> GenerationRequest:
-    """Read a request of the text-generation schema; `known` are the parameters that the engine gives a meaning to.
+def generation_request(
+    payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None
+) -> GenerationRequest:
+    """Read a request of the text-generation schema; `known` are the parameters that the engine gives a meaning to, and
+    `adapter` is what the header names.
 
     `inputs` is a text, `{"prompt": ..., "images": [...]}`, or a list of either. Raises InvalidRequest with the JSON path
     of the first fault.
@@ -85,6 +89,7 @@ def generation_request(payload: Mapping[str, Any], known: frozenset[str]) -> Gen
     texts, many = _texts(payload)
     if stream and many:
         raise InvalidRequest("A stream answers one input; send one request for each.", param="inputs")
+    chosen = _adapters(payload, given, len(texts), adapter)
     unknown = _unknown(given, known)
     wanted = _wanted(given, stream=stream)
     one = CompletionRequest(
@@ -94,7 +99,9 @@ def generation_request(payload: Mapping[str, Any], known: frozenset[str]) -> Gen
         parameters=_parameters({name: value for name, value in given.items() if name not in unknown}, wanted, stream),
     )
     return GenerationRequest(
-        completions=tuple(replace(one, texts=(text,)) for text in texts),
+        completions=tuple(
+            replace(one, texts=(text,), adapter=choice) for text, choice in zip(texts, chosen, strict=True)
+        ),
         many=many,
         wanted=wanted,
         stream=stream,
@@ -124,6 +131,20 @@ def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
         cure = 'give each its own: {"prompt": "...", "images": ["..."]}'
         raise InvalidRequest(f"Pictures beside several inputs belong to none of them; {cure}.", param=beside[0].path)
     return tuple(raw_text(one, f"inputs[{i}]") for i, one in enumerate(inputs)), True
+
+
+def _adapters(
+    payload: Mapping[str, Any], given: dict[str, Any], count: int, header: str | None
+) -> tuple[adapters.Choice | None, ...]:
+    by_parameter = adapters.parameter(given)
+    if by_parameter is None:
+        return adapters.adapters_of(payload, count, header)
+    if payload.get(adapters.FIELD) is not None:
+        raise InvalidRequest(
+            f"`{adapters.FIELD}` and `{by_parameter.path}` both name an adapter; send one of them.",
+            param=by_parameter.path,
+        )
+    return (adapters.agreed(by_parameter, header),) * count
 
 
 def _unknown(given: Mapping[str, Any], known: frozenset[str]) -> list[str]:

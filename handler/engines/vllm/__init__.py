@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.background import in_background
-from handler.engine import Growth, ModelCard, Prompt, TextPrompt
+from handler.engine import Adapter, Growth, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.forking import fork_server as fork_server
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
@@ -68,6 +68,16 @@ class VllmEngine:
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return await self._live.detokenize(tokens)
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        return self._live.adapters.served
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        await self._live.adapters.load(adapter)
+
+    async def unload_adapter(self, name: str) -> None:
+        self._live.adapters.unload(name)
 
     async def check(self) -> None:
         await (self._following or self._live).check()

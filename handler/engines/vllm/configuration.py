@@ -11,6 +11,8 @@ from vllm.config import VllmConfig
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
+from handler.engines.vllm import cpu_adapters
+from handler.engines.vllm.adapters import refuse_miscounted_pictures
 from handler.engines.vllm.arguments import engine_args
 from handler.engines.vllm.degrees import placed
 from handler.engines.vllm.preloading import use_forks
@@ -43,10 +45,11 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(in_few_processes(placed(settings.arguments, torch.cuda.device_count())))
+    args = engine_args(cpu_adapters.with_worker(in_few_processes(placed(settings.arguments, torch.cuda.device_count()))))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     if not args.language_model_only:
         _refuse_blind(config.model_config)
+    refuse_miscounted_pictures(config)
     return config
 
 

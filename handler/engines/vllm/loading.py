@@ -10,7 +10,6 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
-from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.usage.usage_lib import UsageContext
@@ -19,6 +18,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.background import in_background
 from handler.engine import ModelCard
+from handler.engines.vllm.adapters import ServedModels, VllmAdapters
 from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import neutraliser, picture_placeholder
@@ -33,6 +33,7 @@ async def start(settings: VllmSettings) -> Running:
     llm = await in_background(lambda: _load(settings))
     try:
         await llm.reset_mm_cache()
+        await cpu_adapters.mend(llm)
         return await _serve(llm, settings)
     except BaseException:
         llm.shutdown(timeout=STOP_SECONDS)
@@ -46,9 +47,7 @@ def _load(settings: VllmSettings) -> AsyncLLM:
 
 async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
     template = load_chat_template(settings.chat_template)
-    models = OpenAIServingModels(
-        llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names]
-    )
+    models = ServedModels(llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names])
     shared = {
         "request_logger": None,
         "chat_template": template,
@@ -80,7 +79,9 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
     config = llm.model_config
     placeholder = picture_placeholder(config)
     card = _card(llm, settings.names, placeholder(1))
-    return Running(llm, serving, card, neutraliser(config, llm.renderer.tokenizer), placeholder)
+    adapters = VllmAdapters(llm, models)
+    harmless = neutraliser(config, llm.renderer.tokenizer)
+    return Running(llm, serving, adapters, card, neutraliser=harmless, placeholder=placeholder)
 
 
 class _Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -17,18 +17,20 @@ from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engine import Growth, ModelCard, Prompt, TextPrompt
+from handler.engines.vllm.adapters import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_answer
 from handler.engines.vllm.features import check_features
 from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import Neutraliser, Placeholder
 from handler.engines.vllm.requests import chat_completion_request
 from handler.engines.vllm.texts import TextRequest, text_request
-from handler.errors import EngineFailure, InvalidRequest, Unavailable
+from handler.errors import EngineFailure, InvalidRequest, Unavailable, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
 
 T = TypeVar("T")
-Ask = Callable[[], Awaitable[Any]]
+P = TypeVar("P", Prompt, TextPrompt, Prompt | TextPrompt)
+Ask = Callable[[Any], Awaitable[Any]]
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
 STOP_SECONDS = 10
@@ -55,9 +57,17 @@ class Running:
     """vLLM's serving over a live AsyncLLM, with our errors in place of its own."""
 
     def __init__(
-        self, llm: AsyncLLM, serving: Serving, card: ModelCard, neutraliser: Neutraliser, placeholder: Placeholder
+        self,
+        llm: AsyncLLM,
+        serving: Serving,
+        adapters: VllmAdapters,
+        card: ModelCard,
+        *,
+        neutraliser: Neutraliser,
+        placeholder: Placeholder,
     ) -> None:
         self.card = card
+        self.adapters = adapters
         self._llm = llm
         self._serving = serving
         self._neutraliser = neutraliser
@@ -69,20 +79,22 @@ class Running:
         return self._cache is not None and self._cache.is_cached_item(digest)
 
     async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
-        answer = await self._retried(partial(self._ask, prompt))
+        with self._adapted(prompt) as adapted:
+            answer = await self._retried(partial(self._ask, adapted))
         text: str = answer.model_dump_json()
         return text.encode()
 
     def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
-        return self._streamed(partial(self._ask, prompt), _chunks, prompt)
+        return self._streamed(self._ask, _chunks, prompt)
 
     async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
-        ask = partial(self._ask_for_growths, prompt)
         if not prompt.stream:
-            for growth in await self._retried(ask):
+            with self._adapted(prompt) as adapted:
+                grown = await self._retried(partial(self._ask_for_growths, adapted))
+            for growth in grown:
                 yield growth
             return
-        async with contextlib.aclosing(self._streamed(ask, _growths, prompt)) as growths:
+        async with contextlib.aclosing(self._streamed(self._ask_for_growths, _growths, prompt)) as growths:
             async for growth in growths:
                 yield growth
 
@@ -110,23 +122,24 @@ class Running:
     async def _streamed(
         self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
     ) -> AsyncGenerator[T, None]:
-        opened = await self._retried(partial(self._open, ask, read, prompt))
-        finished = False
-        try:
-            if opened.first is not None:
-                yield opened.first
-            async with contextlib.aclosing(opened.rest) as events:
-                async for chunk in read(events):
-                    yield chunk
-            finished = True
-        finally:
-            if not finished:
-                self._abort(prompt)
+        with self._adapted(prompt) as adapted:
+            opened = await self._retried(partial(self._open, ask, read, adapted))
+            finished = False
+            try:
+                if opened.first is not None:
+                    yield opened.first
+                async with contextlib.aclosing(opened.rest) as events:
+                    async for chunk in read(events):
+                        yield chunk
+                finished = True
+            finally:
+                if not finished:
+                    self._abort(prompt)
 
     async def _open(
         self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
     ) -> _Open:
-        events = await ask()
+        events = await ask(prompt)
         try:
             # The engine has accepted the request only when something comes out.
             return _Open(await anext(read(events), None), events)
@@ -136,6 +149,15 @@ class Running:
             self._abort(prompt)
             await events.aclose()
             raise
+
+    @contextlib.contextmanager
+    def _adapted(self, prompt: P) -> Iterator[P]:
+        """The prompt as vLLM is asked it: an adapter goes by the key of its loading there. Raises UnknownAdapter for one
+        that was removed since the request was admitted."""
+        if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters.served:
+            raise UnknownAdapter(f"The adapter {prompt.model!r} is not served any more.", param="model")
+        with self.adapters.lent(prompt.model) as model:
+            yield prompt if model == prompt.model else replace(prompt, model=model)
 
     async def _ask(self, prompt: Prompt | TextPrompt) -> Any:
         if isinstance(prompt, Prompt):

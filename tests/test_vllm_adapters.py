@@ -1,0 +1,257 @@
+"""What adapters rely on in vLLM's internals, shown on vLLM itself without starting an engine."""
+
+import asyncio
+import copy
+import typing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from handler.adapter_files import RANKS, AdapterFiles, Change
+from handler.engine import Adapter
+from handler.engines.vllm.settings import VllmSettings
+from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
+from tests.adapter_cases import written
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own; ours would be errors in every other file
+]
+
+MODEL = Path(__file__).parent.parent / "demo" / "model"
+Q_PROJ = "language_model.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture(scope="module")
+def model_config():
+    from handler.engines.vllm.arguments import engine_args
+
+    return engine_args({"model": str(MODEL), "dtype": "float32"}).create_engine_config().model_config
+
+
+@pytest.fixture(scope="module")
+def layers(model_config):
+    from handler.engines.vllm.layers import Layers
+
+    return Layers(model_config, only_language=True)
+
+
+def files(layer, inputs=128, outputs=128, base=None):
+    return AdapterFiles(4, {layer: Change(inputs, outputs, 4)}, base)
+
+
+@pytest.mark.parametrize("prefix", ["model.language_model.", "language_model.model."])
+def test_layers_go_by_their_names_of_today_and_of_old(layers, prefix):
+    layers.check(files(f"{prefix}layers.0.self_attn.q_proj"))
+    layers.check(files(f"{prefix}layers.2.self_attn.v_proj", outputs=64))
+    layers.check(files(f"{prefix}layers.1.mlp.down_proj", inputs=320))
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes", "words"),
+    [
+        (f"model.{Q_PROJ}", (64, 128), "64 inputs and 128 outputs, and the layer has 128 and 128"),
+        (f"model.{Q_PROJ}", (128, 129), "128 inputs and 129 outputs"),
+        (f"model.{Q_PROJ}".replace("0", "3"), (128, 128), "no such layer"),
+        ("model.layers.0.self_attn.q_proj", (128, 128), "no such layer"),
+        ("model.vision_tower.vision_model.encoder.layers.0.self_attn.q_proj", (128, 128), "TOWER_CONNECTOR_LORA=true"),
+        ("model.multi_modal_projector.linear_1", (128, 128), "TOWER_CONNECTOR_LORA=true"),
+    ],
+)
+def test_a_change_that_has_no_place_in_the_model_is_refused(layers, layer, sizes, words):
+    with pytest.raises(InvalidRequest, match=words) as refused:
+        layers.check(files(layer, *sizes, base="their/base"))
+    assert refused.value.code == "adapter_does_not_fit"
+    assert "their/base" in str(refused.value)
+
+
+def test_towers_that_are_served_may_be_changed(model_config):
+    from handler.engines.vllm.layers import Layers
+
+    Layers(model_config, only_language=False).check(files("model.multi_modal_projector.linear_1"))
+
+
+def test_a_tower_that_vllm_miscounts_is_refused_before_it_is_loaded():
+    from handler.engines.vllm.loading import start
+
+    arguments = {"model": str(MODEL), "dtype": "float32", "enable_lora": True, "enable_tower_connector_lora": True}
+    with pytest.raises(StartError, match="remove OPTION_ENABLE_TOWER_CONNECTOR_LORA"):
+        asyncio.run(start(VllmSettings(arguments, ("demo",))))
+
+
+def test_the_ranks_are_those_of_vllm():
+    from vllm.config.lora import MaxLoRARanks
+
+    assert typing.get_args(MaxLoRARanks) == RANKS
+
+
+def test_what_is_computed_with_one_loading_is_not_found_by_the_next():
+    from vllm.lora.request import LoRARequest
+    from vllm.v1.core.kv_cache_utils import _gen_lora_extra_hash_keys
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    first, second = (LoRARequest(f"cats#{n}", n, f"/kept/{n}") for n in (1, 2))
+    towers = SimpleNamespace(lora_config=SimpleNamespace(enable_tower_connector_lora=True))
+    pictures = {InputProcessor._get_mm_identifier(towers, "hash", request) for request in (first, second, None)}
+    assert len(pictures) == 3
+    prompts = [_gen_lora_extra_hash_keys(SimpleNamespace(lora_request=request)) for request in (first, second, None)]
+    assert len(set(map(str, prompts))) == 3
+
+
+def test_vllm_finds_adapters_where_ours_are_put_and_names_answers_as_we_do():
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+    from vllm.lora.request import LoRARequest
+
+    from handler.engines.vllm.adapters import ServedModels
+
+    request = LoRARequest("a/cat.s#12", 12, "/kept")
+    models = SimpleNamespace(lora_requests={"a/cat.s#12": request})
+    serving, asked = SimpleNamespace(models=models), SimpleNamespace(model="a/cat.s#12")
+    assert OpenAIServingChat._maybe_get_adapters(serving, asked) is request
+    assert OpenAIServingModels.model_name.__code__.co_varnames == ("self", "lora_request")
+    assert ServedModels.model_name(models, request) == "a/cat.s"
+
+
+class Llm:
+    """The part of AsyncLLM that adapters need."""
+
+    def __init__(self, model_config):
+        config = SimpleNamespace(max_lora_rank=8, enable_tower_connector_lora=False)
+        self.vllm_config = SimpleNamespace(lora_config=config, load_config=SimpleNamespace(download_dir=None))
+        self.model_config = model_config
+        self.held = []
+        self.fault = None
+
+    async def add_lora(self, request):
+        self.held.append(request.lora_int_id)
+        if self.fault is not None:
+            raise self.fault
+
+    async def remove_lora(self, number):
+        self.held.remove(number)
+
+
+@pytest.fixture
+def adapters(model_config):
+    from handler.engines.vllm.adapters import VllmAdapters
+
+    return VllmAdapters(Llm(model_config), SimpleNamespace(lora_requests={}))
+
+
+def fitting(directory, **config):
+    layer = f"base_model.model.model.{Q_PROJ}"
+    shapes = {f"{layer}.lora_A.weight": (4, 128), f"{layer}.lora_B.weight": (128, 4)}
+    return written(directory, shapes, **config)
+
+
+def test_a_replaced_adapter_stays_until_its_prompts_are_done(adapters, tmp_path):
+    released = []
+
+    def adapter(number):
+        directory = str(fitting(tmp_path / str(number)))
+        return Adapter("cats", directory, "there", release=lambda: released.append(number))
+
+    async def life():
+        await adapters.load(adapter(1))
+        with adapters.lent("cats") as first:
+            await adapters.load(adapter(2))
+            with adapters.lent("cats") as second:
+                assert (first, second) == ("cats#1", "cats#2")
+            assert not adapters._chores
+            assert set(adapters._models.lora_requests) == {first, second}
+            assert (released, adapters._llm.held) == ([], [1, 2])
+        await asyncio.gather(*adapters._chores)
+        assert (released, adapters._llm.held, set(adapters._models.lora_requests)) == ([1], [2], {second})
+        adapters.unload("cats")
+        with pytest.raises(UnknownAdapter):
+            adapters.unload("cats")
+        with adapters.lent("cats") as nobody:
+            assert nobody == "cats"  # which vLLM does not know either
+        await asyncio.gather(*adapters._chores)
+        assert (adapters._llm.held, adapters.served, adapters._models.lora_requests) == ([], {}, {})
+
+    asyncio.run(life())
+
+
+def test_what_vllm_cannot_load_leaves_nothing_and_the_old_one_in_place(adapters, tmp_path):
+    adapter = Adapter("cats", str(fitting(tmp_path)), "there")
+
+    async def life():
+        await adapters.load(adapter)
+        adapters._llm.fault = RuntimeError("no such module")
+        with pytest.raises(InvalidRequest, match="no such module"):
+            await adapters.load(adapter)
+        assert (adapters._llm.held, set(adapters._models.lora_requests)) == ([1], {"cats#1"})
+
+    asyncio.run(life())
+
+
+def test_a_dead_engine_is_not_the_adapters_fault(adapters, tmp_path):
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    adapters._llm.fault = EngineDeadError()
+    with pytest.raises(EngineDead):
+        asyncio.run(adapters.load(Adapter("cats", str(fitting(tmp_path)), "there")))
+
+
+def test_a_rank_beyond_the_buffers_never_reaches_vllm(adapters, tmp_path):
+    directory = fitting(tmp_path, rank_pattern={"k_proj": 9})
+    with pytest.raises(InvalidRequest, match="rank 9, and this server takes 8; start with OPTION_MAX_LORA_RANK=16"):
+        asyncio.run(adapters.load(Adapter("cats", str(directory), "there")))
+    assert adapters._llm.held == []
+
+
+def test_a_worker_extension_of_ones_own_cannot_stand_beside_ours():
+    from handler.engines.vllm.cpu_adapters import with_worker
+
+    assert with_worker({"enable_lora": False, "worker_extension_cls": "a.B"}) == {
+        "enable_lora": False,
+        "worker_extension_cls": "a.B",
+    }
+    with pytest.raises(StartError, match="OPTION_WORKER_EXTENSION_CLS"):
+        with_worker({"enable_lora": True, "worker_extension_cls": "a.B"})
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("vllm", False), ("ours", True)])
+def test_rows_of_the_model_are_kept_beside_adapters_on_a_cpu(kind, kept):
+    """vLLM's own does not keep them; once it does, handler/engines/vllm/cpu_adapters.py can go."""
+    import torch
+    from vllm.lora.layers import LoRAMapping
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    from handler.engines.vllm.cpu_adapters import KeepingPunica
+
+    wrapper = {"vllm": PunicaWrapperCPU, "ours": KeepingPunica}[kind](16, max_batches=4, device="cpu")
+    wrapper.update_metadata(LoRAMapping((0, 1, 0), (0, 1, 0), is_prefill=True), [1, 2], 2, 8)
+    a, b = torch.ones(2, 1, 2, 4), torch.ones(2, 1, 4, 2)
+    linear, logits = torch.zeros(3, 4), torch.zeros(3, 4)
+    wrapper.add_lora_linear(linear, torch.ones(3, 4), (a,), (b,), 1.0, (4,))
+    wrapper.add_lora_logits(logits, torch.ones(3, 4), a, b, 1.0)
+    for changed in (linear, logits):
+        assert (changed[1] == 8).all()
+        assert (changed[[0, 2]] == 0).all() == kept
+
+
+def test_a_model_of_the_hub_is_looked_up_where_it_was_downloaded_to(tmp_path):
+    from handler.engines.vllm.layers import _checkpoint
+
+    home = tmp_path / "models--their--model"
+    snapshot = home / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("0" * 40)
+    (snapshot / "model.safetensors").write_bytes((MODEL / "model.safetensors").read_bytes())
+    named = SimpleNamespace(model="their/model", revision=None)
+    assert _checkpoint(named, str(tmp_path))["language_model.model.norm.weight"] == (128,)
+    assert _checkpoint(SimpleNamespace(model="their/other", revision=None), str(tmp_path)) == {}
+
+
+def test_a_checkpoint_that_cannot_be_looked_at_is_told_and_refuses_nothing(model_config, tmp_path, caplog):
+    from handler.engines.vllm.layers import Layers
+
+    elsewhere = copy.copy(model_config)
+    elsewhere.model = str(tmp_path)
+    Layers(elsewhere, only_language=True).check(files("model.language_model.layers.99.q_proj"))
+    assert "cannot be compared with the model" in caplog.text
