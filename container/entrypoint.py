@@ -227,6 +227,7 @@ def service_of(
         placeholder_token=options.image_placeholder_token,
         placeholder_repeats=options.image_feature_size or 1,
         sessions=sessions,
+        picture_adapter="image" if "image" in (module.name for module in options.default_mm_loras) else None,
     )
     adapters = Adapters(engine, card.names, store if options.enable_lora else None)
     return Service(model, adapters, listed_generation=options.tgi_compat)

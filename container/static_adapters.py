@@ -27,7 +27,7 @@ class StaticAdapter:
 
 
 async def static_adapters(options: Options, homes: Sequence[Path], store: AdapterStore) -> tuple[StaticAdapter, ...]:
-    """Those that `lora_modules` names, then those in `adapters/` of each of `homes`, where the model is. Raises
+    """Those that `lora_modules` and `default_mm_loras` name, then those in `adapters/` of each of `homes`, where the model is. Raises
     StartError for one that cannot be served; where adapters are off, a warning names what is there."""
     lying = [module for home in dict.fromkeys(homes) for module in _lying_in(home)]
     if not options.enable_lora:
@@ -36,7 +36,7 @@ async def static_adapters(options: Options, homes: Sequence[Path], store: Adapte
             log.warning("the adapters %s are not served; set OPTION_ENABLE_LORA=true to serve them", names)
         return ()
     found: dict[str, StaticAdapter] = {}
-    for module in (*options.lora_modules, *lying):
+    for module in (*options.lora_modules, *options.default_mm_loras, *lying):
         adapter = StaticAdapter(module.name, await _brought(module, homes, store), module.path)
         if (other := found.get(module.name)) is not None:
             raise StartError(f"Two adapters are called {module.name}: {other.source} and {module.path}; rename one.")
@@ -78,7 +78,7 @@ def _local(module: LoraModule, homes: Sequence[Path]) -> Path:
     directory = next((place for place in (*(home / path for home in homes), path) if place.is_dir()), None)
     if directory is None:
         raise StartError(
-            f"The adapter {module.name} of OPTION_LORA_MODULES is to be in {module.path}, and there is no such directory; "
+            f"The adapter {module.name} is to be in {module.path}, and there is no such directory; "
             "correct the path, relative to the model's directory or absolute."
         )
     return directory.absolute()

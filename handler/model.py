@@ -19,7 +19,8 @@ from handler.sessions import Session, Sessions, named, sha256
 @dataclass(frozen=True, slots=True)
 class Model:
     """`card` is what `engine.start` returned; `placeholder_token` marks pictures in texts (`image_placeholder_token`),
-    and so do `placeholder_repeats` of them side by side (`image_feature_size`)."""
+    and so do `placeholder_repeats` of them side by side (`image_feature_size`). `picture_adapter` answers requests with
+    pictures that name no adapter, if it is served (`default_mm_loras`)."""
 
     engine: Engine
     media: MediaLoader
@@ -27,6 +28,7 @@ class Model:
     placeholder_token: str | None = None
     sessions: Sessions | None = None
     placeholder_repeats: int = 1
+    picture_adapter: str | None = None
 
     def admit(self, request: ChatRequest | CompletionRequest) -> None:
         """Raises UnknownModel or UnknownAdapter for a name that is not served, and InvalidRequest for two adapters at
@@ -37,7 +39,10 @@ class Model:
 
     def name_of(self, request: ChatRequest | CompletionRequest) -> str | None:
         """Whom the engine is to ask: the adapter that the request chooses, or the model by the name that it has there."""
-        return request.adapter.name if request.adapter else request.model
+        if request.adapter is not None:
+            return request.adapter.name
+        by_itself = self.picture_adapter in self.engine.adapters and request.model in (None, *self.card.names)
+        return self.picture_adapter if by_itself and any(request.pictures()) else request.model
 
     def _admit_names(self, model: str | None, adapter: Choice | None) -> None:
         adapters = self.engine.adapters

@@ -73,6 +73,7 @@ class Setup:
     tgi: bool = False
     sessions: Sessions | None = None
     store: AdapterStore | None = None
+    picture_adapter: str | None = None
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
@@ -144,7 +145,7 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
             await asyncio.to_thread(setup.loading.wait, 2)
         card = await engine.start()
         adapters = Adapters(engine, card.names, setup.store)
-        model = Model(engine, media, card, setup.token, setup.sessions)
+        model = Model(engine, media, card, setup.token, setup.sessions, picture_adapter=setup.picture_adapter)
         service = Service(model, adapters, listed_generation=setup.tgi)
         if setup.warm:
             await warm_up(service, pictures_allowed=True)

@@ -11,7 +11,7 @@ from handler.engine import Adapter
 from handler.engines.fake import FakeEngine
 from handler.payload.adapters import HEADER
 from tests.adapter_cases import written
-from tests.serving import answer, ask, fault, serving, wait_for
+from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
 MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, management=True)
 
@@ -63,6 +63,20 @@ def test_a_chat_is_answered_by_the_adapter_that_it_names(served, path, fields, h
 @pytest.mark.parametrize("nobody", [{}, {"adapters": None}, {"adapters": ""}, {"adapters": []}, {"adapters": [None]}])
 def test_without_an_adapter_the_model_answers(served, nobody):
     assert answer(served.post(ask("hi", **nobody))) == "user: hi"
+
+
+def test_an_adapter_for_pictures_answers_those_that_name_none():
+    scripted = engine()
+    scripted._adapters["image"] = Adapter("image", "/somewhere", "vision")
+    with serving(scripted, picture_adapter="image") as server:
+        assert answer(server.post(ask("hi", data_url(1, 1)))) == "user: hi[1x1] (image)"
+        assert answer(server.post(ask("hi", data_url(1, 1), model="fake"))) == "user: hi[1x1] (image)"
+        assert answer(server.post(ask("hi"))) == "user: hi"
+        assert answer(server.post(ask("hi", data_url(1, 1), adapters="french"))) == "user: hi[1x1] (french)"
+        assert answer(server.post(ask("hi", data_url(1, 1), model="french"))) == "user: hi[1x1] (french)"
+        server.call(scripted._adapters.pop, "image")
+        wait_for(lambda: "image" not in scripted.adapters)
+        assert answer(server.post(ask("hi", data_url(1, 1)))) == "user: hi[1x1]"
 
 
 def test_a_completion_and_its_stream_are_the_adapters(served):

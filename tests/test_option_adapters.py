@@ -41,8 +41,9 @@ def test_what_names_no_adapter_is_refused_with_the_forms(text, words):
     assert "OPTION_LORA_MODULES=" in told
 
 
-def test_adapters_that_are_named_but_off_are_refused():
-    assert "needs adapters to be served; set OPTION_ENABLE_LORA=true" in refusal({"OPTION_LORA_MODULES": "a=b"})
+@pytest.mark.parametrize("name", ["OPTION_LORA_MODULES", "OPTION_DEFAULT_MM_LORAS"])
+def test_adapters_that_are_named_but_off_are_refused(name):
+    assert "needs adapters to be served; set OPTION_ENABLE_LORA=true" in refusal({name: '{"a": "b"}'})
 
 
 def test_vllm_is_told_what_adapters_may_be():

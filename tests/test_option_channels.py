@@ -112,7 +112,7 @@ def test_of_all_the_variables_of_an_option_the_better_wins(entry: Option, winner
 def test_the_file_wins_over_the_variable_of_every_option(entry: Option, tmp_path: Path):
     variable = f"OPTION_{entry.name.upper()}"
     won, lost = opposed(entry, variable, variable)
-    needed = {"OPTION_ENABLE_LORA": "true"} if entry.name == "lora_modules" else {}
+    needed = {"OPTION_ENABLE_LORA": "true"} if entry.name in ("lora_modules", "default_mm_loras") else {}
     found = resolved({variable: lost, **needed}, write_properties(tmp_path, f"option.{entry.name}={won}"))
     assert found.origins[entry.name] == "serving.properties line 1"
     assert any(f"option.{entry.name}=" in text and f" is used and {variable}=" in text for text in found.warnings)

@@ -44,6 +44,12 @@ def test_the_option_names_adapters_relative_to_the_model_or_absolute(tmp_path):
     ]
 
 
+def test_adapters_of_a_kind_of_media_are_served_by_its_name(tmp_path):
+    written(tmp_path / "vision")
+    (adapter,) = found(tmp_path, OPTION_DEFAULT_MM_LORAS='{"image": "vision"}')
+    assert (adapter.name, adapter.source) == ("image", "vision")
+
+
 def test_nothing_there_is_nothing_wrong(tmp_path):
     assert found(tmp_path) == ()
 

@@ -129,6 +129,9 @@ class Options(BaseModel):
     lora_modules: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
         ADAPTERS, adapters.named, 'Adapters that are served from the start, as name=path, {"name": "path"} or vLLM\'s objects. A path '
         "is a directory or an s3:// address.", flag="lora_modules", unset="those in adapters/ of the model's directory")] = ()
+    default_mm_loras: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
+        ADAPTERS, adapters.named, 'Further such adapters, named by a kind of media: {"image": "path"} answers every request with pictures '
+        "that names no adapter.")] = ()
     adapter_directories: Annotated[tuple[str, ...], Declared(
         ADAPTERS, adapters.directories, "Directories that adapters may be registered from at run time.",
         unset="the model's directory")] = ()

@@ -95,7 +95,6 @@ OPTIONS = (
     Accepted(("mpi_mode",), "vLLM starts the processes that it needs", moot=OFF),
     Accepted(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", moot=OFF),
     Accepted(("adapters",), _ADAPTERS),
-    Accepted(("default_mm_loras",), "a request chooses its adapter; name this one in OPTION_LORA_MODULES"),
     Accepted(("lora_extra_vocab_size", "long_lora_scaling_factors"), "vLLM no longer has it"),
     Accepted(("sessions_path", "sessions_s3url"), _SESSIONS),
     Accepted(("normalize",), "it concerns embeddings, and Lumi serves generation"),

@@ -197,10 +197,11 @@ class Resolution:
             self.origins["image_placeholder_token"] = self.origins["image_feature_size"]
         if "image_input_shape" in self.values:
             self._plan_for(*self.values["image_input_shape"])
-        if self.values.get("lora_modules") and not self.values.get("enable_lora"):
-            self.findings.fault(
-                f"{self._described_winner('lora_modules')} needs adapters to be served; set OPTION_ENABLE_LORA=true"
-            )
+        for named in ("lora_modules", "default_mm_loras"):
+            if self.values.get(named) and not self.values.get("enable_lora"):
+                self.findings.fault(
+                    f"{self._described_winner(named)} needs adapters to be served; set OPTION_ENABLE_LORA=true"
+                )
         self._check_environment()
 
     def _plan_for(self, width: int, height: int) -> None:
