@@ -126,7 +126,7 @@ async def _serve(options: Options) -> int:
         homes = adapter_homes(model)
         store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
         kept.callback(store.close)
-        found = await static_adapters(options, homes, store)
+        found = await static_adapters(options, homes, store, hub(options))
         service = service_of(options, engine, media, await engine.start(model), store)
         await serve_adapters(service.adapters, found)
         health.loading("answering a first request")

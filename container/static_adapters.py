@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container.adapter_store import AdapterStore
+from container.model_store import Hub, fetch_hub_adapter, is_hub_id
 from container.options import Options
 from container.options.adapters import LoraModule
 from handler.adapter_files import CONFIG, inspected, rank_to_allow
@@ -26,7 +27,9 @@ class StaticAdapter:
     source: str
 
 
-async def static_adapters(options: Options, homes: Sequence[Path], store: AdapterStore) -> tuple[StaticAdapter, ...]:
+async def static_adapters(
+    options: Options, homes: Sequence[Path], store: AdapterStore, hub: Hub | None = None
+) -> tuple[StaticAdapter, ...]:
     """Those that `lora_modules` and `default_mm_loras` name, then those in `adapters/` of each of `homes`, where the model is. Raises
     StartError for one that cannot be served; where adapters are off, a warning names what is there."""
     lying = [module for home in dict.fromkeys(homes) for module in _lying_in(home)]
@@ -37,7 +40,7 @@ async def static_adapters(options: Options, homes: Sequence[Path], store: Adapte
         return ()
     found: dict[str, StaticAdapter] = {}
     for module in (*options.lora_modules, *options.default_mm_loras, *lying):
-        adapter = StaticAdapter(module.name, await _brought(module, homes, store), module.path)
+        adapter = StaticAdapter(module.name, await _brought(module, homes, store, hub or Hub()), module.path)
         if (other := found.get(module.name)) is not None:
             raise StartError(f"Two adapters are called {module.name}: {other.source} and {module.path}; rename one.")
         _check(adapter, options)
@@ -64,24 +67,26 @@ def _lying_in(home: Path) -> list[LoraModule]:
     return [LoraModule(path.name, str(path)) for path in found]
 
 
-async def _brought(module: LoraModule, homes: Sequence[Path], store: AdapterStore) -> Path:
-    if module.path.startswith("s3://"):
-        try:
+async def _brought(module: LoraModule, homes: Sequence[Path], store: AdapterStore, hub: Hub) -> Path:
+    try:
+        if module.path.startswith("s3://"):
             return await store.bring(module.path)
-        except InvalidRequest as fault:
-            raise StartError(f"The adapter {module.name} cannot be had. {fault}") from fault
-    return _local(module, homes)
+        if (local := _local(module, homes)) is not None:
+            return local
+        if is_hub_id(module.path):
+            return await fetch_hub_adapter(module.path, hub)
+    except (InvalidRequest, StartError) as fault:
+        raise StartError(f"The adapter {module.name} cannot be had. {fault}") from fault
+    raise StartError(
+        f"The adapter {module.name} is to be in {module.path}, and there is no such directory; correct the path, "
+        "relative to the model's directory or absolute."
+    )
 
 
-def _local(module: LoraModule, homes: Sequence[Path]) -> Path:
+def _local(module: LoraModule, homes: Sequence[Path]) -> Path | None:
     path = Path(module.path).expanduser()
-    directory = next((place for place in (*(home / path for home in homes), path) if place.is_dir()), None)
-    if directory is None:
-        raise StartError(
-            f"The adapter {module.name} is to be in {module.path}, and there is no such directory; "
-            "correct the path, relative to the model's directory or absolute."
-        )
-    return directory.absolute()
+    found = next((place for place in (*(home / path for home in homes), path) if place.is_dir()), None)
+    return found.absolute() if found is not None else None
 
 
 def _check(adapter: StaticAdapter, options: Options) -> None:

@@ -14,6 +14,7 @@ from huggingface_hub import errors
 
 from container.model_store.hub_download import refusal
 from container.model_store.hub_files import wanted_files
+from tests.adapter_cases import written
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "a" * 40
@@ -141,10 +142,10 @@ except StartError as refusal:
 """
 
 
-def start(url, home, *, revision="", token="", **environ):
+def start(url, home, *, revision="", token="", script=SCRIPT, **environ):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     outcome = subprocess.run(
-        [sys.executable, "-c", SCRIPT, revision, token],
+        [sys.executable, "-c", script, revision, token],
         cwd=ROOT,
         env={**kept, "HF_ENDPOINT": url, "HF_HOME": str(home), **environ},
         capture_output=True,
@@ -204,6 +205,38 @@ def test_a_repository_without_a_model_says_what_was_looked_for(hub, tmp_path):
 )
 def test_a_model_that_is_nowhere_is_explained(tmp_path, environ, words):
     assert words in start("http://127.0.0.1:9", tmp_path, **environ).stderr
+
+
+ADAPTER_SCRIPT = """
+import asyncio
+from pathlib import Path
+from container.adapter_store import AdapterStore
+from container.options import resolve
+from container.static_adapters import static_adapters
+from handler.errors import StartError
+named = {"OPTION_ENABLE_LORA": "true", "OPTION_LORA_MODULES": "cats=org/model"}
+options = resolve(named, engine_fields=tuple, model_directory=Path("/nowhere")).options
+try:
+    (found,) = asyncio.run(static_adapters(options, [], AdapterStore(Path("/nowhere/kept"), [])))
+    print(found.directory)
+except StartError as refusal:
+    raise SystemExit(str(refusal))
+"""
+
+
+def test_an_adapter_of_the_hub_is_brought_and_served_from_its_cache(hub, tmp_path):
+    source = written(tmp_path / "uploaded")
+    hub.files = {path.name: path.read_bytes() for path in source.iterdir()} | {"optimizer.pt": b"large"}
+    outcome = start(hub.url, tmp_path / "home", script=ADAPTER_SCRIPT)
+    assert outcome.returncode == 0, outcome.stderr
+    assert cached(tmp_path / "home") == {path.name: path.read_bytes() for path in source.iterdir()}
+    assert outcome.stdout.splitlines()[-1].endswith(COMMIT)
+    hub.error = (404, "RepoNotFound")
+    assert "The adapter cats cannot be had." in start(hub.url, tmp_path / "other", script=ADAPTER_SCRIPT).stderr
+
+
+def test_a_repository_without_an_adapter_says_what_was_looked_for(hub, tmp_path):
+    assert "adapter_config.json was looked for" in start(hub.url, tmp_path, script=ADAPTER_SCRIPT).stderr
 
 
 def test_a_full_disk_is_explained():

@@ -242,7 +242,8 @@ def test_a_model_of_the_hub_is_looked_up_where_it_was_downloaded_to(tmp_path):
     snapshot.mkdir(parents=True)
     (home / "refs").mkdir()
     (home / "refs" / "main").write_text("0" * 40)
-    (snapshot / "model.safetensors").write_bytes((MODEL / "model.safetensors").read_bytes())
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).write_bytes((MODEL / name).read_bytes())
     named = SimpleNamespace(model="their/model", revision=None)
     assert _checkpoint(named, str(tmp_path))["language_model.model.norm.weight"] == (128,)
     assert _checkpoint(SimpleNamespace(model="their/other", revision=None), str(tmp_path)) == {}

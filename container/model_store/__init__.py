@@ -1,8 +1,9 @@
 """Hugging Face id | s3:// | local directory -> a model that the engine can load, and the names it is served under."""
 
+import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +13,18 @@ from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
 from handler.errors import StartError
 
-__all__ = ["CACHE", "Hub", "Kind", "Located", "fetch", "fetch_adapter", "file_beside", "locate"]
+__all__ = [
+    "CACHE",
+    "Hub",
+    "Kind",
+    "Located",
+    "fetch",
+    "fetch_adapter",
+    "fetch_hub_adapter",
+    "file_beside",
+    "is_hub_id",
+    "locate",
+]
 
 CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker and LMI have their large disk there; beneath it is locked
 ADAPTER = ("adapter_config.json",)  # what makes a directory an adapter, as config.json makes one a model
@@ -101,6 +113,20 @@ async def fetch_adapter(address: str, place: Path) -> str:
     wanted = Address.parsed(address)
     found = await until_stopped(lambda stop: download(wanted, place, _unsaid, stop, configurations=ADAPTER))
     return str(found)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether this has the form of organisation/name."""
+    return _HUB_ID.fullmatch(text) is not None and "/" in text
+
+
+async def fetch_hub_adapter(repository: str, hub: Hub) -> Path:
+    """Bring the LoRA adapter of that id into the hub's cache, and return where it is. Raises StartError."""
+    from container.model_store import hub_download  # noqa: PLC0415
+
+    wanted = replace(hub, revision=None, load_format="safetensors", configurations=ADAPTER)  # the rest is the model's
+    await until_stopped(lambda stop: hub_download.download(repository, wanted, _unsaid, stop))
+    return await asyncio.to_thread(hub_download.cached, repository, wanted)
 
 
 def _unsaid(_: str) -> None:

@@ -59,6 +59,20 @@ def download(repository: str, hub: Hub, say: Callable[[str], None], stop: thread
         ours.close()
 
 
+def cached(repository: str, hub: Hub) -> Path:
+    """The directory in the hub's cache of what was downloaded."""
+    import huggingface_hub  # noqa: PLC0415  # heavy
+
+    found = huggingface_hub.snapshot_download(
+        repository,
+        revision=hub.revision,
+        cache_dir=hub.download_dir,
+        allow_patterns=list(hub.configurations),  # the cache does not hold all of it
+        local_files_only=True,
+    )
+    return Path(found)
+
+
 def _run(repository: str, hub: Hub, told: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends this process
 
@@ -113,7 +127,7 @@ class _Repository:
                 raise error from None
             self._tell(f"the hub does not answer; {self._id} is taken from the cache", "warning")
             return
-        directory.model_among(list(sizes), f"{self._id} on the hub")
+        directory.model_among(list(sizes), f"{self._id} on the hub", self._hub.configurations)
         self._fetch(sizes)
 
     def _fetch(self, sizes: Mapping[str, int]) -> None:
@@ -136,7 +150,7 @@ class _Repository:
 
     def _check_cached(self) -> None:
         self._library.snapshot_download(
-            allow_patterns=list(directory.CONFIGURATIONS), cache_dir=self._cache, local_files_only=True, **self._named
+            allow_patterns=list(self._hub.configurations), cache_dir=self._cache, local_files_only=True, **self._named
         )
 
     def _indexed(self, name: str) -> set[str]:

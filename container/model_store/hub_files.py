@@ -4,6 +4,8 @@ import fnmatch
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
+from container.model_store.directory import CONFIGURATIONS
+
 _INDEX = "model.safetensors.index.json"
 _IGNORED = "original/*"  # the weights once more, in the form that Meta publishes
 
@@ -28,12 +30,14 @@ _WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What of the hub is wanted: the options `revision` and `hf_token`, and vLLM's `load_format` and `download_dir`."""
+    """What of the hub is wanted: the options `revision` and `hf_token`, vLLM's `load_format` and `download_dir`, and one
+    of which files makes a repository a model."""
 
     revision: str | None = None
     token: str | None = field(default=None, repr=False)
     load_format: str = "auto"
     download_dir: str | None = None
+    configurations: tuple[str, ...] = CONFIGURATIONS
 
 
 def wanted_files(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> list[str]:

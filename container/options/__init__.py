@@ -128,7 +128,7 @@ class Options(BaseModel):
         engine="max_cpu_loras", unset="max_loras")] = None
     lora_modules: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
         ADAPTERS, adapters.named, 'Adapters that are served from the start, as name=path, {"name": "path"} or vLLM\'s objects. A path '
-        "is a directory or an s3:// address.", flag="lora_modules", unset="those in adapters/ of the model's directory")] = ()
+        "is a directory, an s3:// address or a Hugging Face id.", flag="lora_modules", unset="those in adapters/ of the model's directory")] = ()
     default_mm_loras: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
         ADAPTERS, adapters.named, 'Further such adapters, named by a kind of media: {"image": "path"} answers every request with pictures '
         "that names no adapter.")] = ()

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import try_to_load_from_cache
 from vllm.lora.utils import parse_fine_tuned_lora_name
 from vllm.model_executor.model_loader.utils import get_model_cls
 
@@ -19,6 +18,7 @@ from handler.errors import InvalidRequest
 
 log = logging.getLogger("lumi.adapters")
 
+_CONFIGURATIONS = ("config.json", "params.json")
 _WEIGHT = ".weight"
 # Layers that go by other names in checkpoints than in PEFT: experts may be one tensor, and a tied head is none.
 _ELSEWHERE = (".experts", "lm_head", "embed_tokens")
@@ -91,10 +91,12 @@ def _checkpoint(model_config: Any, download_dir: str | None) -> Mapping[str, tup
     try:
         directory = Path(model_config.model)
         if not directory.is_dir():
+            # Of a repository there is what was downloaded of it: not all, which `snapshot_download` would miss.
             named = {"revision": model_config.revision, "cache_dir": download_dir}
-            directory = Path(snapshot_download(model_config.model, local_files_only=True, **named))
+            found = (try_to_load_from_cache(model_config.model, name, **named) for name in _CONFIGURATIONS)
+            directory = Path(next(path for path in found if isinstance(path, str))).parent
         for path in sorted(directory.glob("*.safetensors")):
             shapes |= shapes_in(path)
-    except (OSError, ValueError, KeyError, TypeError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return {}
     return shapes
