@@ -48,6 +48,7 @@ log = logging.getLogger("lumi")
 
 SAGEMAKER_ADAPTERS = Path("/opt/ml/models")
 
+
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     """Run a command; the exit code. What ends a start is printed, in words, on stderr."""
     try:

@@ -45,7 +45,9 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(cpu_adapters.with_worker(in_few_processes(placed(settings.arguments, torch.cuda.device_count()))))
+    args = engine_args(
+        cpu_adapters.with_worker(in_few_processes(placed(settings.arguments, torch.cuda.device_count())))
+    )
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     if not args.language_model_only:
         _refuse_blind(config.model_config)

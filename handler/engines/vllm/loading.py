@@ -18,6 +18,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.background import in_background
 from handler.engine import ModelCard
+from handler.engines.vllm import cpu_adapters
 from handler.engines.vllm.adapters import ServedModels, VllmAdapters
 from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.growths import GrowthServing
