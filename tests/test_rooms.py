@@ -22,6 +22,7 @@ HANDLER = (
     ("handler.placement", "handler.marks", "handler.sessions", "handler.adapters"),
     ("handler.media",),
     ("handler.payload",),
+    ("handler.djl",),
     ("handler.engines",),
     ("handler.engine", "handler.adapter_files"),
     ("handler.errors", "handler.background", "handler.concurrency"),

@@ -1,0 +1,78 @@
+"""Outputs of LMI's async handlers: a whole answer, or one piece of a stream."""
+
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from typing import Any
+
+from .outputs import JSON, JSON_LINES, Output, plain
+
+log = logging.getLogger("lumi.user_code")
+
+
+def create_non_stream_output(
+    data: str | Mapping[str, Any],
+    properties: Mapping[str, Any] | None = None,
+    error: str | None = None,
+    code: int | None = None,
+) -> Output:
+    """A whole answer of JSON; with `error`, that it failed, and `code` as its status."""
+    return _output(data, JSON, last=True, properties=properties or {}, error=error, code=code)
+
+
+def create_stream_chunk_output(
+    data: str | Mapping[str, Any],
+    last_chunk: bool,
+    error: str | None = None,
+    code: int | None = None,
+) -> Output:
+    """One line of a stream."""
+    return _output(data, JSON_LINES, last=last_chunk, properties={}, error=error, code=code)
+
+
+async def handle_streaming_response(
+    response: AsyncIterable[Any],
+    stream_output_formatter: Callable[..., Any],
+    accumulate_chunks: bool = False,
+    **kwargs: Any,
+) -> AsyncGenerator[Output, None]:
+    """Each chunk of `response` through the formatter, which returns the text and whether it is the last; where chunks
+    are accumulated it takes and returns the `history` too."""
+    history: list[Any] = []
+    async for chunk in response:
+        try:
+            if accumulate_chunks:
+                data, last, history = stream_output_formatter(chunk, history=history, **kwargs)
+            else:
+                data, last = stream_output_formatter(chunk, **kwargs)
+        except Exception:
+            log.exception("the formatter of a stream failed")
+            yield create_stream_chunk_output("", True, error="The formatter of the stream failed.", code=424)
+            return
+        yield create_stream_chunk_output(data, last)
+        if last:
+            return
+
+
+def _output(
+    data: str | Mapping[str, Any],
+    kind: str,
+    *,
+    last: bool,
+    properties: Mapping[str, Any],
+    error: str | None,
+    code: int | None,
+) -> Output:
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=plain)
+    told = {"error": error, "code": code}
+    fields = {"data": text + "\n", "last": last, **{name: value for name, value in told.items() if value}}
+    output = Output().add_property("Content-Type", kind)
+    for name, value in properties.items():
+        output.add_property(name, value)
+    return output.add(Output.binary_encode(fields))
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("register_adapter", "update_adapter", "unregister_adapter"):
+        raise ImportError(f"{name} cannot be imported here: adapters are registered by the server, not by user code.")
+    raise AttributeError(f"module 'djl_python.async_utils' has no attribute {name!r}")

@@ -1,0 +1,128 @@
+"""A request as a handler sees it: properties (options and headers) and content."""
+
+import csv
+import io
+import json
+from typing import Any, NoReturn
+
+from .pair_list import PairList
+from .properties import Properties
+
+DATA = "data"  # the key of the body; parts of a form and query parameters have their own names
+
+
+class Input:
+    """One request, or, where `is_empty()`, the call at start by which a handler loads its model.
+
+    Methods and their meaning are LMI's. The attributes `properties`, `content` and `function_name` are public there too.
+    """
+
+    def __init__(self) -> None:
+        self.function_name: str | None = None
+        self.properties: Properties = Properties()
+        self.content = PairList()
+
+    def is_empty(self) -> bool:
+        return self.content.is_empty()
+
+    def is_batch(self) -> bool:
+        """Whether several requests were put into one, which Lumi never does by itself."""
+        return "batch_size" in self.properties and self.get_batch_size() > 1
+
+    def get_batch_size(self) -> int:
+        return int(self.properties.get("batch_size", 1))
+
+    def get_batches(self) -> list["Input"]:
+        """The requests in it: this one."""
+        return [self]
+
+    def get_function_name(self) -> str | None:
+        return self.function_name
+
+    def get_properties(self) -> Properties:
+        return self.properties
+
+    def get_property(self, key: str) -> Any:
+        """The option or header, in any case, or None."""
+        return self.properties.get(key)
+
+    def get_content(self) -> PairList:
+        return self.content
+
+    def contains_key(self, key: str) -> bool:
+        return key in self.content.get_keys()
+
+    def get_data(self, key: str | None = None) -> Any:
+        """The content as its type says: JSON decoded, text as a string, pictures and arrays as such, else bytes."""
+        if self.is_empty():
+            return None
+        kind = (self.get_property("content-type") or "").lower()
+        readers = {
+            "application/json": self.get_as_json,
+            "tensor/ndlist": self.get_as_numpy,
+            "application/x-npy": self.get_as_numpy,
+            "tensor/npz": self.get_as_npz,
+            "text/": self.get_as_string,
+            "image/": self.get_as_image,
+        }
+        read = next((reader for start, reader in readers.items() if kind.startswith(start)), self.get_as_bytes)
+        return read(key)
+
+    def get_as_bytes(self, key: str | None = None) -> Any:
+        """The body, or the content `key`; None where there is none at all. Raises KeyError for a key that is not there."""
+        if self.is_empty():
+            return None
+        if key is not None:
+            if not self.contains_key(key):
+                raise KeyError(f"The request has no content {key!r}; it has {self.content.get_keys()}.")
+            return self.content.get(key)
+        return self.content.get(DATA) if self.contains_key(DATA) else self.content.value_at(0)
+
+    def get_as_string(self, key: str | None = None) -> str:
+        return bytes(self._present(key)).decode("utf-8")
+
+    def get_as_json(self, key: str | None = None) -> Any:
+        return json.loads(bytes(self._present(key)))
+
+    def get_as_image(self, key: str | None = None) -> Any:
+        """The picture as a PIL image in RGB."""
+        from PIL import Image  # noqa: PLC0415  # a handler of text does without
+
+        return Image.open(io.BytesIO(self._present(key))).convert("RGB")
+
+    def get_as_numpy(self, key: str | None = None) -> Any:
+        """The arrays of an NDList or an .npz as a list; the array of an .npy alone. Nothing is unpickled."""
+        data = bytes(self._present(key))
+        if data.startswith(b"\x93NUMPY"):
+            import numpy as np  # noqa: PLC0415
+
+            return np.load(io.BytesIO(data), allow_pickle=False)
+        if data.startswith(b"PK"):
+            return self.get_as_npz(key)
+        from .ndlist import from_nd_list  # noqa: PLC0415
+
+        return from_nd_list(data)
+
+    def get_as_npz(self, key: str | None = None) -> list[Any]:
+        """The arrays of an .npz, in its order. Nothing is unpickled."""
+        import numpy as np  # noqa: PLC0415
+
+        with np.load(io.BytesIO(self._present(key)), allow_pickle=False) as archive:
+            return [archive[name] for name in archive.files]
+
+    def get_as_csv(self, key: str | None = None) -> list[dict[str, str]]:
+        """One dict a row, by the names of the first row."""
+        return list(csv.DictReader(io.StringIO(self.get_as_string(key))))
+
+    def read(self, conn: Any) -> NoReturn:  # noqa: ARG002  # LMI's signature
+        raise RuntimeError("Input.read is not offered here: requests come over HTTP, and the server fills the Input.")
+
+    def _present(self, key: str | None) -> bytes:
+        data = self.get_as_bytes(key)
+        if data is None:
+            raise ValueError("The request is empty; ask is_empty() first.")
+        return data  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        lines = [f"properties: {dict(self.properties)}"]
+        return "\n".join((*lines, *(f"{key}: {len(value)} bytes" for key, value in self.content)))

@@ -1,0 +1,171 @@
+"""A handler's answer: a status code, properties that become headers, and content."""
+
+import datetime as dt
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from .inputs import DATA
+from .pair_list import PairList
+from .properties import Properties
+
+JSON, TEXT, BYTES, NDLIST, NPZ = (
+    "application/json",
+    "text/plain; charset=utf-8",
+    "application/octet-stream",
+    "tensor/ndlist",
+    "tensor/npz",
+)
+JSON_LINES = "application/jsonlines"
+
+
+class Frame(bytes):
+    """What `Output.binary_encode` makes: `fields` are data, last, error and code, as LMI's async handlers send them."""
+
+    fields: Mapping[str, Any]
+
+
+class Output:
+    """Methods return the Output itself where LMI's do, so that calls can be chained."""
+
+    def __init__(self, code: int = 200, message: str = "OK") -> None:
+        self.code = code
+        self.message = message
+        self.properties: Properties = Properties()
+        self.content = PairList()
+        self.stream_content: Any = None
+        self.stream_formatter: Callable[[Any], Any] | None = None
+        self.implied_type: str | None = None  # of what was added first, where no property says
+        self._finalizer: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+
+    def set_code(self, code: int) -> "Output":
+        self.code = code
+        return self
+
+    def set_message(self, message: str) -> "Output":
+        self.message = message
+        return self
+
+    def error(self, error: str, code: int = 424, message: str = "invoke handler failure") -> "Output":
+        """Answer with `code` and JSON of all three."""
+        self.set_code(code).set_message(message).add_property("Content-Type", JSON)
+        self.content = PairList()
+        return self.add_as_json({"code": code, "message": message, "error": error})
+
+    def add_property(self, key: str, val: Any) -> "Output":
+        self.properties[key] = val
+        return self
+
+    def get_properties(self) -> Properties:
+        return self.properties
+
+    def get_property(self, key: str) -> Any:
+        return self.properties.get(key)
+
+    def add(self, value: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
+        """Text and bytes as they are, anything else as JSON."""
+        if isinstance(value, str):
+            return self._add(value.encode(), TEXT, key, batch_index)
+        if isinstance(value, Frame):
+            return self._add(value, None, key, batch_index)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return self._add(bytes(value), BYTES, key, batch_index)
+        return self.add_as_json(value, key=key, batch_index=batch_index)
+
+    def add_as_string(self, value: str, key: str | None = None, batch_index: int | None = None) -> "Output":
+        return self._add(str(value).encode(), TEXT, key, batch_index)
+
+    def add_as_json(self, val: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
+        """JSON with an indent of two, as LMI's. Raises ValueError for NaN and infinities, which JSON does not have."""
+        text = json.dumps(val, ensure_ascii=False, allow_nan=False, indent=2, separators=(",", ":"), default=plain)
+        return self._add(text.encode(), JSON, key, batch_index)
+
+    def add_as_numpy(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
+        """One array or a list of them as an NDList."""
+        from .ndlist import to_nd_list  # noqa: PLC0415  # numpy is imported by those who use it
+
+        return self._add(bytes(to_nd_list(np_list)), NDLIST, key, batch_index)
+
+    def add_as_npz(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
+        """A list of arrays as an .npz."""
+        import io  # noqa: PLC0415
+
+        import numpy as np  # noqa: PLC0415
+
+        file = io.BytesIO()
+        np.savez(file, *np_list)
+        return self._add(file.getvalue(), NPZ, key, batch_index)
+
+    def add_stream_content(self, stream_content: Any, output_formatter: Callable[[Any], Any] | None = None) -> "Output":
+        """Stream what the (async) iterator gives; without a formatter each item is a line `{"outputs": ...}`."""
+        self.stream_content = stream_content
+        self.stream_formatter = output_formatter or outputs_line
+        self.implied_type = JSON_LINES if output_formatter is None else TEXT
+        return self
+
+    def finalize(self, func: Callable[..., Any], *args: Any) -> "Output":
+        """Call `func` once the answer is complete, or given up."""
+        self._finalizer = (func, args)
+        return self
+
+    def execute_finalize(self) -> Any:
+        if self._finalizer is None:
+            return None
+        (function, arguments), self._finalizer = self._finalizer, None
+        return function(*arguments)
+
+    def body(self) -> bytes:
+        """What the client gets of the content: `data`, else the first there is."""
+        if self.content.is_empty():
+            return b""
+        data: bytes = self.content.get(DATA) if DATA in self.content.get_keys() else self.content.value_at(0)
+        return data
+
+    @staticmethod
+    def binary_encode(data: Mapping[str, Any]) -> Frame:
+        """`data` as content of an async handler: its names and values, each with its length (big-endian int32)."""
+        encoded = struct.pack(">h", len(data))
+        for name, value in data.items():
+            for text in (str(name), value if isinstance(value, str) else json.dumps(value, default=plain)):
+                encoded += struct.pack(">i", len(text.encode())) + text.encode()
+        frame = Frame(encoded)
+        frame.fields = dict(data)
+        return frame
+
+    @staticmethod
+    def write_utf8(msg: bytearray, val: str | None) -> None:
+        """Append `val` with its length (big-endian int16, -1 for None) to `msg`."""
+        encoded = b"" if val is None else val.encode()
+        msg += struct.pack(">h", -1 if val is None else len(encoded)) + encoded
+
+    def send(self, cl_socket: Any) -> NoReturn:  # noqa: ARG002  # LMI's signature
+        raise RuntimeError("Output.send is not offered here: return the Output, and the server sends it.")
+
+    def _add(self, value: bytes, kind: str | None, key: str | None, batch_index: int | None) -> "Output":
+        if batch_index:
+            raise ValueError(f"There is no request {batch_index} in this batch: each request comes alone here.")
+        if self.content.is_empty() and self.stream_content is None:
+            self.implied_type = kind
+        self.content.add(None if key is None else str(key), value)
+        return self
+
+    def __str__(self) -> str:
+        content = [(key, len(value)) for key, value in self.content]
+        return f"Output(code={self.code}, message={self.message!r}, properties={self.properties}, content={content})"
+
+
+def outputs_line(item: Any) -> str:
+    """LMI's line of a stream."""
+    return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=plain) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """What JSON has for `value`: times as text, numpy's and torch's numbers and arrays as numbers and lists."""
+    if isinstance(value, dt.datetime | dt.date):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
