@@ -20,7 +20,8 @@
         ├── Unavailable           loading, draining or full: worth a retry elsewhere or later
         ├── PredictTimeout        longer than `predict_timeout`
         ├── EngineDead            the engine process has died; so will this one
-        └── EngineFailure         the engine failed on this request
+        ├── EngineFailure         the engine failed on this request
+        └── UserCodeFailed        the user's own model.py failed on this request
 
 No status code stands here: `container/app/statuses.py` holds the table from type to status.
 """
@@ -155,3 +156,9 @@ class EngineFailure(ServerError):
     """The engine failed on this request."""
 
     code = "engine_failure"
+
+
+class UserCodeFailed(ServerError):
+    """The user's own code raised, or answered with what cannot be sent."""
+
+    code = "user_code_failed"

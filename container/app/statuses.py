@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from handler import errors
-from handler.errors import BodyTooLarge, LumiError, RequestError, ServerError, Unauthorized
+from handler.errors import BodyTooLarge, LumiError, RequestError, ServerError, Unauthorized, UserCodeFailed
 
 STATUS: dict[type[LumiError], int] = {
     errors.InvalidRequest: 400,
@@ -27,16 +27,17 @@ STATUS: dict[type[LumiError], int] = {
     errors.PredictTimeout: 504,
     errors.EngineDead: 500,
     errors.EngineFailure: 500,
+    errors.UserCodeFailed: 500,
 }
 OTHERWISE_IN_LMI = {401, 403, 413}
-LMI_STATUS = 424  # LMI's answer on /invocations to every fault of the client; only with OPTION_ERROR_COMPAT=lmi
+LMI_STATUS = 424  # LMI's answer to every fault of the client and of user code; only with OPTION_ERROR_COMPAT=lmi
 
 
 def answer(error: LumiError, *, as_lmi: bool) -> Response:
     """The response that tells of `error`; `as_lmi` with the status that LMI has for it."""
     status = STATUS[type(error)]
     content = json.loads(error_body(error))
-    if as_lmi and isinstance(error, RequestError) and status not in OTHERWISE_IN_LMI:
+    if as_lmi and isinstance(error, RequestError | UserCodeFailed) and status not in OTHERWISE_IN_LMI:
         status = LMI_STATUS
         content["code"] = LMI_STATUS
     headers = {}

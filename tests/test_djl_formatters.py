@@ -1,0 +1,181 @@
+import asyncio
+import json
+
+import pytest
+
+from handler.djl.call import Call
+from handler.djl.formatters import Formatters
+from handler.djl.response import Response, response
+from handler.errors import InvalidRequest, PredictTimeout, UserCodeFailed
+from tests.user_code import executed, json_call, write
+
+HEAD = """
+from djl_python import Input
+from djl_python.input_parser import input_formatter
+from djl_python.output_formatter import output_formatter
+from djl_python.request_io import TextInput
+import json
+"""
+COMPLETION = {
+    "id": "c1",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "héllo"}, "logprobs": None}],
+    "usage": {"completion_tokens": 2},
+}
+
+
+def formatted(directory, text, work, **different):
+    write(directory, HEAD + text)
+
+    async def run():
+        async with executed(directory, **{"seconds": 10, **different}) as code:
+            return await work(Formatters(code.module, code.thread, properties={"a": "1"}, tokenizer=lambda: "tok"))
+
+    return asyncio.run(run())
+
+
+def payload_of(directory, text, call):
+    return json.loads(formatted(directory, text, lambda formatters: formatters.payload(call)))
+
+
+def sent(directory, text, **different):
+    return formatted(directory, text, lambda f: f.whole(json.dumps(COMPLETION).encode(), "r1"), **different)
+
+
+def test_an_input_formatter_is_given_the_decoded_payload_the_tokenizer_and_the_options(tmp_path):
+    text = """
+@input_formatter
+def mine(decoded_payload: dict, tokenizer=None, **kwargs) -> dict:
+    return {"messages": decoded_payload["question"], "seen": [tokenizer, kwargs["a"], kwargs["configs"]["a"]]}
+"""
+    found = payload_of(tmp_path, text, json_call(b'{"question": "who?"}'))
+    assert found == {"messages": "who?", "seen": ["tok", "1", "1"]}
+
+
+def test_an_input_formatter_without_further_names_is_given_none(tmp_path):
+    text = "@input_formatter\ndef mine(p):\n    p['x'] = 1\n    return p\n"
+    assert payload_of(tmp_path, text, Call(b"hello", {"content-type": "text/plain"})) == {"inputs": ["hello"], "x": 1}
+
+
+def test_an_input_formatter_for_an_input_is_given_the_request_and_may_return_a_text_input(tmp_path):
+    text = """
+class Mine(TextInput):
+    pass
+
+@input_formatter
+def mine(input_item: Input, **kwargs):
+    made = Mine()
+    made.input_text = input_item.get_as_json()["q"]
+    made.parameters = {"max_new_tokens": int(input_item.get_property("X-Max"))}
+    return made
+"""
+    call = json_call(b'{"q": "hi"}', **{"x-max": "5"})
+    assert payload_of(tmp_path, text, call) == {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
+
+
+def test_a_body_that_cannot_be_decoded_is_the_clients_fault_and_a_bad_payload_the_codes(tmp_path):
+    text = "@input_formatter\ndef mine(p):\n    return [p]\n"
+    with pytest.raises(InvalidRequest, match="not what its content type says"):
+        payload_of(tmp_path, text, json_call(b"{"))
+    with pytest.raises(UserCodeFailed, match="TypeError"):
+        payload_of(tmp_path, text, json_call(b"{}"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return response.choices[0].message.content",
+        "return response['choices'][0]['message']['content']",
+        "return response.model_dump()['choices'][0]['message']['content'].encode()",
+        "return json.loads(response.model_dump_json())['choices'][0]['message']['content']",
+    ],
+)
+def test_an_output_formatter_may_treat_the_response_as_a_model_or_as_a_dict(tmp_path, body):
+    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == "héllo\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "made"),
+    [
+        ("return {'text': response.id}", b'{"text": "c1"}\n'),
+        ("response.usage = None; return response", None),
+        ("return '{}\\n'", b"{}\n"),
+        ("return ['a']", b'["a"]\n'),
+    ],
+)
+def test_what_an_output_formatter_returns_is_final(tmp_path, body, made):
+    expected = (
+        made or (json.dumps({**COMPLETION, "usage": None}, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    )
+    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == expected
+
+
+@pytest.mark.parametrize(
+    "body", ["return None", "raise KeyError('secret')", "response.nothing", "return object()", "exit(1)"]
+)
+def test_an_output_formatter_that_fails_is_told_without_its_words(tmp_path, caplog, body):
+    with pytest.raises(UserCodeFailed) as failed:
+        sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n")
+    assert "secret" not in str(failed.value)
+    assert caplog.text.count("failed on request r1") == 1
+
+
+def test_an_endless_output_formatter_runs_out_of_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.05)
+    with pytest.raises(PredictTimeout):
+        sent(tmp_path, "@output_formatter\ndef mine(response):\n    while True: pass\n", seconds=0.1)
+
+
+def test_each_chunk_of_a_stream_is_given_as_the_event_that_vllm_writes(tmp_path):
+    text = """
+events = []
+@output_formatter
+def mine(response):
+    events.append(response)
+    if response == "data: [DONE]\\n\\n":
+        return json.dumps(events)
+    return None if "skip" in response else json.loads(response[6:])
+"""
+
+    async def work(formatters):
+        async def chunks():
+            for text in (b'{"a":1}', b'"skip"', b'{"a":2}'):
+                yield text
+
+        return [piece async for piece in formatters.stream(chunks(), "r1")]
+
+    first, second, last = formatted(tmp_path, text, work)
+    assert (first, second) == (b'{"a": 1}\n', b'{"a": 2}\n')
+    assert json.loads(last) == ['data: {"a":1}\n\n', 'data: "skip"\n\n', 'data: {"a":2}\n\n', "data: [DONE]\n\n"]
+
+
+def test_closing_a_formatted_stream_closes_what_it_formats(tmp_path):
+    closed = []
+
+    async def work(formatters):
+        async def chunks():
+            try:
+                while True:
+                    yield b"1"
+            finally:
+                closed.append(True)
+
+        stream = formatters.stream(chunks(), "r1")
+        await anext(stream)
+        await stream.aclose()
+
+    formatted(tmp_path, "@output_formatter\ndef mine(response):\n    return response\n", work)
+    assert closed == [True]
+
+
+def test_a_response_can_be_dumped_with_pydantics_arguments():
+    found = response(json.dumps(COMPLETION).encode())
+    assert isinstance(found, Response)
+    assert found.model_dump(exclude_none=True)["choices"] == [
+        {"index": 0, "message": {"role": "assistant", "content": "héllo"}}
+    ]
+    assert found.model_dump(include={"id"}, by_alias=True, mode="json") == {"id": "c1"}
+    assert "usage" not in found.model_dump(exclude={"usage"})
+    assert found.model_dump_json(indent=2).startswith('{\n  "id"')
+    assert json.loads(json.dumps(found)) == COMPLETION
+    assert not hasattr(found, "error")
+    assert getattr(found, "missing", 7) == 7

@@ -1,0 +1,60 @@
+"""User code in a model directory, executed for real in a thread of its own."""
+
+import asyncio
+import textwrap
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from handler.djl import user_code
+from handler.djl.call import Call
+from handler.djl.entry_point import find
+from handler.djl.own_model import OwnModel
+
+
+def write(directory: Path, text: str, name: str = "model.py") -> Path:
+    """A Python file of the model directory."""
+    file = directory / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(textwrap.dedent(text))
+    return file
+
+
+@asynccontextmanager
+async def executed(directory: Path, *, handler: str = "handle", seconds: float = 10, requirements: bool = False):
+    """The code of `directory`, loaded."""
+    entry = find(None, [directory])
+    code = await user_code.execute(entry, handler=handler, install_requirements=requirements, seconds=seconds)
+    try:
+        yield code
+    finally:
+        await code.stop()
+
+
+@asynccontextmanager
+async def own_model(directory: Path, **different):
+    """What serves the code of `directory`, ready."""
+    properties = {"model_dir": str(directory), **different.pop("properties", {})}
+    async with executed(directory, **different) as code:
+        model = OwnModel(code.module, code.thread, properties=properties, names=("mine",))
+        await model.start()
+        yield model
+
+
+def answers(directory: Path, *calls: Call, **different):
+    """The answer to each call, its pieces read to the end: (code, headers, body)."""
+
+    async def ask():
+        async with own_model(directory, **different) as model:
+            return [await whole(await model.answer(call)) for call in calls]
+
+    return asyncio.run(ask())
+
+
+async def whole(answer):
+    body = answer.body if answer.pieces is None else b"".join([piece async for piece in answer.pieces])
+    return answer.code, dict(answer.headers), body
+
+
+def json_call(body: bytes = b"{}", **headers: str) -> Call:
+    """A request of JSON."""
+    return Call(body, {"content-type": "application/json", **headers})
