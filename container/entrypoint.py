@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import MutableMapping, Sequence
 from contextlib import ExitStack
@@ -15,38 +16,44 @@ from container.adapter_store import AdapterStore
 from container.admission import Admission
 from container.allocator import keep_large_blocks
 from container.app import App
-from container.app.inference import Serving
+from container.backend import Backend
 from container.chat_template import chat_template
 from container.cluster import this_node
 from container.commands import USAGE, parse
 from container.health import Health
 from container.machine import Needs, inspect, killed_for_memory, refuse
 from container.metrics import Metrics
-from container.model_store import CACHE, Hub, Kind, Located, fetch, file_beside, locate
+from container.model_store import Kind, Located, fetch, file_beside
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
-from container.options.properties import FILE_NAME
 from container.server import Server, Timing, bind, signals
+from container.settings import (
+    adapter_directories,
+    adapter_homes,
+    code_settings,
+    front_end,
+    hub,
+    located_model,
+    media_limits,
+    model_cache,
+    served_names,
+    service_of,
+    warn_of_unread_file,
+)
 from container.static_adapters import serve as serve_adapters
 from container.static_adapters import static_adapters
 from container.warm_up import warm_up
-from handler.adapters import Adapters
-from handler.engine import Engine, ModelCard
+from handler.djl.formatters import Formatters
 from handler.engines import vllm
 from handler.engines.vllm.caches import kept_in
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
-from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
-from handler.model import Model
 from handler.service import Service
-from handler.sessions import Sessions
 
 log = logging.getLogger("lumi")
-
-SAGEMAKER_ADAPTERS = Path("/opt/ml/models")
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -77,7 +84,12 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
 def check(resolved: Resolved) -> int:
     """Print the options in force and what vLLM would be started with; nothing is loaded."""
     print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
-    settings = vllm_settings(resolved.options, locate(resolved.options.model_id))
+    located = located_model(resolved.options)
+    if code := resolved.options.code:
+        print(f"{code.file} is executed at the start; if it answers requests, vLLM is not started")  # noqa: T201
+    if located is None:
+        return 0
+    settings = vllm_settings(resolved.options, located)
     vllm.validate(settings.arguments)
     print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
     return 0
@@ -93,8 +105,10 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     logs.configure(options.log_level)
     for warning in resolved.warnings:
         log.warning(warning)
-    forks = vllm.fork_server(environ) if options.preload_engine else contextlib.nullcontext()
+    forks = vllm.fork_server(environ) if options.preload_engine and options.model_id else contextlib.nullcontext()
     with forks, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        if options.code is not None:
+            os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
         code = runner.run(_serve(options))
     if code and killed_for_memory():
         log.error(
@@ -105,21 +119,26 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 
 
 async def _serve(options: Options) -> int:
-    located = locate(options.model_id)
+    located = located_model(options)
     node = this_node(options)
-    machine = inspect()
-    refuse(machine, needs(options, located, gpus=machine.gpus))
-    engine = vllm.VllmEngine(vllm_settings(options, located))
+    engine = None
+    if located is not None:
+        machine = inspect()
+        refuse(machine, needs(options, located, gpus=machine.gpus))
+        engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
     kept = ExitStack()
 
     async def bring() -> str:
+        assert located is not None  # noqa: S101  # the backend asks only then
         model = await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
         warn_of_unread_file(located, Path(model))
         return model
 
-    async def load(model: str) -> Service | None:
+    async def load(model: str, formatters: Formatters | None) -> Service | None:
+        if engine is None:
+            raise StartError("The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID.")
         if node.follows:
             health.loading(f"waiting for the other nodes, of which {node.leader} answers")
             await engine.follow(model)
@@ -128,7 +147,7 @@ async def _serve(options: Options) -> int:
         store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
         kept.callback(store.close)
         found = await static_adapters(options, homes, store, hub(options))
-        service = service_of(options, engine, media, await engine.start(model), store)
+        service = service_of(options, engine, media, await engine.start(model), store=store, formatters=formatters)
         await serve_adapters(service.adapters, found)
         health.loading("answering a first request")
         await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
@@ -136,12 +155,17 @@ async def _serve(options: Options) -> int:
 
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
-    engine.prepare()
+    if engine is not None:
+        engine.prepare()
     await media.start()
     try:
         app = App(health, admission, Metrics(), front_end(options)).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
-        server = Server(app, engine, bring, load, health=health, admission=admission, timing=timing)
+        names = served_names(options, located)
+        backend = Backend(
+            code_settings(options), located, engine, names=names, fetch=bring, load=load, say=health.loading
+        )
+        server = Server(app, backend, health=health, admission=admission, timing=timing)
         with signals() as stop:
             return await server.run(sock, stop)
     finally:
@@ -149,24 +173,9 @@ async def _serve(options: Options) -> int:
         kept.close()
 
 
-def front_end(options: Options) -> Serving:
-    """What the routes need of the options."""
-    return Serving(
-        request_bytes=options.max_request_size,
-        predict_seconds=options.predict_timeout,
-        batch_size=options.max_rolling_batch_size,
-        output_formatter=options.output_formatter,
-        lmi_errors=options.error_compat == "lmi",
-        tgi=options.tgi_compat,
-        management=options.enable_management,
-        api_key=options.api_key.get_secret_value() if options.api_key else None,
-    )
-
-
 def vllm_settings(options: Options, model: Located) -> VllmSettings:
     """What vLLM is started with."""
-    # LMI's clients that name a model name the last one, which is what LMI calls a model that has no other name.
-    names = options.served_model_name or (*model.names, "lmi")
+    names = served_names(options, model)
     arguments = {
         "served_model_name": list(names),  # vLLM's metrics are labelled with the first
         # A picture stands where its content part does, in models whose template takes one string as well.
@@ -204,72 +213,4 @@ def needs(options: Options, model: Located, *, gpus: int) -> Needs:
         processes=tensor * options.pipeline_parallel_degree,
         memory=weights + (int(cache) if cache.isdigit() else 0),
         compiles=cuda is not None or not options.enforce_eager,
-    )
-
-
-def hub(options: Options) -> Hub:
-    """What of the Hugging Face hub is wanted."""
-    token = options.hf_token.get_secret_value() if options.hf_token else None
-    arguments = options.engine_arguments
-    return Hub(options.revision, token, arguments.get("load_format", "auto"), arguments.get("download_dir"))
-
-
-def service_of(
-    options: Options, engine: Engine, media: MediaLoader, card: ModelCard, store: AdapterStore | None = None
-) -> Service:
-    """Who answers, of an engine that is started; adapters that come later are kept in `store`."""
-    sessions = (
-        Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
-    )
-    model = Model(
-        engine,
-        media,
-        card,
-        placeholder_token=options.image_placeholder_token,
-        placeholder_repeats=options.image_feature_size or 1,
-        sessions=sessions,
-        picture_adapter="image" if "image" in (module.name for module in options.default_mm_loras) else None,
-    )
-    adapters = Adapters(engine, card.names, store if options.enable_lora else None)
-    return Service(model, adapters, listed_generation=options.tgi_compat)
-
-
-def warn_of_unread_file(located: Located, model: Path) -> None:
-    """The options are in force before an archive is here: a file in it comes too late."""
-    if located.is_archive and (
-        unread := next((at for at in (model, model.parent) if (at / FILE_NAME).is_file()), None)
-    ):
-        log.warning(
-            "%s of %s is not read, as it comes after the start; set its options in the environment, or upload the model "
-            "unpacked",
-            (unread / FILE_NAME).name,
-            located.source,
-        )
-
-
-def model_cache(options: Options) -> Path:
-    """Where models from S3 are kept."""
-    return Path(options.engine_arguments.get("download_dir", CACHE))
-
-
-def adapter_homes(model: str) -> tuple[Path, ...]:
-    """Directories that may hold `adapters/`: the model's, unless it is an id on the hub, and where SageMaker mounts."""
-    return tuple(home for home in (Path(model), MODEL_DIRECTORY) if home.is_absolute())
-
-
-def adapter_directories(options: Options, homes: Sequence[Path]) -> tuple[Path, ...]:
-    """Where adapters may be registered from: where the model is, where SageMaker puts the artefacts of inference
-    components, and where the operator says."""
-    return (*homes, SAGEMAKER_ADAPTERS, *map(Path, options.adapter_directories))
-
-
-def media_limits(options: Options) -> MediaLimits:
-    """What a request's media may be and where they may come from."""
-    return MediaLimits(
-        pictures_per_prompt=options.limit_mm_per_prompt["image"],
-        picture_bytes=options.media_max_picture_bytes,
-        picture_pixels=options.media_max_picture_pixels,
-        fetch_seconds=options.image_fetch_timeout,
-        allowed_hosts=options.allowed_media_domains or (),
-        allowed_networks=options.media_allowed_networks,
     )

@@ -6,6 +6,7 @@ import enum
 import time
 from typing import Any
 
+from handler.djl.own_model import OwnModel
 from handler.errors import Unavailable
 from handler.service import Service
 
@@ -27,14 +28,14 @@ class Health:
         self.phase = Phase.LOADING
         self.detail = "starting"
         self._since = time.monotonic()
-        self._service: Service | None = None
+        self._service: Service | OwnModel | None = None
         self._loaded = asyncio.Event()
 
     def loading(self, detail: str) -> None:
         """Say what the start is busy with."""
         self.detail = detail
 
-    def ready(self, service: Service) -> None:
+    def ready(self, service: Service | OwnModel) -> None:
         """`service` answers from now on."""
         self._become(Phase.READY, f"serving {service.card.names[0]}")
         self._service = service
@@ -51,7 +52,7 @@ class Health:
         """Nobody will answer again."""
         self._become(Phase.DEAD, detail)
 
-    def service(self) -> Service:
+    def service(self) -> Service | OwnModel:
         """Who answers requests. Raises Unavailable, with the reason, in every phase but READY."""
         if self.phase is Phase.READY and self._service is not None:
             return self._service

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,10 +14,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from container.admission import Admission
+from container.backend import Backend
 from container.health import Health
-from handler.engine import Engine
 from handler.errors import EngineDead, StartError
-from handler.service import Service
 
 log = logging.getLogger("lumi.server")
 
@@ -38,24 +37,19 @@ class Timing:
 
 
 class Server:
-    """One engine behind one port. `bring` brings the model to this machine, however long that takes, and says where
-    it is; `load` starts the engine with it and returns who answers, or None where another node does."""
+    """One model behind one port: `backend` brings it to this machine, however long that takes, and loads it."""
 
     def __init__(
         self,
         app: ASGIApp,
-        engine: Engine,
-        bring: Callable[[], Awaitable[str]],
-        load: Callable[[str], Awaitable[Service | None]],
+        backend: Backend,
         *,
         health: Health,
         admission: Admission,
         timing: Timing,
     ) -> None:
         self._app = app
-        self._engine = engine
-        self._bring = bring
-        self._load = load
+        self._backend = backend
         self._health = health
         self._admission = admission
         self._timing = timing
@@ -74,7 +68,7 @@ class Server:
                 log.error(str(death))  # noqa: TRY400  # the cause was logged by the engine
                 return 1
             finally:
-                await self._engine.stop()
+                await self._backend.stop()
         return 0
 
     async def _serve(self) -> None:
@@ -82,11 +76,11 @@ class Server:
         await self._watch()
 
     async def _start(self) -> None:
-        model = await self._bring()
+        model = await self._backend.bring()
         self._health.loading("loading the model")
         try:
             async with asyncio.timeout(self._timing.loading):
-                service = await self._load(model)
+                service = await self._backend.load(model)
         except TimeoutError as late:
             raise StartError(
                 f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."
@@ -99,7 +93,7 @@ class Server:
 
     async def _watch(self) -> None:
         while True:
-            await self._engine.check()
+            await self._backend.check()
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _drain(self, stop: asyncio.Event) -> None:

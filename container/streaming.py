@@ -1,7 +1,7 @@
 """Answers that come in pieces, and work that ends when the client leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -56,7 +56,8 @@ class StreamedAnswer(Response):
     """A stream whose first chunk is there already, so that an error before it was an ordinary error.
 
     `error_body` writes an error that comes later, which travels in the stream and is raised as well. `seconds` bounds the
-    wait for each piece, and for the client to take it. Whatever ends the response, `chunks` is closed.
+    wait for each piece, and for the client to take it. Whatever ends the response, `chunks` is closed. `status` and
+    `headers` are for user code that streams.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class StreamedAnswer(Response):
         framing: Framing,
         seconds: float,
         error_body: Callable[[LumiError], bytes],
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(media_type=framing.content_type)
+        super().__init__(status_code=status, headers={"content-type": framing.content_type, **(headers or {})})
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-cache"
         # Proxies such as nginx would hold the pieces back until there are enough of them.
@@ -111,7 +114,7 @@ class StreamedAnswer(Response):
 
     async def _break_off(self, send: Send, error: LumiError) -> None:
         async with asyncio.timeout(self._seconds):
-            await send(_piece(self._framing.frame(self._error_body(error))))
+            await send(_piece(self._framing.faults.frame(self._error_body(error))))
             await send(_piece(b"", more=False))
 
 

@@ -164,6 +164,10 @@ class Engine(Protocol):
     async def start(self) -> ModelCard:
         """Load the model. Raises StartError with the cure where it cannot."""
 
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, as transformers knows it, for user code; None where there is none."""
+
     def holds(self, digest: str) -> bool:
         """Whether the processed picture with this digest is at hand, so that its pixels will not be asked for."""
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from handler.adapters import Adapters
 from handler.chat import Chat
 from handler.completion import Completions
+from handler.djl.formatters import Formatters
 from handler.errors import InvalidRequest
 from handler.generation import Generation
 from handler.model import Model
@@ -55,9 +56,18 @@ class Task:
 
 
 class Service:
-    """Everything that one model answers. `listed_generation` is `tgi_compat`."""
+    """Everything that one model answers. `listed_generation` is `tgi_compat`; `formatters` are the user's own, for those
+    who hand payloads in and answers out."""
 
-    def __init__(self, model: Model, adapters: Adapters | None = None, *, listed_generation: bool = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        adapters: Adapters | None = None,
+        *,
+        listed_generation: bool = False,
+        formatters: Formatters | None = None,
+    ) -> None:
+        self.formatters = formatters
         self.card = model.card
         self.adapters = adapters or Adapters(model.engine, model.card.names)
         self.sessions = model.sessions

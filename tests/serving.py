@@ -19,11 +19,14 @@ from prometheus_client import CollectorRegistry
 from container.admission import Admission
 from container.app import App
 from container.app.inference import Serving
+from container.backend import Backend, CodeSettings
 from container.health import Health
 from container.metrics import Metrics
+from container.model_store import Kind, Located
 from container.server import Server, Timing, bind
 from container.warm_up import warm_up
 from handler.adapters import Adapters, AdapterStore
+from handler.djl.formatters import Formatters
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
 from handler.media.limits import MediaLimits
@@ -77,6 +80,7 @@ class Setup:
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
+    code: CodeSettings = field(default_factory=CodeSettings)
     loading: threading.Event | None = None  # loading waits for it
 
 
@@ -135,10 +139,10 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     media = MediaLoader(setup.limits)
     app = App(health, admission, Metrics(CollectorRegistry()), setup.serving)
 
-    async def bring() -> str:
+    async def fetch() -> str:
         return "model"
 
-    async def load(_: str) -> Service | None:
+    async def load(_: str, formatters: Formatters | None) -> Service | None:
         if setup.follows:
             return None
         if setup.loading is not None:
@@ -146,12 +150,15 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
         card = await engine.start()
         adapters = Adapters(engine, card.names, setup.store)
         model = Model(engine, media, card, setup.token, setup.sessions, picture_adapter=setup.picture_adapter)
-        service = Service(model, adapters, listed_generation=setup.tgi)
+        service = Service(model, adapters, listed_generation=setup.tgi, formatters=formatters)
         if setup.warm:
             await warm_up(service, pictures_allowed=True)
         return service
 
-    server = Server(app.asgi(), engine, bring, load, health=health, admission=admission, timing=setup.timing)
+    located = Located(Kind.DIRECTORY, "model", ("fake",))
+    names, say = ("mine",), health.loading
+    backend = Backend(setup.code, located, engine, names=names, fetch=fetch, load=load, say=say)
+    server = Server(app.asgi(), backend, health=health, admission=admission, timing=setup.timing)
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     served = Served(url, engine, health, httpx.Client(base_url=url, timeout=20), asyncio.get_running_loop())

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from container.admission import Admission
 from container.app import App
-from container.entrypoint import front_end
 from container.health import Health
 from container.metrics import Metrics
 from container.options import TABLE, resolve
+from container.settings import front_end
 from handler.engines.vllm import field_names
 
 TEXT = (Path(__file__).parent.parent / "docs" / "deploy.md").read_text()

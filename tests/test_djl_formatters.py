@@ -6,7 +6,7 @@ import pytest
 from handler.djl.call import Call
 from handler.djl.formatters import Formatters
 from handler.djl.response import Response, response
-from handler.errors import InvalidRequest, PredictTimeout, UserCodeFailed
+from handler.errors import PredictTimeout, StartError, UserCodeFailed
 from tests.user_code import executed, json_call, write
 
 HEAD = """
@@ -28,13 +28,14 @@ def formatted(directory, text, work, **different):
 
     async def run():
         async with executed(directory, **{"seconds": 10, **different}) as code:
-            return await work(Formatters(code.module, code.thread, properties={"a": "1"}, tokenizer=lambda: "tok"))
+            properties = {"a": "1", "model_dir": str(directory)}
+            return await work(Formatters(code.module, code.thread, properties=properties, tokenizer=lambda: "tok"))
 
     return asyncio.run(run())
 
 
-def payload_of(directory, text, call):
-    return json.loads(formatted(directory, text, lambda formatters: formatters.payload(call)))
+def payload_of(directory, text, call, payload=None):
+    return formatted(directory, text, lambda formatters: formatters.payload(payload or json.loads(call.body), call))
 
 
 def sent(directory, text, **different):
@@ -53,7 +54,8 @@ def mine(decoded_payload: dict, tokenizer=None, **kwargs) -> dict:
 
 def test_an_input_formatter_without_further_names_is_given_none(tmp_path):
     text = "@input_formatter\ndef mine(p):\n    p['x'] = 1\n    return p\n"
-    assert payload_of(tmp_path, text, Call(b"hello", {"content-type": "text/plain"})) == {"inputs": ["hello"], "x": 1}
+    call = Call(b"hello", {"content-type": "text/plain"})
+    assert payload_of(tmp_path, text, call, {"inputs": "hello"}) == {"inputs": "hello", "x": 1}
 
 
 def test_an_input_formatter_for_an_input_is_given_the_request_and_may_return_a_text_input(tmp_path):
@@ -72,12 +74,27 @@ def mine(input_item: Input, **kwargs):
     assert payload_of(tmp_path, text, call) == {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
 
 
-def test_a_body_that_cannot_be_decoded_is_the_clients_fault_and_a_bad_payload_the_codes(tmp_path):
-    text = "@input_formatter\ndef mine(p):\n    return [p]\n"
-    with pytest.raises(InvalidRequest, match="not what its content type says"):
-        payload_of(tmp_path, text, json_call(b"{"))
+def test_a_payload_that_is_no_dict_is_the_codes_fault(tmp_path):
     with pytest.raises(UserCodeFailed, match="TypeError"):
-        payload_of(tmp_path, text, json_call(b"{}"))
+        payload_of(tmp_path, "@input_formatter\ndef mine(p):\n    return [p]\n", json_call(b"{}"))
+
+
+def test_an_init_handler_is_called_before_the_model_is_loaded(tmp_path):
+    text = """
+import pathlib
+from djl_python.input_parser import init_handler
+@init_handler
+def mine(model_dir, a=None):
+    pathlib.Path(model_dir, "was_called").write_text(a)
+"""
+
+    async def work(formatters):
+        await formatters.start()
+
+    formatted(tmp_path, text, work)
+    assert (tmp_path / "was_called").read_text() == "1"
+    with pytest.raises(StartError, match="failed to initialise: TypeError"):
+        formatted(tmp_path, text.replace("(a)", "(1)"), work)
 
 
 @pytest.mark.parametrize(
@@ -90,22 +107,20 @@ def test_a_body_that_cannot_be_decoded_is_the_clients_fault_and_a_bad_payload_th
     ],
 )
 def test_an_output_formatter_may_treat_the_response_as_a_model_or_as_a_dict(tmp_path, body):
-    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == "héllo\n".encode()
+    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == "héllo".encode()
 
 
 @pytest.mark.parametrize(
     ("body", "made"),
     [
-        ("return {'text': response.id}", b'{"text": "c1"}\n'),
+        ("return {'text': response.id}", b'{"text": "c1"}'),
         ("response.usage = None; return response", None),
-        ("return '{}\\n'", b"{}\n"),
-        ("return ['a']", b'["a"]\n'),
+        ("return '{}\\n'", b"{}"),
+        ("return ['a']", b'["a"]'),
     ],
 )
 def test_what_an_output_formatter_returns_is_final(tmp_path, body, made):
-    expected = (
-        made or (json.dumps({**COMPLETION, "usage": None}, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
-    )
+    expected = made or (json.dumps({**COMPLETION, "usage": None}, ensure_ascii=False, separators=(",", ":"))).encode()
     assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == expected
 
 

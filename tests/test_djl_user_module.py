@@ -64,9 +64,9 @@ def test_an_entry_point_of_lmis_own_means_that_vllm_serves(tmp_path):
 
 
 def test_an_address_and_a_name_without_a_file_are_refused_with_the_reason(tmp_path):
-    with pytest.raises(StartError, match="code is not fetched from the network"):
+    with pytest.raises(ValueError, match="code is not fetched from the network"):
         find("https://example.org/model.py", [tmp_path])
-    with pytest.raises(StartError, match=f"'serve.py' names neither a Python file nor a module in {tmp_path}"):
+    with pytest.raises(ValueError, match=f"names neither a Python file nor a module in {tmp_path}"):
         find("serve.py", [tmp_path])
 
 

@@ -1,15 +1,19 @@
 import asyncio
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from container.entrypoint import main, media_limits, service_of, vllm_settings, warn_of_unread_file
+from container.entrypoint import main, vllm_settings
 from container.model_store import locate
 from container.options import resolve
+from container.settings import media_limits, service_of, warn_of_unread_file
 from handler.engines.fake import FakeEngine
 from handler.engines.vllm import field_names
 from handler.errors import StartError
@@ -29,12 +33,32 @@ def options(**environ):
     return resolve({"OPTION_MODEL_ID": MODEL, **environ}, engine_fields=field_names).options
 
 
+def cleared():
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OPTION_", "SERVING_", "HF_"))}
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_until_ready(client, process):
+    for _ in range(600):  # a process that starts on a busy machine takes its time
+        with contextlib.suppress(httpx.ConnectError):
+            if client.get("/ping").status_code == 200:
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+            break
+    raise AssertionError("it did not become ready")
+
+
 def run(*arguments, **environ):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPTION_", "SERVING_", "HF_"))}
     return subprocess.run(
         [sys.executable, "-m", "container", *arguments],
         cwd=ROOT,
-        env={**kept, "OPTION_MODEL_ID": MODEL, "HF_HUB_OFFLINE": "1", **environ},
+        env={**cleared(), "OPTION_MODEL_ID": MODEL, "HF_HUB_OFFLINE": "1", **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -165,3 +189,56 @@ def test_check_refuses_what_vllm_would_refuse():
     assert "OPTION_BLOCK_SIZE='many'" in outcome.stderr
     assert "OPTION_KV_CACHE_DTYPE='float3'" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+SUM = """
+from djl_python import Output
+names = open("names.txt").read().split()
+
+def handle(inputs):
+    if inputs.is_empty():
+        assert inputs.get_properties()["my_option"] == "7"
+        return None
+    return Output().add_as_json({"sum": sum(inputs.get_as_json()), "names": names})
+"""
+
+
+def test_a_model_py_is_served_from_the_directory_that_is_named_without_vllm(tmp_path):
+    (tmp_path / "model.py").write_text(SUM)
+    (tmp_path / "names.txt").write_text("a b")
+    (tmp_path / "serving.properties").write_text("engine=Python\noption.my_option=7\n")
+    port = free_port()
+    environ = {**cleared(), "HF_MODEL_ID": str(tmp_path), "OPTION_PORT": str(port), "OPTION_HOST": "127.0.0.1"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "container", "serve"],
+        cwd=ROOT,
+        env=environ,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            wait_until_ready(client, server)
+            assert client.post("/invocations", json=[1, 2]).json() == {"sum": 3, "names": ["a", "b"]}
+        server.terminate()
+        _, told = server.communicate(timeout=20)
+        assert server.returncode == 0, told
+        assert b"It is handed to" in told
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_code_that_leaves_the_model_to_vllm_needs_one(tmp_path):
+    (tmp_path / "model.py").write_text("X = 1\n")
+    outcome = run("serve", OPTION_MODEL_ID=str(tmp_path), OPTION_PORT=str(free_port()))
+    assert outcome.returncode == 1
+    assert "The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID." in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_check_names_the_code_and_executes_nothing(tmp_path):
+    (tmp_path / "model.py").write_text("raise SystemExit(9)\n")
+    outcome = run("check", OPTION_MODEL_ID=str(tmp_path))
+    assert outcome.returncode == 0, outcome.stderr
+    assert f"{tmp_path}/model.py is executed at the start" in outcome.stdout

@@ -82,6 +82,8 @@ def opposed(entry: Option, winner: str, loser: str) -> tuple[str, str]:
     """Two texts that the labels understand, each as something else."""
     if entry.name == "chat_template":  # any text is one, as a path
         return "{{a}}", "{{b}}"
+    if entry.name == "entry_point":  # any other must be there
+        return "djl_python.a", "djl_python.b"
     return next(
         (won, lost)
         for won in TEXTS

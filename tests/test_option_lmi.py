@@ -15,11 +15,9 @@ from tests.option_cases import refusal, resolved, write_properties
     [
         ("OPTION_NUM_SCHEDULER_STEPS", "8", "vLLM no longer has it"),
         ("OPTION_ROLLING_BATCH", "lmi-dist", "Lumi always batches continuously in vLLM"),
-        ("OPTION_entryPoint", "model.py", "code of your own is not run yet"),
-        ("OPTION_ENTRYPOINT", "model.py", "code of your own is not run yet"),
-        ("DJL_ENTRY_POINT", "model.py", "code of your own is not run yet"),
         ("OPTION_ADAPTERS", "a", "OPTION_LORA_MODULES"),
         ("OPTION_LORA_EXTRA_VOCAB_SIZE", "256", "vLLM no longer has it"),
+        ("OPTION_INPUT_FORMATTER", "mine", "the function that has @input_formatter in your model.py is used"),
         ("OPTION_ENABLE_REASONING", "true", "deprecated; OPTION_REASONING_PARSER"),
         ("OPTION_SWAP_SPACE", "4", "vLLM no longer has it"),
         ("OPTION_DEVICE_MAP", "balanced", "vLLM places the model itself"),

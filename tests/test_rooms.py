@@ -35,7 +35,7 @@ CONTAINER = {
     "container.cluster": {"container.options", "handler.errors"},
     "container.metrics": set(),
     "container.logs": set(),
-    "container.health": {"handler.errors", "handler.service"},
+    "container.health": {"handler.djl.own_model", "handler.errors", "handler.service"},
     "container.warm_up": {"handler.errors", "handler.service"},
     "container.machine": {"handler.errors"},
     "container.commands": {"handler.errors"},

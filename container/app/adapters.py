@@ -12,6 +12,7 @@ from container.app.models import Models
 from container.edge import exchange
 from container.health import Health
 from handler.adapters import Adapters
+from handler.djl.own_model import OwnModel
 from handler.engine import Adapter
 from handler.errors import InvalidRequest, NotAllowed
 from handler.payload.document import json_object
@@ -101,6 +102,8 @@ class AdapterRoutes:
         service = self._health.service()
         if (model := request.path_params.get("model")) is not None:
             self._models.check_name(model)
+        if isinstance(service, OwnModel):
+            raise InvalidRequest("The model's own code answers here; adapters are its own business.")
         return service.adapters
 
     def _check_allowed(self) -> None:

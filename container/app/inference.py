@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,14 +13,21 @@ from container import framing
 from container.app.body import read_body
 from container.app.models import Models
 from container.app.statuses import error_body
+from container.app.user_code import call_of, called
 from container.edge import exchange
 from container.health import Health
 from container.streaming import StreamedAnswer, while_connected, within
+from handler.djl.formatters import Formatted
+from handler.djl.own_model import OwnModel
+from handler.errors import InvalidRequest
 from handler.payload import adapters
 from handler.payload.document import json_object
 from handler.payload.encodings import decoded
 from handler.service import Service, Task
 from handler.sessions import SessionAnswer, answer
+from handler.tokens import Tokens
+
+T = TypeVar("T")
 
 SMALL_BODY_BYTES = 2**18
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
@@ -57,6 +64,8 @@ class Inference:
     async def infer(self, request: Request) -> Response:
         """Answer a request of any schema."""
         service = self._health.service()
+        if isinstance(service, OwnModel):
+            return await called(service, request, self._serving.request_bytes, self._serving.predict_seconds)
         found = await self._read(service, request)
         if isinstance(found, SessionAnswer):
             return Response(_line(found.body), media_type="application/json", headers=dict(found.headers))
@@ -69,28 +78,35 @@ class Inference:
 
     async def tokenize(self, request: Request) -> Response:
         """Answer with the tokens of a prompt."""
-        tokens, name = self._health.service().tokens, exchange(request.scope).id
+        tokens, name = self._tokens(), exchange(request.scope).id
         payload = json_object(await read_body(request, self._serving.request_bytes))
         answered = await self._within(request, tokens.tokenize(payload, name))
         return Response(answered + b"\n", media_type="application/json")
 
     async def detokenize(self, request: Request) -> Response:
         """Answer with the text of tokens."""
-        tokens = self._health.service().tokens
+        tokens = self._tokens()
         payload = json_object(await read_body(request, self._serving.request_bytes))
         answered = await self._within(request, tokens.detokenize(payload))
         return Response(answered + b"\n", media_type="application/json")
 
+    def _tokens(self) -> Tokens:
+        service = self._health.service()
+        if isinstance(service, OwnModel):
+            raise InvalidRequest("The model's own code answers here; its tokens are not known to the server.")
+        return service.tokens
+
     async def _within(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
         return await within(self._serving.predict_seconds, while_connected(request.receive, work))
 
-    async def _stream(self, request: Request, task: Task) -> Response:
+    async def _stream(self, request: Request, task: Task | Formatted) -> Response:
         seconds = self._serving.predict_seconds
         frames = framing.choose(
             openai=request.url.path.startswith("/v1/"),
             accept=request.headers.get("accept", ""),
             formatter=self._serving.output_formatter,
             tgi=self._serving.tgi and task.generates,
+            raw=isinstance(task, Formatted),
         )
         chunks = task.chunks(exchange(request.scope).id)
         try:
@@ -100,21 +116,26 @@ class Inference:
             raise
         return StreamedAnswer(first, chunks, framing=frames, seconds=seconds, error_body=error_body)
 
-    async def _read(self, service: Service, request: Request) -> Task | SessionAnswer:
+    async def _read(self, service: Service, request: Request) -> Task | Formatted | SessionAnswer:
         body = await read_body(request, self._serving.request_bytes)
-        headers, query = request.headers, request.url.query
-        content_type, question = headers.get("content-type", ""), headers.get(QUESTION_HEADER)
+        headers, formatters = request.headers, service.formatters
+        small = len(body) < SMALL_BODY_BYTES
+        kind, question = headers.get("content-type", ""), headers.get(QUESTION_HEADER)
+        payload = await _beside(lambda: decoded(body, kind, request.url.query, question), small=small)
         name, adapter = headers.get(SESSION_HEADER), headers.get(adapters.HEADER)
-        if len(body) < SMALL_BODY_BYTES:
-            payload = decoded(body, content_type, query, question)
-            if "requestType" in payload and not request.url.path.startswith("/v1/"):
-                return answer(service.sessions, payload["requestType"], name)
-            return service.read(payload, service.session(name), adapter)
+        if "requestType" in payload and not request.url.path.startswith("/v1/"):
+            return answer(service.sessions, payload["requestType"], name)
+        if formatters is not None and formatters.read:
+            formatting = formatters.payload(payload, call_of(request, body))
+            payload = await within(self._serving.predict_seconds, while_connected(request.receive, formatting))
         session = service.session(name)
-        # Beside the loop: a body of many messages takes its time.
-        return await asyncio.to_thread(
-            lambda: service.read(decoded(body, content_type, query, question), session, adapter)
-        )
+        task = await _beside(lambda: service.read(payload, session, adapter), small=small)
+        return Formatted(task, formatters) if formatters is not None and formatters.write else task
+
+
+async def _beside(work: Callable[[], T], *, small: bool) -> T:
+    # Beside the loop, a body of many messages shares the interpreter with it; for a small one the hop costs more.
+    return work() if small else await asyncio.to_thread(work)
 
 
 def _line(body: Mapping[str, Any]) -> bytes:

@@ -1,16 +1,18 @@
 """The routes that tell what is served: OpenAI's, SageMaker's and LMI's names for it."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from container.health import Health
-from handler.adapters import Adapters
+from handler.djl.own_model import OwnModel
 from handler.engine import Adapter, ModelCard
 from handler.errors import UnknownModel
 from handler.payload.fields import short
+from handler.service import Service
 
 LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
 # A batch transform sends this many requests at a time, each of this many MB: SageMaker wants the product below 100.
@@ -28,7 +30,7 @@ class Models:
     async def openai_list(self, _: Request) -> Response:
         """OpenAI's list of models, one entry for each name and adapter."""
         service = self._health.service()
-        card, adapters = service.card, service.adapters.served.values()
+        card, adapters = service.card, _served(service).values()
         data = [*(_openai(card, name) for name in card.names), *(_adapted(card, adapter) for adapter in adapters)]
         return JSONResponse({"object": "list", "data": data})
 
@@ -37,8 +39,8 @@ class Models:
         service, name = self._health.service(), request.path_params["model"]
         if name in service.card.names:
             told = _openai(service.card, name)
-        elif name in service.adapters.served:
-            told = _adapted(service.card, service.adapters.find(name))
+        elif name in (adapters := _served(service)):
+            told = _adapted(service.card, adapters[name])
         else:
             raise _unknown(service.card, name)
         # Xinference's client chooses what it offers by these two.
@@ -48,14 +50,13 @@ class Models:
     async def sagemaker_list(self, _: Request) -> Response:
         """SageMaker's and LMI's list: one model, as there is one."""
         service = self._health.service()
-        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(service.adapters)]})
+        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served(service))]})
 
     async def sagemaker_one(self, request: Request) -> Response:
         """SageMaker's and LMI's description of the model, by any of its names."""
         name = request.path_params["model"]
         self.check_name(name)
-        adapters = self._health.service().adapters
-        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(adapters)})
+        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served(self._health.service()))})
 
     async def execution_parameters(self, _: Request) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
@@ -78,7 +79,7 @@ def _openai(card: ModelCard, name: str) -> dict[str, Any]:
         "created": card.created,
         "owned_by": "lumi",
         "root": card.names[0],
-        "max_model_len": card.max_model_len,
+        "max_model_len": card.max_model_len or None,  # user code has no context length
     }
 
 
@@ -87,8 +88,12 @@ def _adapted(card: ModelCard, adapter: Adapter) -> dict[str, Any]:
     return {**_openai(card, adapter.name), **changed}
 
 
-def _with(adapters: Adapters) -> dict[str, Any]:
-    shown = [{"name": adapter.name, "src": adapter.source} for adapter in adapters.served.values()]
+def _served(service: Service | OwnModel) -> Mapping[str, Adapter]:
+    return {} if isinstance(service, OwnModel) else service.adapters.served
+
+
+def _with(adapters: Mapping[str, Adapter]) -> dict[str, Any]:
+    shown = [{"name": adapter.name, "src": adapter.source} for adapter in adapters.values()]
     return {"adapters": shown} if shown else {}
 
 

@@ -15,9 +15,10 @@ from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.modality_limits import ModalityLimits, modality_limits
 from container.options.resolution import RemoteFile, Resolution, Sources, nothing_remote
 from container.options.values import LONGEST_RUN, MIB, Network
+from handler.djl.entry_point import EntryPoint
 
 MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Pictures and other media", "Chat", "Server"
-ADAPTERS = "LoRA adapters"
+ADAPTERS, CODE = "LoRA adapters", "Your own code"
 _VLLM = "vLLM's own"
 _OF_MODEL = "the model's own"
 
@@ -199,6 +200,14 @@ class Options(BaseModel):
         CHAT, values.word, "vLLM's parser that parts reasoning from the answer, such as qwen3.",
         engine="reasoning_parser")] = None
 
+    entry_point: Annotated[str | None, Declared(
+        CODE, values.word, "The Python file, or module, of the model directory that holds your own code.",
+        aliases=("entrypoint",), environment=("DJL_ENTRY_POINT",), unset="model.py, if there is one")] = None
+    handler: Annotated[str, Declared(
+        CODE, values.word, "The function of it that answers requests in place of vLLM, if it is there.")] = "handle"
+    install_requirements: Annotated[bool, Declared(
+        CODE, values.true_or_false, "Whether a requirements.txt beside your code is installed before the start.")] = False
+
     host: Annotated[str, Declared(  # a container listens on all its addresses
         SERVER, values.word, "Address to listen on.",
         flag="host", environment=("SERVING_HOST", "SERVING_INFERENCE_ADDRESS"),
@@ -252,6 +261,10 @@ class Options(BaseModel):
 
     # vLLM's further engine arguments as they were written, for vLLM's own parser.
     engine_arguments: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
+    # What user code reads: every setting as it was written, by LMI's names; and where that code is looked for.
+    written: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
+    code_directories: tuple[Path, ...] = ()
+    code: EntryPoint | None = None  # what was found there; a model in S3 may bring its own
     # fmt: on
 
     def vllm_arguments(self) -> dict[str, Any]:

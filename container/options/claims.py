@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from container.options import lmi
 from container.options.declaration import Option
@@ -26,6 +28,9 @@ class Claims:
     ) -> None:
         self.of_options: dict[str, list[Setting]] = defaultdict(list)
         self.of_engine: dict[str, list[Setting]] = defaultdict(list)
+        self.all: list[Setting] = []  # that have a name, the file's first, as it wins
+        self._unknown: list[Setting] = []
+        self._refused: list[tuple[Setting, lmi.Accepted]] = []
         self._table = table
         self._names = names
         self._environ = environ
@@ -36,12 +41,28 @@ class Claims:
         self._sort_by_name(filed)
         self._sort_by_variable()
 
+    def judge(self, reader: Path | str | None) -> None:
+        """What of the settings is a fault. `reader` is the user's code, which may have options of its own, or None."""
+        for setting in self._unknown:
+            told = self._names.unknown(setting)
+            if reader is None:
+                self._findings.fault(told)
+            else:
+                self._findings.warn(f"{told}. It is handed to {reader}")
+        for setting, accepted in self._refused:
+            described = self._names.described(setting)
+            if reader is None:
+                self._findings.fault(f"{described} is refused: {accepted.instead}")
+            else:
+                self._findings.warn(f"{described} is handed to {reader}; for vLLM it has no effect: {accepted.instead}")
+
     def _sort_by_name(self, filed: Collection[Setting]) -> None:
         accepted, server_keys = lmi.option_names(), lmi.server_keys()
         for label in sorted(label for label in self._environ if label.startswith(PROPERTY_PREFIX)):
             name = label.removeprefix(PROPERTY_PREFIX).upper()
             self._findings.fault(f"{label} is a name for {FILE_NAME}; in the environment, write OPTION_{name}")
         for setting in (*filed, *option_settings(self._environ)):
+            self.all.append(setting)
             option = self._names.option(setting.name)
             if option:
                 self.of_options[option.name].append(setting)
@@ -52,14 +73,16 @@ class Claims:
             elif self._names.is_engine_field(setting.name):
                 self.of_engine[setting.name].append(setting)
             else:
-                self._findings.fault(self._names.unknown(setting))
+                self._unknown.append(setting)
 
     def _sort_by_variable(self) -> None:
         for option in self._table:
             self.of_options[option.name] += variable_settings(self._environ, option)
         variables = lmi.variables()
         for variable, setting in known_settings(self._environ, variables):
-            self._accept(setting, variables[variable])
+            accepted_row = variables[variable]
+            self.all += [replace(setting, name=name) for name in accepted_row.names[:1]]  # HF_TASK is LMI's option.task
+            self._accept(setting, accepted_row)
         accepted = {**lmi.option_names(), **lmi.server_keys()}
         for setting in server_settings(self._environ):
             if self._names.is_variable(setting.label):
@@ -71,6 +94,6 @@ class Claims:
 
     def _accept(self, setting: Setting, accepted: lmi.Accepted) -> None:
         if accepted.is_refused(setting.text):
-            self._findings.fault(f"{self._names.described(setting)} is refused: {accepted.instead}")
+            self._refused.append((setting, accepted))
         elif not accepted.is_moot(setting.text):
             self._findings.warn(f"{self._names.described(setting)} has no effect: {accepted.instead}")

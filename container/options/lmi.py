@@ -18,7 +18,6 @@ __all__ = [
 ]
 
 _ADAPTERS = "adapters are named by OPTION_LORA_MODULES, or lie in adapters/ of the model's directory"
-_OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
 _SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES bounds it"
 _ONE_ENGINE = "one engine serves all requests, and vLLM shares it among them"
 _PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE says on how many GPUs"
@@ -62,9 +61,7 @@ OPTIONS = (
             "automatic-speech-recognition",
         ),
     ),
-    Accepted(("entry_point", "entrypoint"), _OWN_CODE, moot=("djl_python.*",), variables=("DJL_ENTRY_POINT",)),
-    Accepted(("handler",), _OWN_CODE, moot=("handle",)),
-    Accepted(("input_formatter",), _OWN_CODE),
+    Accepted(("input_formatter",), "the function that has @input_formatter in your model.py is used"),
     Accepted(("enable_streaming",), 'a request streams when its own "stream" is true', moot=OFF),
     Accepted(("device_map",), _PLACEMENT, moot=("auto",)),
     Accepted(("device",), _PLACEMENT, moot=("auto", "gpu", "cuda")),
@@ -137,7 +134,7 @@ OPTIONS = (
     ),
     Accepted(("model_dir",), "the model is named by HF_MODEL_ID or OPTION_MODEL_ID", moot=("/opt/ml/model",)),
     Accepted(("required_memory_mb", "reserved_memory_mb"), _MEMORY),
-    Accepted(("translator_factory", "translatorfactory", "application"), _OWN_CODE),
+    Accepted(("translator_factory", "translatorfactory", "application"), "no Java runs here"),
     Accepted(
         ("image_processor", "image_processor_revision", "disable_image_processor"),
         _PROCESSOR,

@@ -2,7 +2,6 @@
 
 from container.options.accepted import OFF, ON, Accepted, Heeded
 
-_OWN_CODE = "code of your own is not run yet; every request goes to the model as it is"
 _NO_JAVA = "no Java runs here"
 _STATUS = "status codes are fixed; OPTION_ERROR_COMPAT=lmi answers as LMI does"
 _TLS = "Lumi speaks plain HTTP; SageMaker or a proxy in front of it ends TLS"
@@ -69,7 +68,7 @@ VARIABLES = (
     Accepted((), "the request's own Accept decides", variables=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",)),
     Accepted((), _SECURITY, moot=OFF, variables=("SAGEMAKER_SECURE_MODE",)),
     Accepted((), _SECURITY, variables=("SAGEMAKER_SECURITY_CONTROLS", "SAGEMAKER_UNTRUSTED_CHANNELS")),
-    Accepted((), _OWN_CODE, moot=OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
+    Accepted((), "requests cannot choose their handler", moot=OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
     Accepted((), _NO_JAVA, variables=("MAX_NETTY_BUFFER_SIZE",)),
     Accepted(
         (),

@@ -13,6 +13,7 @@ from container.options.locations import located_model, located_template
 from container.options.masking import masked
 from container.options.modality_limits import ModalityLimits
 from container.options.option_names import OptionNames
+from container.options.own_code import code_of, written
 from container.options.place import STORE_VARIABLE, Place, find_place, inner_model, missing_model
 from container.options.properties import FILE_NAME
 from container.options.serving_file import ServingFile, server_variables, serving_file
@@ -63,6 +64,7 @@ class Resolution:
         for option in self._table.values():
             self._decide(option)
         self._decide_engine_arguments()
+        self._regard_user_code(place)
         self._locate(place, file)
         if not self.findings.faults:  # what a faulty setting was meant to say is not known
             self._check_together()
@@ -140,6 +142,19 @@ class Resolution:
         used, unused = self._names.described(winner), self._names.described(loser)
         self.findings.warn(f"{used} is used and {unused} is not; remove one of them")
 
+    # Is there code of the user's own, which may have options of its own?
+
+    def _regard_user_code(self, place: Place) -> None:
+        code, named = None, self.values.get("entry_point")
+        try:
+            code = code_of(named, place.directories, comes_later=place.address is not None)
+        except ValueError as error:
+            self._fault(self._winner("entry_point"), error)
+        awaited = "the code of the model" if named is not None and place.address else None
+        self._claims.judge(code.file if code else awaited)
+        self.values["code"], self.values["code_directories"] = code, place.directories
+        self.values["written"] = written(self._claims.all, self._table, self.values, self._names)
+
     # What do the values name, and do they go together?
 
     def _locate(self, place: Place, file: ServingFile) -> None:
@@ -169,7 +184,7 @@ class Resolution:
         if self._environ.get("SERVING_LOAD_MODELS", "").strip().lower() == "none" and model is None:
             return
         if found is None:
-            if model is None and not self._claims.of_options["model_id"]:
+            if model is None and not self._claims.of_options["model_id"] and self.values["code"] is None:
                 self._require_model(store)
         elif model is None:
             self.values["model_id"] = self.origins["model_id"] = str(found)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.errors import StartError
-
 FILE_NAME = "model.py"
 CODE = "code"  # where SageMaker puts the code when it repacks a model's artefacts
 
@@ -26,22 +24,22 @@ class EntryPoint:
 
 def find(named: str | None, directories: Sequence[Path]) -> EntryPoint | None:
     """The entry point that `named` (the option) means in the first of `directories` that has it; model.py where none is
-    named. None where there is no code, or LMI's own is named, which vLLM here stands for. Raises StartError."""
+    named. None where there is no code, or LMI's own is named, which vLLM here stands for.
+
+    Raises ValueError with the rest of a sentence that begins with the option."""
     if named is None:
         return next(_found(FILE_NAME, directories), None)
     if named.startswith("djl_python."):
         return None
     if named.startswith(("http://", "https://")):
-        raise StartError(
-            f"OPTION_ENTRY_POINT={named!r} is an address: code is not fetched from the network, since whoever answers "
-            "there would run in this process. Put the file into the model directory and name it."
+        raise ValueError(
+            "is an address: code is not fetched from the network, since whoever answers there would run in this process. "
+            "Put the file into the model directory and name it"
         )
     entry = next(_found(named, directories), None)
     if entry is None:
         places = ", ".join(str(directory) for directory in directories)
-        raise StartError(
-            f"OPTION_ENTRY_POINT={named!r} names neither a Python file nor a module in {places} (nor in {CODE}/ there)."
-        )
+        raise ValueError(f"names neither a Python file nor a module in {places} (nor in {CODE}/ there)")
     return entry
 
 

@@ -3,20 +3,19 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from handler.djl.call import Call
-from handler.djl.djl_python import Input
-from handler.djl.djl_python.encode_decode import decode
+from handler.djl.djl_python import Input, PairList
 from handler.djl.djl_python.outputs import plain
 from handler.djl.djl_python.request_io import RequestInput
 from handler.djl.failures import told
 from handler.djl.forms import contents
 from handler.djl.pipelines import keyword_call
 from handler.djl.response import response
-from handler.djl.user_module import Function, UserModule, takes_input
+from handler.djl.user_module import Function, UserModule, refuse, takes_input
 from handler.djl.user_thread import Failed, GivenUp, UserThread
-from handler.errors import InvalidRequest
 
 DONE = b"[DONE]"
 
@@ -37,6 +36,17 @@ class Formatters:
         self._properties = properties
         self._tokenizer = tokenizer
 
+    async def start(self) -> None:
+        """Call the init handler, if there is one. Raises StartError."""
+        init = self._code.init_handler
+        if init is None:
+            return
+        directory, properties = self._properties["model_dir"], self._properties
+        try:
+            await self._thread.run(lambda: keyword_call(init, directory, properties=properties), bounded=False)
+        except (Failed, GivenUp) as failure:
+            refuse(self._code.entry, "failed to initialise", getattr(failure, "error", failure))
+
     @property
     def read(self) -> bool:
         """Whether payloads are formatted."""
@@ -47,16 +57,17 @@ class Formatters:
         """Whether responses are formatted."""
         return self._code.output_formatter is not None
 
-    async def payload(self, call: Call) -> bytes:
-        """The JSON text of what is served in place of `call`. Raises RequestError and UserCodeFailed."""
+    async def payload(self, payload: Mapping[str, Any], call: Call) -> dict[str, Any]:
+        """What is served in place of `payload`, the decoded body of `call`. Raises RequestError and UserCodeFailed."""
         formatter = self._code.input_formatter
         assert formatter is not None  # noqa: S101  # `read` says so
-        return bytes(await self._run(lambda: self._formatted_input(formatter, call), call.id))
+        made: dict[str, Any] = await self._run(lambda: self._formatted_input(formatter, dict(payload), call), call.id)
+        return made
 
     async def whole(self, text: bytes, request_id: str) -> bytes:
         """What the client gets of a whole response."""
-        sent = await self._run(lambda: self._formatted(response(text)), request_id)
-        return bytes(sent)
+        sent: bytes = await self._run(lambda: self._formatted(response(text)), request_id)
+        return sent.removesuffix(b"\n")
 
     async def stream(self, chunks: AsyncIterable[bytes], request_id: str) -> AsyncGenerator[bytes, None]:
         """What the client gets of each chunk. A formatter is given vLLM's own text of it: an event, and [DONE] last."""
@@ -65,10 +76,6 @@ class Formatters:
                 text = event.decode()
                 if piece := await self._run(lambda text=text: self._formatted(text), request_id):  # type: ignore[misc]
                     yield piece
-
-    async def stop(self) -> None:
-        """End the thread of the code."""
-        await self._thread.stop()
 
     @staticmethod
     async def _events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
@@ -88,26 +95,21 @@ class Formatters:
 
     # In the user's thread:
 
-    def _formatted_input(self, formatter: Function, call: Call) -> bytes:
+    def _formatted_input(self, formatter: Function, payload: dict[str, Any], call: Call) -> dict[str, Any]:
+        given = self._input(call) if takes_input(formatter) else payload
+        made = keyword_call(formatter, given, properties=self._properties, tokenizer=self._tokenizer())
+        if isinstance(made, RequestInput):
+            made = {"inputs": getattr(made, "input_text", ""), "parameters": made.parameters}
+        if not isinstance(made, dict):
+            raise TypeError(f"{formatter.__name__} returned {type(made).__name__}; it must return the payload, a dict")
+        return made
+
+    def _input(self, call: Call) -> Input:
         inputs = Input()
         inputs.properties.update(self._properties)
         inputs.properties.update(call.headers)
-        for key, value in contents(call):
-            inputs.content.add(key, value)
-        try:
-            given = inputs if takes_input(formatter) else decode(inputs, call.content_type or None)
-        except (ValueError, OSError) as broken:
-            raise InvalidRequest(
-                f"The body is not what its content type says: {broken}", code="invalid_json"
-            ) from broken
-        payload = keyword_call(formatter, given, properties=self._properties, tokenizer=self._tokenizer())
-        if isinstance(payload, RequestInput):
-            payload = {"inputs": getattr(payload, "input_text", ""), "parameters": payload.parameters}
-        if not isinstance(payload, dict):
-            raise TypeError(
-                f"{formatter.__name__} returned {type(payload).__name__}; it must return the payload, a dict"
-            )
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False, default=plain).encode()
+        inputs.content.add_all(PairList(pair_list=contents(call)))
+        return inputs
 
     def _formatted(self, given: Any) -> bytes:
         formatter = self._code.output_formatter
@@ -127,3 +129,46 @@ class Formatters:
             encoded = json.dumps(made, ensure_ascii=False, allow_nan=False, default=plain).encode()
         # As LMI does, so that clients which read lines see each piece at once.
         return encoded if encoded.endswith(b"\n") or not encoded else encoded + b"\n"
+
+
+class Answering(Protocol):
+    """What answers a request, whole or in chunks."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]: ...
+
+    @property
+    def stream(self) -> bool: ...
+
+    @property
+    def generates(self) -> bool: ...
+
+    async def complete(self, request_id: str) -> bytes: ...
+
+    def chunks(self, request_id: str) -> AsyncGenerator[bytes, None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Formatted:
+    """A task whose answer goes through the output formatter; its chunks are what the client gets, as they are."""
+
+    task: Answering
+    formatters: Formatters
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return self.task.ignored
+
+    @property
+    def stream(self) -> bool:
+        return self.task.stream
+
+    @property
+    def generates(self) -> bool:
+        return self.task.generates
+
+    async def complete(self, request_id: str) -> bytes:
+        return await self.formatters.whole(await self.task.complete(request_id), request_id)
+
+    def chunks(self, request_id: str) -> AsyncGenerator[bytes, None]:
+        return self.formatters.stream(self.task.chunks(request_id), request_id)

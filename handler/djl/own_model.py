@@ -32,12 +32,12 @@ class OwnModel:
         self._code = code
         self._thread = thread
         self._properties = properties
-        self._names = names
+        self.card = ModelCard(names, max_model_len=0, supports_pictures=True, created=int(time.time()))
         row = None if code.handle is not None else pipeline(code)
         self._handle: Callable[[Input], Any] = row.handle if row is not None else code.handle  # type: ignore[assignment]
         self._row = row
 
-    async def start(self) -> ModelCard:
+    async def start(self) -> None:
         """Let the code load its model, by LMI's call with an empty Input. Raises StartError."""
         if not is_asynchronous(self._handle):
             self._thread.one_by_one()
@@ -45,7 +45,6 @@ class OwnModel:
             await self._thread.run(self._load, bounded=False)
         except (Failed, GivenUp) as failure:
             refuse(self._code.entry, "failed to load the model", getattr(failure, "error", failure))
-        return ModelCard(self._names, max_model_len=0, supports_pictures=True, created=int(time.time()))
 
     async def answer(self, call: Call) -> Answer:
         """What the code makes of `call`. Raises UserCodeFailed and PredictTimeout, and RequestError where the code left
@@ -61,10 +60,6 @@ class OwnModel:
                 return _whole(result)
             except (Failed, GivenUp, Unfit) as failure:
                 raise told(failure, self._code.entry.file.name, call.id) from failure
-
-    async def stop(self) -> None:
-        """End the thread of the code."""
-        await self._thread.stop()
 
     async def _stream(self, stream: Stream, turn: Turn, call: Call, stack: AsyncExitStack) -> Answer:
         turn.at_end(stream.close)

@@ -11,7 +11,7 @@ from handler.djl.djl_python.outputs import JSON, JSON_LINES, Frame, Output, plai
 
 log = logging.getLogger("lumi.user_code")
 
-FAILED = 500  # of a handler that says it failed and not how; LMI's 424 where that is asked for
+FAILED = 424  # of a handler that says that it failed and not how: what LMI's Output.error says
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _VALUE = re.compile(r"[\x20-\x7e\xa0-\xff\t]{0,8000}")
 # They belong to the connection, or are the server's to say.

@@ -15,6 +15,9 @@ class UserCode:
     module: UserModule
     thread: UserThread
 
+    async def check(self) -> None:
+        """Nothing: what goes wrong in the code is an answer, not an end."""
+
     async def stop(self) -> None:
         """End the thread and forget the module. May be called twice."""
         await self.thread.stop()

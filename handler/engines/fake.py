@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from handler.engine import Adapter, Embeds, Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
 from handler.errors import EngineDead, InvalidRequest, LumiError, UnknownAdapter
@@ -42,6 +43,7 @@ class FakeEngine:
     seen: list[Prompt | TextPrompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     stopped: bool = False
+    tokenizer: Any = None
     most_rank: int = 16
     _adapters: dict[str, Adapter] = field(default_factory=dict)
     _users: Counter[Adapter] = field(default_factory=Counter)

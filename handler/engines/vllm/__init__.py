@@ -51,6 +51,10 @@ class VllmEngine:
         following = await in_background(lambda: importlib.import_module("handler.engines.vllm.following"))
         self._following = await following.follow(self._settings_for(model))
 
+    @property
+    def tokenizer(self) -> Any:
+        return self._live.tokenizer
+
     def holds(self, digest: str) -> bool:
         return self._live.holds(digest)
 

@@ -72,6 +72,7 @@ class Running:
         self._serving = serving
         self._neutraliser = neutraliser
         self._placeholder = placeholder
+        self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
         self._chores: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
 

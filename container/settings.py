@@ -1,0 +1,143 @@
+"""Options -> what each room is started with."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from container.adapter_store import AdapterStore
+from container.app.inference import Serving
+from container.backend import CodeSettings
+from container.model_store import CACHE, Hub, Located, locate
+from container.options import Options
+from container.options.locations import MODEL_DIRECTORY
+from container.options.properties import FILE_NAME
+from handler.adapters import Adapters
+from handler.djl.formatters import Formatters
+from handler.engine import Engine, ModelCard
+from handler.errors import StartError
+from handler.media.limits import MediaLimits
+from handler.media.loader import MediaLoader
+from handler.model import Model
+from handler.service import Service
+from handler.sessions import Sessions
+
+log = logging.getLogger("lumi")
+
+SAGEMAKER_ADAPTERS = Path("/opt/ml/models")
+
+
+def front_end(options: Options) -> Serving:
+    """What the routes need of the options."""
+    return Serving(
+        request_bytes=options.max_request_size,
+        predict_seconds=options.predict_timeout,
+        batch_size=options.max_rolling_batch_size,
+        output_formatter=options.output_formatter,
+        lmi_errors=options.error_compat == "lmi",
+        tgi=options.tgi_compat,
+        management=options.enable_management,
+        api_key=options.api_key.get_secret_value() if options.api_key else None,
+    )
+
+
+def located_model(options: Options) -> Located | None:
+    """The model that is named; None where there is none for vLLM, but code that may own another. Raises StartError."""
+    try:
+        return locate(options.model_id)
+    except StartError:
+        if options.code is None:
+            raise
+        return None
+
+
+def served_names(options: Options, model: Located | None) -> tuple[str, ...]:
+    """What `model` of a request may be."""
+    # LMI's clients that name a model name the last one, which is what LMI calls a model that has no other name.
+    return options.served_model_name or (*(model.names if model else ("model",)), "lmi")
+
+
+def code_settings(options: Options) -> CodeSettings:
+    """What of the options concerns user code."""
+    return CodeSettings(
+        directories=options.code_directories,
+        entry_point=options.entry_point,
+        handler=options.handler,
+        install_requirements=options.install_requirements,
+        seconds=options.predict_timeout,
+        loading_seconds=options.model_loading_timeout,
+        properties=options.written,
+    )
+
+
+def hub(options: Options) -> Hub:
+    """What of the Hugging Face hub is wanted."""
+    token = options.hf_token.get_secret_value() if options.hf_token else None
+    arguments = options.engine_arguments
+    return Hub(options.revision, token, arguments.get("load_format", "auto"), arguments.get("download_dir"))
+
+
+def model_cache(options: Options) -> Path:
+    """Where models from S3 are kept."""
+    return Path(options.engine_arguments.get("download_dir", CACHE))
+
+
+def adapter_homes(model: str) -> tuple[Path, ...]:
+    """Directories that may hold `adapters/`: the model's, unless it is an id on the hub, and where SageMaker mounts."""
+    return tuple(home for home in (Path(model), MODEL_DIRECTORY) if home.is_absolute())
+
+
+def adapter_directories(options: Options, homes: Sequence[Path]) -> tuple[Path, ...]:
+    """Where adapters may be registered from: where the model is, where SageMaker puts the artefacts of inference
+    components, and where the operator says."""
+    return (*homes, SAGEMAKER_ADAPTERS, *map(Path, options.adapter_directories))
+
+
+def media_limits(options: Options) -> MediaLimits:
+    """What a request's media may be and where they may come from."""
+    return MediaLimits(
+        pictures_per_prompt=options.limit_mm_per_prompt["image"],
+        picture_bytes=options.media_max_picture_bytes,
+        picture_pixels=options.media_max_picture_pixels,
+        fetch_seconds=options.image_fetch_timeout,
+        allowed_hosts=options.allowed_media_domains or (),
+        allowed_networks=options.media_allowed_networks,
+    )
+
+
+def service_of(
+    options: Options,
+    engine: Engine,
+    media: MediaLoader,
+    card: ModelCard,
+    *,
+    store: AdapterStore | None = None,
+    formatters: Formatters | None = None,
+) -> Service:
+    """Who answers, of an engine that is started; adapters that come later are kept in `store`."""
+    sessions = (
+        Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
+    )
+    model = Model(
+        engine,
+        media,
+        card,
+        placeholder_token=options.image_placeholder_token,
+        placeholder_repeats=options.image_feature_size or 1,
+        sessions=sessions,
+        picture_adapter="image" if "image" in (module.name for module in options.default_mm_loras) else None,
+    )
+    adapters = Adapters(engine, card.names, store if options.enable_lora else None)
+    return Service(model, adapters, listed_generation=options.tgi_compat, formatters=formatters)
+
+
+def warn_of_unread_file(located: Located, model: Path) -> None:
+    """The options are in force before an archive is here: a file in it comes too late."""
+    if located.is_archive and (
+        unread := next((at for at in (model, model.parent) if (at / FILE_NAME).is_file()), None)
+    ):
+        log.warning(
+            "%s of %s is not read, as it comes after the start; set its options in the environment, or upload the model "
+            "unpacked",
+            (unread / FILE_NAME).name,
+            located.source,
+        )

@@ -1,0 +1,376 @@
+"""User code behind the real server: every answer here went over a socket."""
+
+import json
+import socket
+import textwrap
+import threading
+
+import httpx
+import pytest
+
+from container.app.inference import Serving
+from container.backend import CodeSettings
+from handler.engines.fake import FakeEngine
+from handler.errors import StartError
+from tests.serving import answer, ask, fault, serving, wait_for
+from tests.user_code import write
+
+
+def coded(directory, text, engine=None, name="model.py", **different):
+    """A server of the code; `seconds` bound each call of it."""
+    write(directory, textwrap.dedent(text), name)
+    seconds = different.pop("seconds", 10)
+    lmi_errors = different.pop("lmi_errors", False)
+    settings = CodeSettings(directories=(directory,), seconds=seconds, **different.pop("settings", {}))
+    front = Serving(request_bytes=1 << 24, predict_seconds=seconds, batch_size=2, lmi_errors=lmi_errors)
+    return serving(engine, code=settings, serving=front, **different)
+
+
+# A handler as LMI's documentation shows it: a service object, loaded by the first call.
+TYPICAL = """
+    import logging
+    import os
+    from djl_python import Input, Output
+    from djl_python.encode_decode import decode
+
+    class WordCounter:
+        def __init__(self):
+            self.initialized = False
+
+        def initialize(self, properties: dict):
+            self.model_dir = properties["model_dir"]
+            self.degree = int(properties["tensor_parallel_degree"])
+            self.least = int(properties.get("min_length", "1"))
+            with open(os.path.join(self.model_dir, "stop.txt")) as file:
+                self.stop = set(file.read().split())
+            self.initialized = True
+
+        def inference(self, inputs: Input) -> Output:
+            try:
+                data = decode(inputs, inputs.get_property("content-type"))
+                texts = data["inputs"] if isinstance(data["inputs"], list) else [data["inputs"]]
+                counts = [len([w for w in text.split() if w not in self.stop and len(w) >= self.least]) for text in texts]
+                outputs = Output()
+                outputs.add_property("Content-Type", "application/json")
+                outputs.add_property("X-Degree", str(self.degree))
+                outputs.add_as_json({"counts": counts})
+            except Exception as e:
+                logging.exception("inference failed")
+                outputs = Output().error(str(e))
+            return outputs
+
+    _service = WordCounter()
+
+    def handle(inputs: Input) -> Output:
+        if not _service.initialized:
+            _service.initialize(inputs.get_properties())
+        if inputs.is_empty():
+            return None
+        return _service.inference(inputs)
+"""
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/predictions/model", "/models/mine/invoke", "/v1/chat/completions"])
+def test_a_handler_written_for_lmi_answers_on_every_route(tmp_path, path):
+    write(tmp_path, "the a", "stop.txt")
+    with coded(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
+        response = server.post({"inputs": ["the quick fox", "a b see"]}, path)
+        assert response.status_code == 200
+        assert response.json() == {"counts": [2, 1]}
+        assert response.headers["content-type"] == "application/json"
+        assert int(response.headers["x-degree"]) >= 1
+        assert response.headers["x-request-id"]
+        assert not server.engine.seen
+
+
+def test_its_own_errors_and_content_types_go_through(tmp_path):
+    write(tmp_path, "the", "stop.txt")
+    with coded(tmp_path, TYPICAL) as server:
+        assert server.post({"no": "inputs"}).status_code == 424
+        assert server.post({"no": "inputs"}).json()["error"] == "'inputs'"
+        plain = server.client.post("/invocations", content=b"the fox", headers={"content-type": "text/plain"})
+        assert plain.json() == {"counts": [1]}
+        rows = server.client.post("/invocations", content=b"inputs\nx y\nz", headers={"content-type": "text/csv"})
+        assert rows.json() == {"counts": [2, 1]}
+
+
+def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(tmp_path):
+    class Absent(FakeEngine):
+        async def start(self):
+            raise AssertionError("vLLM must not be started")
+
+    write(tmp_path, "the", "stop.txt")
+    with coded(tmp_path, TYPICAL, Absent()) as server:
+        assert server.client.get("/ping").json()["status"] == "ready"
+        listed = server.client.get("/v1/models").json()["data"]
+        assert [(model["id"], model["max_model_len"]) for model in listed] == [("mine", None)]
+        tokens = server.post({"prompt": "hi"}, "/tokenize")
+        assert (tokens.status_code, fault(tokens)["message"]) == (
+            400,
+            "The model's own code answers here; its tokens are not known to the server.",
+        )
+        server.terminate()
+        assert server.wait() == 0
+
+
+def test_code_in_the_directory_code_runs_with_the_model_directory_above_it(tmp_path):
+    write(tmp_path, "the", "stop.txt")
+    with coded(tmp_path, TYPICAL, name="code/model.py") as server:
+        assert server.post({"inputs": "the fox"}).json() == {"counts": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def handle(:", "line 1, could not be loaded: SyntaxError"),
+        ("def handle(inputs):\n    raise OSError('no weights')", "failed to load the model: OSError: no weights"),
+    ],
+)
+def test_code_that_does_not_load_ends_the_start_with_its_line(tmp_path, text, words):
+    with coded(tmp_path, text) as server:
+        refused = server.wait()
+        assert isinstance(refused, StartError)
+        assert words in str(refused)
+
+
+RAISING = """
+    import sys
+    from djl_python import Output
+    def handle(inputs):
+        if inputs.is_empty():
+            return None
+        what = inputs.get_as_json()
+        if what == "exit":
+            sys.exit("goodbye")
+        if what == "raise":
+            raise ValueError("private")
+        return Output().add("fine")
+"""
+
+
+@pytest.mark.parametrize("what", ["exit", "raise"])
+def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_path, caplog, what):
+    with coded(tmp_path, RAISING) as server:
+        response = server.post(json.dumps(what).encode())
+        assert response.status_code == 500
+        assert fault(response)["code"] == "user_code_failed"
+        assert "private" not in response.text
+        assert "Traceback" not in response.text
+        assert caplog.text.count("model.py failed on request") == 1
+        assert server.post(b'"ok"').text == "fine"
+        assert server.client.get("/ping").status_code == 200
+
+
+def test_code_that_raises_is_a_424_where_lmis_statuses_are_asked_for(tmp_path):
+    with coded(tmp_path, RAISING, lmi_errors=True) as server:
+        response = server.post(b'"raise"')
+        assert (response.status_code, response.json()["code"]) == (424, 424)
+
+
+def test_an_endless_loop_is_a_504_and_ping_answers_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.05)
+    text = """
+        from djl_python import Output
+        def handle(inputs):
+            while not inputs.is_empty() and inputs.get_as_json():
+                pass
+            return Output().add("fine")
+    """
+    with coded(tmp_path, text, seconds=0.5) as server:
+        answers = []
+        stuck = threading.Thread(target=lambda: answers.append(server.post(b"1")))
+        stuck.start()
+        assert server.client.get("/ping").status_code == 200
+        stuck.join(10)
+        assert (answers[0].status_code, fault(answers[0])["code"]) == (504, "predict_timeout")
+        wait_for(lambda: server.post(b"0").text == "fine")
+
+
+STREAMING = """
+    from djl_python import Output
+    closed = []
+    def words(count):
+        try:
+            for number in range(count):
+                yield {"word": number}
+                if number == 2:
+                    raise RuntimeError("private")
+        finally:
+            closed.append(count)
+    def handle(inputs):
+        if inputs.is_empty():
+            return None
+        count = inputs.get_as_json()
+        if count == "closed":
+            return Output().add_as_json(closed)
+        return Output().add_property("X-Kind", "words").add_stream_content(words(count))
+"""
+
+
+def test_a_stream_is_chunked_and_ends(tmp_path):
+    with coded(tmp_path, STREAMING) as server, server.client.stream("POST", "/invocations", json=2) as response:
+        assert response.status_code == 200
+        assert response.headers["transfer-encoding"] == "chunked"
+        assert response.headers["content-type"] == "application/jsonlines"
+        assert response.headers["x-kind"] == "words"
+        assert list(response.iter_lines()) == ['{"outputs": {"word": 0}}', '{"outputs": {"word": 1}}']
+
+
+def test_a_stream_that_fails_says_so_in_band(tmp_path):
+    with coded(tmp_path, STREAMING) as server:
+        lines = server.post(b"9").text.splitlines()
+        assert len(lines) == 4
+        assert json.loads(lines[-1])["error"]["code"] == "user_code_failed"
+        assert "private" not in lines[-1]
+        assert server.post(b'"closed"').json() == [9]
+
+
+def test_an_event_stream_of_the_codes_own_has_its_error_as_an_event(tmp_path):
+    text = """
+        def handle(inputs):
+            if not inputs.is_empty():
+                from djl_python import Output
+                yield Output().add("data: 1\\n\\n").add_property("Content-Type", "text/event-stream")
+                raise RuntimeError
+    """
+    with coded(tmp_path, text) as server:
+        response = server.post({})
+        assert response.headers["content-type"] == "text/event-stream"
+        first, second, end = response.text.split("\n\n")
+        assert (first, end) == ("data: 1", "")
+        assert json.loads(second.removeprefix("data: "))["error"]["code"] == "user_code_failed"
+
+
+def test_a_client_that_leaves_a_stream_closes_its_generator(tmp_path):
+    text = STREAMING.replace('raise RuntimeError("private")', "pass")
+    with coded(tmp_path, text) as server:
+        with server.client.stream("POST", "/invocations", json=10**9) as response:
+            next(response.iter_lines())
+        wait_for(lambda: server.post(b'"closed"').json() == [10**9])
+
+
+def test_a_client_that_leaves_cancels_an_async_handler(tmp_path):
+    text = """
+        import asyncio
+        from djl_python import Output
+        seen = []
+        async def handle(inputs):
+            if inputs.is_empty():
+                return None
+            if inputs.get_as_json():
+                return Output().add_as_json(seen)
+            try:
+                await asyncio.sleep(1e9)
+            finally:
+                seen.append("cancelled")
+    """
+    with coded(tmp_path, text) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/invocations", json=0, timeout=0.3)
+        wait_for(lambda: server.post(b"1").json() == ["cancelled"])
+
+
+def test_large_bodies_go_in_and_out(tmp_path):
+    text = """
+        from djl_python import Output
+        def handle(inputs):
+            return None if inputs.is_empty() else Output().add(inputs.get_as_bytes() * 4)
+    """
+    with coded(tmp_path, text) as server:
+        kind = {"content-type": "application/octet-stream"}
+        response = server.client.post("/invocations", content=b"x" * 10_000_000, headers=kind)
+        assert len(response.content) == 40_000_000
+        assert server.client.post("/invocations", content=b"x" * 20_000_000, headers=kind).status_code == 413
+
+
+def test_none_is_no_content_and_the_connection_stays_usable(tmp_path):
+    with coded(tmp_path, "def handle(inputs):\n    return None\n") as server:
+        for _ in range(2):
+            response = server.post({})
+            assert (response.status_code, response.content) == (204, b"")
+
+
+def test_headers_of_user_code_cannot_split_the_response(tmp_path):
+    text = r"""
+        from djl_python import Output
+        def handle(inputs):
+            return Output().add("x").add_property("A", "1\r\nEvil: yes").add_property("Content-Length", "0")
+    """
+    with coded(tmp_path, text) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as sock:
+            sock.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+            received = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert b"Evil" not in received
+        assert b"content-length: 1\r\n" in received
+
+
+def test_sagemakers_functions_answer(tmp_path):
+    text = """
+        def model_fn(model_dir):
+            return 3
+        def predict_fn(data, model):
+            return data * model
+    """
+    with coded(tmp_path, text) as server:
+        assert server.post([1, 2]).json() == [3, 6]
+        assert server.client.post("/invocations", content=b"1", headers={"content-type": "image/x"}).status_code == 400
+
+
+FORMATTERS = """
+    from djl_python.input_parser import input_formatter
+    from djl_python.output_formatter import output_formatter
+    import json
+
+    @input_formatter
+    def read(decoded_payload: dict, tokenizer=None, **kwargs) -> dict:
+        question = decoded_payload.pop("question")
+        decoded_payload["messages"] = [{"role": "user", "content": question}]
+        return decoded_payload
+
+    @output_formatter
+    def write(response):
+        if isinstance(response, str):
+            event = response.removeprefix("data: ").strip()
+            return event if event == "[DONE]" else json.loads(event)["choices"][0]["delta"]["content"]
+        return {"answer": response.choices[0].message.content}
+"""
+
+
+def test_formatters_stand_around_the_model(tmp_path):
+    with coded(tmp_path, FORMATTERS) as server:
+        response = server.post({"question": "who?"})
+        assert response.json() == {"answer": "user: who?"}
+        assert response.headers["content-type"] == "application/json"
+        large = server.post({"question": "x" * 400_000}).json()
+        assert large["answer"].endswith("xxx")
+
+
+def test_formatters_stand_around_a_stream(tmp_path):
+    with coded(tmp_path, FORMATTERS, FakeEngine(replies=("a", "b"))) as server:
+        response = server.post({"question": "who?", "stream": True})
+        assert response.text == "a\nb\n[DONE]\n"
+        assert response.headers["content-type"] == "application/jsonlines"
+
+
+def test_what_a_formatter_makes_is_held_against_the_schema(tmp_path):
+    with coded(tmp_path, FORMATTERS) as server:
+        response = server.post({"question": 7})
+        assert (response.status_code, fault(response)["param"]) == (400, "messages[0].content")
+        missing = server.post({})
+        assert (missing.status_code, fault(missing)["code"]) == (500, "user_code_failed")
+        assert "KeyError" in fault(missing)["message"]
+        assert server.post(b"{").status_code == 400
+
+
+def test_a_client_that_leaves_a_formatted_stream_aborts_the_request(tmp_path):
+    engine = FakeEngine(replies=("a", "b"), hold_after=1)
+    with coded(tmp_path, FORMATTERS, engine) as server:
+        with server.client.stream("POST", "/invocations", json={"question": "hi", "stream": True}) as response:
+            assert next(response.iter_lines()) == "a"
+        wait_for(lambda: engine.aborted)
+
+
+def test_a_file_of_nothing_leaves_everything_to_the_model(tmp_path):
+    with coded(tmp_path, "X = 1") as server:
+        assert answer(server.post(ask("hi"))) == "user: hi"
