@@ -185,3 +185,8 @@ def test_importing_is_light_and_does_nothing():
         "assert not heavy, heavy; assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_what_user_code_imports_stands_on_nothing_of_ours():
+    for path in (ROOT / "handler" / "djl" / "djl_python").glob("*.py"):
+        assert not [name for name in _imports(path) if name.split(".")[0] in ("container", "handler")], path

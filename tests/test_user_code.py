@@ -1,9 +1,11 @@
 """User code behind the real server: every answer here went over a socket."""
 
 import json
+import re
 import socket
 import textwrap
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -369,6 +371,29 @@ def test_a_client_that_leaves_a_formatted_stream_aborts_the_request(tmp_path):
         with server.client.stream("POST", "/invocations", json={"question": "hi", "stream": True}) as response:
             assert next(response.iter_lines()) == "a"
         wait_for(lambda: engine.aborted)
+
+
+def documented(number):
+    text = (Path(__file__).parent.parent / "docs" / "user-code.md").read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+
+
+@pytest.mark.parametrize(
+    ("number", "body", "answered"),
+    [
+        (0, {"inputs": [1, 2]}, {"outputs": [2, 4]}),
+        (1, {"question": "who?"}, {"answer": "user: who?"}),
+        (2, {"inputs": [1, 2]}, [3, 6]),
+    ],
+)
+def test_the_documented_examples_run(tmp_path, number, body, answered):
+    with coded(tmp_path, documented(number)) as server:
+        assert server.post(body).json() == answered
+
+
+def test_the_documented_formatter_streams(tmp_path):
+    with coded(tmp_path, documented(1), FakeEngine(replies=("a", "b"))) as server:
+        assert server.post({"question": "who?", "stream": True}).text.split() == ["a", "b"]
 
 
 def test_a_file_of_nothing_leaves_everything_to_the_model(tmp_path):
