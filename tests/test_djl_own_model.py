@@ -49,6 +49,20 @@ def test_properties_are_the_options_and_the_headers_in_any_case(tmp_path):
     assert json.loads(body) == [True, "application/json", "7", "text/csv", True, "t1", "handle"]
 
 
+def test_a_client_cannot_replace_an_option(tmp_path):
+    write(
+        tmp_path,
+        """
+        from djl_python import Output
+        def handle(inputs):
+            return Output().add_as_json([inputs.get_property("model_dir"), inputs.get_properties()["my_option"]])
+        """,
+    )
+    forged = {"model_dir": "/etc", "x-amzn-sagemaker-custom-attributes": "My_Option=forged"}
+    ((_, _, body),) = answers(tmp_path, json_call(**forged), properties={"my_option": "7"})
+    assert json.loads(body) == [str(tmp_path), "7"]
+
+
 def test_none_is_204_and_code_and_properties_reach_the_client(tmp_path):
     write(
         tmp_path,

@@ -127,6 +127,22 @@ def test_pairs_keep_their_order_and_may_lack_a_key_or_repeat_it():
         PairList(keys=[1, 2])
 
 
+def test_properties_keep_their_spelling_and_are_found_by_any():
+    found = Input().get_properties()
+    found.update({"Content-Type": "a"}, b=1)
+    found["content-type"] = "c"
+    assert (dict(found), found.get("CONTENT-TYPE"), "B" in found) == ({"Content-Type": "c", "b": 1}, "c", True)
+    assert (found.setdefault("B", 2), found.setdefault("new", 3), found.pop("NEW"), found.pop("new", 4)) == (1, 3, 3, 4)
+    kept = found.copy()
+    del found["CONTENT-type"]
+    assert (list(found), kept["content-TYPE"]) == (["b"], "c")
+    with pytest.raises(KeyError, match="nothing"):
+        found["nothing"]
+    found.clear()
+    found["B"] = 5
+    assert found == {"B": 5}
+
+
 def test_an_input_reads_its_content_as_asked():
     assert request(b'{"a": [1]}').get_as_json() == {"a": [1]}
     assert request("grüß".encode()).get_as_string() == "grüß"

@@ -106,8 +106,8 @@ class Formatters:
 
     def _input(self, call: Call) -> Input:
         inputs = Input()
-        inputs.properties.update(self._properties)
         inputs.properties.update(call.headers)
+        inputs.properties.update(self._properties)
         inputs.content.add_all(PairList(pair_list=contents(call)))
         return inputs
 

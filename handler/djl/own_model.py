@@ -106,12 +106,15 @@ class OwnModel:
         return inputs
 
     def _input(self, call: Call) -> Input:
-        inputs = self._empty()
+        inputs = Input()
+        inputs.function_name = getattr(self._handle, "__name__", "handle")
         inputs.properties.update(call.headers)
         for pair in call.headers.get(CUSTOM_ATTRIBUTES, "").split(";"):
             name, equals, value = pair.partition("=")
             if equals and name.strip():
                 inputs.properties[name.strip()] = value.strip()
+        # Last: a client's header may add to the options, and replace none of them.
+        inputs.properties.update(self._properties)
         inputs.content.add_all(PairList(pair_list=contents(call)))
         return inputs
 

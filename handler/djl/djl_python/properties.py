@@ -4,36 +4,42 @@ from typing import Any
 
 
 class Properties(dict[str, Any]):
-    """Names keep the case in which they were set, and every lookup ignores it: LMI's server hands headers on as the
-    client wrote them (`Content-Type`, `content-type`), and handlers ask for either."""
+    """Names keep the case in which they were set first, and every lookup ignores it: LMI's server hands headers on as
+    the client wrote them (`Content-Type`, `content-type`), and handlers ask for either."""
 
-    def spelt(self, name: object) -> Any:
-        """`name` as it is kept, or as it is where there is none."""
-        if super().__contains__(name) or not isinstance(name, str):
-            return name
-        lower = name.lower()
-        return next((kept for kept in self if str(kept).lower() == lower), name)
+    def __init__(self, *others: Any, **more: Any) -> None:
+        super().__init__()
+        self._spellings: dict[str, str] = {}
+        self.update(*others, **more)
 
     def __getitem__(self, name: str) -> Any:
-        return super().__getitem__(self.spelt(name))
+        return super().__getitem__(self._spelt(name))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(self.spelt(name), value)
+        spelt = self._spellings.setdefault(str(name).lower(), name)
+        super().__setitem__(spelt, value)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(self.spelt(name))
+        return super().__contains__(self._spelt(name))
 
     def __delitem__(self, name: str) -> None:
-        super().__delitem__(self.spelt(name))
+        super().__delitem__(self._spelt(name))
+        del self._spellings[str(name).lower()]
 
     def get(self, name: str, default: Any = None) -> Any:
-        return super().get(self.spelt(name), default)
+        return super().get(self._spelt(name), default)
 
     def pop(self, name: str, *default: Any) -> Any:
-        return super().pop(self.spelt(name), *default)
+        if default and name not in self:
+            return default[0]
+        value = self[name]
+        del self[name]
+        return value
 
     def setdefault(self, name: str, default: Any = None) -> Any:
-        return super().setdefault(self.spelt(name), default)
+        if name not in self:
+            self[name] = default
+        return self[name]
 
     def update(self, *others: Any, **more: Any) -> None:
         for name, value in dict(*others, **more).items():
@@ -41,3 +47,11 @@ class Properties(dict[str, Any]):
 
     def copy(self) -> "Properties":
         return Properties(self)
+
+    def clear(self) -> None:
+        super().clear()
+        self._spellings.clear()
+
+    def _spelt(self, name: Any) -> Any:
+        """As it is kept, or as it is where there is none."""
+        return self._spellings.get(str(name).lower(), name)
