@@ -1,5 +1,6 @@
 """User code behind the real server: every answer here went over a socket."""
 
+import io
 import json
 import re
 import socket
@@ -8,10 +9,13 @@ import threading
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from container.app.inference import Serving
 from container.backend import CodeSettings
+from handler.djl.djl_python.ndlist import from_nd_list, to_nd_list
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
 from tests.serving import answer, ask, fault, serving, wait_for
@@ -133,6 +137,64 @@ def test_code_that_does_not_load_ends_the_start_with_its_line(tmp_path, text, wo
         refused = server.wait()
         assert isinstance(refused, StartError)
         assert words in str(refused)
+
+
+EVERY_KIND = """
+    from djl_python import Output
+    def handle(inputs):
+        if inputs.is_empty():
+            return None
+        kind = inputs.get_property("Content-Type")
+        if kind == "tensor/ndlist":
+            return Output().add_as_numpy([array * 2 for array in inputs.get_as_numpy()])
+        if kind == "tensor/npz":
+            return Output().add_as_npz([array * 2 for array in inputs.get_as_npz()])
+        if kind == "application/x-npy":
+            return Output().add_as_json({"sum": inputs.get_as_numpy().sum()})
+        if kind.startswith("image/"):
+            image = inputs.get_as_image()
+            return Output().add_as_json([image.mode, *image.size])
+        if kind == "text/csv":
+            return Output().add_as_json(inputs.get_as_csv())
+        if kind.startswith("multipart/"):
+            return Output().add_as_json([inputs.get_as_string("question"), *inputs.get_as_image("picture").size])
+        return Output().add(bytes(inputs.get_as_bytes()[::-1]))
+"""
+
+
+@pytest.fixture
+def every_kind(tmp_path):
+    with coded(tmp_path, EVERY_KIND) as server:
+        yield server
+
+
+def saved(save, *arrays):
+    file = io.BytesIO()
+    save(file, *arrays)
+    return file.getvalue()
+
+
+def test_arrays_come_and_go(every_kind):
+    post, array = every_kind.client.post, np.array([[1.5, 2.0]], np.float32)
+    npz = post("/invocations", content=saved(np.savez, array, array), headers={"content-type": "tensor/npz"})
+    assert npz.headers["content-type"] == "tensor/npz"
+    assert np.load(io.BytesIO(npz.content))["arr_1"].tolist() == [[3.0, 4.0]]
+    npy = post("/invocations", content=saved(np.save, array), headers={"content-type": "application/x-npy"})
+    assert npy.json() == {"sum": 3.5}
+    sent = bytes(to_nd_list([array]))
+    back = post("/invocations", content=sent, headers={"content-type": "tensor/ndlist"})
+    assert (back.headers["content-type"], from_nd_list(back.content)[0].tolist()) == ("tensor/ndlist", [[3.0, 4.0]])
+
+
+def test_pictures_forms_tables_and_bytes_come_as_they_are(every_kind):
+    post = every_kind.client.post
+    picture = saved(lambda file: Image.new("L", (4, 3)).save(file, "png"))
+    assert post("/invocations", content=picture, headers={"content-type": "image/png"}).json() == ["RGB", 4, 3]
+    form = post("/invocations", data={"question": "what?"}, files={"picture": ("a.png", picture, "image/png")})
+    assert form.json() == ["what?", 4, 3]
+    table = post("/invocations", content=b"a,b\n1,2\n", headers={"content-type": "text/csv"})
+    assert table.json() == [{"a": "1", "b": "2"}]
+    assert post("/invocations", content=b"abc", headers={"content-type": "audio/wav"}).content == b"cba"
 
 
 RAISING = """
