@@ -119,7 +119,10 @@ def test_formatters_are_handed_to_who_loads_vllm_and_a_dead_engine_is_noticed(tm
 
 def test_code_that_takes_too_long_to_execute_ends_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.01)
-    write(tmp_path, "import time\ntime.sleep(0.5)\n" + ECHO)
-    made, _ = backend(None, Fetched(tmp_path), directories=(tmp_path,), loading_seconds=0.05)
+    # Of another name, as it is executed to its end all the same.
+    write(tmp_path, "import time\ntime.sleep(0.5)\n" + ECHO, "slow_to_execute.py")
+    made, _ = backend(
+        None, Fetched(tmp_path), directories=(tmp_path,), entry_point="slow_to_execute.py", loading_seconds=0.05
+    )
     with pytest.raises(StartError, match="OPTION_MODEL_LOADING_TIMEOUT"):
         started(made)

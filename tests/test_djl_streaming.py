@@ -13,7 +13,7 @@ def model_and_tokenizer():
     words = {word: number for number, word in enumerate(["<unk>", "the", "quick", "fox", "sees", "a", "dog"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # no token is special, so that each one has a text
     config = GPT2Config(vocab_size=len(words), n_embd=8, n_layer=1, n_head=1, n_positions=64, eos_token_id=None)
     return GPT2LMHeadModel(config).eval(), fast
 

@@ -38,3 +38,6 @@ async def execute(entry: EntryPoint, *, handler: str, install_requirements: bool
     except Failed as failed:
         await thread.stop()
         user_module.refuse(entry, "could not be loaded", failed.error)
+    except BaseException:  # the start was given up
+        await thread.stop()
+        raise
