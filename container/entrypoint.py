@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
@@ -120,7 +119,6 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 
 async def _serve(options: Options) -> int:
     located = located_model(options)
-    node = this_node(options)
     engine = None
     if located is not None:
         machine = inspect()
@@ -128,31 +126,7 @@ async def _serve(options: Options) -> int:
         engine = vllm.VllmEngine(vllm_settings(options, located))
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    kept = ExitStack()
-
-    async def bring() -> str:
-        assert located is not None  # noqa: S101  # the backend asks only then
-        model = await fetch(located, health.loading, cache=model_cache(options), hub=hub(options))
-        warn_of_unread_file(located, Path(model))
-        return model
-
-    async def load(model: str, formatters: Formatters | None) -> Service | None:
-        if engine is None:
-            raise StartError("The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID.")
-        if node.follows:
-            health.loading(f"waiting for the other nodes, of which {node.leader} answers")
-            await engine.follow(model)
-            return None
-        homes = adapter_homes(model)
-        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
-        kept.callback(store.close)
-        found = await static_adapters(options, homes, store, hub(options))
-        service = service_of(options, engine, media, await engine.start(model), store=store, formatters=formatters)
-        await serve_adapters(service.adapters, found)
-        health.loading("answering a first request")
-        await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
-        return service
-
+    loading = Loading(options, located, engine, media, health)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     if engine is not None:
@@ -161,16 +135,74 @@ async def _serve(options: Options) -> int:
     try:
         app = App(health, admission, Metrics(), front_end(options)).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
-        names = served_names(options, located)
         backend = Backend(
-            code_settings(options), located, engine, names=names, fetch=bring, load=load, say=health.loading
+            code_settings(options),
+            located,
+            engine,
+            names=served_names(options, located),
+            fetch=loading.fetch,
+            load=loading.load,
+            say=health.loading,
         )
         server = Server(app, backend, health=health, admission=admission, timing=timing)
         with signals() as stop:
             return await server.run(sock, stop)
     finally:
         await media.aclose()
-        kept.close()
+        loading.close()
+
+
+class Loading:
+    """How the model comes to this machine, and then to answer; whoever holds it says when."""
+
+    def __init__(
+        self,
+        options: Options,
+        located: Located | None,
+        engine: vllm.VllmEngine | None,
+        media: MediaLoader,
+        health: Health,
+    ) -> None:
+        self._options = options
+        self._located = located
+        self._engine = engine
+        self._media = media
+        self._health = health
+        self._store: AdapterStore | None = None
+
+    async def fetch(self) -> str:
+        """Where the model is, once it is here. Raises StartError."""
+        assert self._located is not None  # noqa: S101  # the backend asks only then
+        options = self._options
+        model = await fetch(self._located, self._health.loading, cache=model_cache(options), hub=hub(options))
+        warn_of_unread_file(self._located, Path(model))
+        return model
+
+    async def load(self, model: str, formatters: Formatters | None) -> Service | None:
+        """Who answers, once the engine has started with its adapters and answered a first request; None where another
+        node answers. Raises StartError."""
+        options, engine, node = self._options, self._engine, this_node(self._options)
+        if engine is None:
+            raise StartError("The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID.")
+        if node.follows:
+            self._health.loading(f"waiting for the other nodes, of which {node.leader} answers")
+            await engine.follow(model)
+            return None
+        homes = adapter_homes(model)
+        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
+        self._store = store
+        found = await static_adapters(options, homes, store, hub(options))
+        card = await engine.start(model)
+        service = service_of(options, engine, self._media, card, store=store, formatters=formatters)
+        await serve_adapters(service.adapters, found)
+        self._health.loading("answering a first request")
+        await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
+        return service
+
+    def close(self) -> None:
+        """Remove the files of adapters that came while requests ran."""
+        if self._store is not None:
+            self._store.close()
 
 
 def vllm_settings(options: Options, model: Located) -> VllmSettings:
