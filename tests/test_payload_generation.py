@@ -43,6 +43,7 @@ def test_lmis_default_is_thirty_tokens():
         ({"best_of": 2}, {"n": 2, "logprobs": 0}),
         ({"num_beams": 3}, {"use_beam_search": True, "n": 3}),
         ({"grammar": {"type": "regex", "value": "a+"}}, {"structured_outputs": {"regex": "a+"}}),
+        ({"details": True, "top_n_tokens": 3.0, "logprobs": 5}, {"logprobs": 5}),
         ({"return_full_text": True, "typical_p": 1.0, "watermark": False, "n": 1}, {}),
     ],
 )
@@ -85,7 +86,7 @@ def test_an_input_may_have_pictures(body):
         ({"images": [URL]}, {}, {}, "inputs.prompt"),
         (["a", 3], {}, {}, "inputs[1]"),
         (["a"], {}, {"images": [URL]}, "images[0]"),
-        (["a"], {}, {"stream": True}, "inputs"),
+        (["a", "b"], {}, {"stream": True}, "inputs"),
         ("a", {"details": "yes"}, {}, "parameters.details"),
         ("a", {"best_of": 0}, {}, "parameters.best_of"),
         ("a", {"best_of": True}, {}, "parameters.best_of"),
@@ -115,4 +116,39 @@ def test_what_the_engine_says_of_a_parameter_is_told_by_the_clients_name():
     assert path_of("logprobs", Wanted()) == "parameters.logprobs"
     assert path_of("logprobs", Wanted(likeliest=2)) == "parameters.top_n_tokens"
     assert path_of("top_p", Wanted()) == "parameters.top_p"
+    assert path_of("structured_outputs.json", Wanted()) == "parameters.grammar"
     assert path_of(None, Wanted()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("do_sample", {"do_sample": "false"}),
+        ("do_sample", {"do_sample": 0}),
+        ("stream", {"stream": "yes"}),
+        ("logprobs", {"logprobs": "x", "details": True}),
+        ("logprobs", {"logprobs": True, "details": True}),
+        ("stop_token_ids", {"stop_token_ids": 5, "eos_token_id": 2}),
+        ("seed", {"seed": 1.5}),
+        ("best_of", {"best_of": 2.5}),
+        ("grammar.type", {"grammar": {}}),
+    ],
+)
+def test_a_parameter_of_the_wrong_kind_is_refused_and_never_guessed_at(name, given):
+    assert refused(parameters=given).param == f"parameters.{name}"
+
+
+def test_stream_may_stand_among_the_parameters_and_must_not_contradict():
+    assert read(parameters={"stream": True}).stream
+    agreeing = read(parameters={"stream": True}, stream=True)
+    assert agreeing.stream
+    assert agreeing.ignored == ()
+    assert refused(parameters={"stream": True}, stream=False).param == "parameters.stream"
+
+
+def test_a_list_of_one_input_can_stream():
+    assert read(["hi"], stream=True).stream
+
+
+def test_an_empty_list_of_adapters_chooses_none():
+    assert read(adapters=[]).completions[0].adapter is None

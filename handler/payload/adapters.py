@@ -36,8 +36,8 @@ def adapters_of(payload: Mapping[str, Any], count: int, header: str | None) -> t
     """The adapter for each of `count` inputs: one for all, or a list of as many, in which null or an empty name stands
     for the model itself. Raises InvalidRequest."""
     value = payload.get(FIELD)
-    if not isinstance(value, list):
-        return (agreed(_choice(value, FIELD), header),) * count
+    if not isinstance(value, list) or not value:
+        return (agreed(_choice(value or None, FIELD), header),) * count
     if len(value) != count:
         raise InvalidRequest(
             f"`{FIELD}` has {len(value)} names for {count} input(s); send one name, or one for each input.", param=FIELD

@@ -85,9 +85,9 @@ def generation_request(
     """
     ignored = strangers(payload, OWN, MISLEADING)
     given = dict(optional(payload, "parameters", dict, "", "an object") or {})
-    stream = optional(payload, "stream", bool, "", "true or false") or given.pop("stream", None) or False
+    stream = _stream(payload, given)
     texts, many = _texts(payload)
-    if stream and many:
+    if stream and len(texts) > 1:
         raise InvalidRequest("A stream answers one input; send one request for each.", param="inputs")
     chosen = _adapters(payload, given, len(texts), adapter)
     unknown = _unknown(given, known)
@@ -111,10 +111,22 @@ def generation_request(
 
 def path_of(name: str | None, wanted: Wanted) -> str | None:
     """The JSON path of what the engine calls `name`, where that is a parameter."""
-    theirs = {ours: name for name, ours in RENAMED.items()} | {"n": "best_of", "structured_outputs": "grammar"}
+    theirs = {ours: name for name, ours in RENAMED.items()} | {"n": "best_of"}
     if wanted.likeliest:
         theirs["logprobs"] = "top_n_tokens"
-    return f"{PATH}.{theirs.get(name, name)}" if name is not None else None
+    if name is None:
+        return None
+    return f"{PATH}.{'grammar' if name.startswith('structured_outputs') else theirs.get(name, name)}"
+
+
+def _stream(payload: Mapping[str, Any], given: dict[str, Any]) -> bool:
+    """Whether the answer streams, which some clients write among the parameters; it is taken out of them."""
+    beside = optional(given, "stream", bool, PATH, "true or false")
+    given.pop("stream", None)
+    own = optional(payload, "stream", bool, "", "true or false")
+    if own is not None and beside is not None and own != beside:
+        raise InvalidRequest(f"`stream` and `{PATH}.stream` disagree; send one of them.", param=f"{PATH}.stream")
+    return bool(own if own is not None else beside)
 
 
 def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
@@ -165,7 +177,7 @@ def _wanted(given: Mapping[str, Any], *, stream: bool) -> Wanted:
         full_text=flag("return_full_text"),
         likeliest=_count(given, "top_n_tokens", 0),
         best_of=_count(given, "best_of", 1),
-        seed=optional(given, "seed", int, PATH, "a whole number"),
+        seed=_whole(given, "seed"),
     )
     if stream and wanted.best_of > 1:
         raise InvalidRequest(
@@ -175,10 +187,18 @@ def _wanted(given: Mapping[str, Any], *, stream: bool) -> Wanted:
 
 
 def _count(given: Mapping[str, Any], name: str, least: int) -> int:
-    value = optional(given, name, int, PATH, "a whole number")
+    value = _whole(given, name)
     if value is not None and value < least:
         raise InvalidRequest(f"`{PATH}.{name}` is {value}; it must be at least {least}.", param=f"{PATH}.{name}")
-    return least if value is None else int(value)
+    return least if value is None else value
+
+
+def _whole(given: Mapping[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if isinstance(value, float) and value.is_integer():  # vLLM takes 5.0 for 5 as well
+        return int(value)
+    number: int | None = optional(given, name, int, PATH, "a whole number")
+    return number
 
 
 def _parameters(given: Mapping[str, Any], wanted: Wanted, stream: bool) -> dict[str, Any]:
@@ -191,21 +211,19 @@ def _parameters(given: Mapping[str, Any], wanted: Wanted, stream: bool) -> dict[
     parameters.setdefault("max_tokens", NEW_TOKENS)
     if "truncate_prompt_tokens" in parameters:
         parameters.setdefault("truncation_side", "left")  # what is asked comes last
-    if given.get("do_sample") is False:
+    if optional(given, "do_sample", bool, PATH, "true or false") is False:
         parameters["temperature"] = 0.0
     if stops := [*_listed(given, "stop"), *_listed(given, "stop_sequences")]:
         parameters["stop"] = stops
     if (end := given.get("eos_token_id")) is not None:
-        parameters["stop_token_ids"] = [
-            *parameters.get("stop_token_ids", ()),
-            *(end if isinstance(end, list) else [end]),
-        ]
-    if grammar := optional(given, "grammar", dict, PATH, "an object with `type` and `value`"):
+        others = optional(given, "stop_token_ids", list, PATH, "a list of token ids") or []
+        parameters["stop_token_ids"] = [*others, *(end if isinstance(end, list) else [end])]
+    if (grammar := optional(given, "grammar", dict, PATH, "an object with `type` and `value`")) is not None:
         parameters["structured_outputs"] = _structure(grammar)
     parameters |= _sequences(given, wanted)
     if wanted.details or stream or wanted.best_of > 1:
         # The log probability of the chosen token comes with any number, the likeliest up to it.
-        parameters["logprobs"] = max(wanted.likeliest, parameters.get("logprobs", 0))
+        parameters["logprobs"] = max(wanted.likeliest, _count(given, "logprobs", 0))
     if wanted.prompt_details:
         parameters.setdefault("prompt_logprobs", 0)
     return parameters
