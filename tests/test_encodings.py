@@ -117,3 +117,13 @@ def test_a_form_that_cannot_be_read_says_why(body, content_type, words):
 @pytest.mark.parametrize("content_type", ["audio/wav", "video/mp4", "application/x-npy", "tensor/npz"])
 def test_a_type_that_nothing_reads_is_refused(content_type):
     assert "send JSON" in refused(b"x", content_type)
+
+
+def test_the_mark_that_spreadsheets_begin_a_file_with_is_no_text():
+    assert decoded("\ufeffinputs\na\n".encode(), "text/csv") == {"inputs": ["a"]}
+    assert decoded("\ufeffa".encode(), "text/plain") == {"inputs": "a"}
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "unicode_escape", "hex", "klingon", "a\0b"])
+def test_a_charset_that_is_none_of_texts_is_refused(charset):
+    assert "The body is not text in" in refused(b"a", f"text/plain; charset={charset}")

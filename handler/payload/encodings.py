@@ -4,6 +4,7 @@ Beside JSON there are LMI's `text/plain` and `text/csv`, a form with picture fil
 is not inside JSON stays bytes, where JSON would have a URL.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from handler.payload.fields import short
 from handler.payload.form import Field, form_fields
 
 MOST_ROWS = 1000
+# Codecs of Python's own that no client writes; to decode some of them takes the square of the body's length.
+NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 CSV_COLUMNS = ("inputs", "question", "context")  # LMI's
 WITHOUT_A_MEANING = ("audio/", "video/", "tensor/", "application/x-npy", "application/x-npz")
 SCHEMAS = ("messages", "question", "prompt", "inputs")
@@ -52,9 +55,13 @@ def _text(body: bytes, content_type: str) -> str:
     message["content-type"] = content_type
     charset = message.get_content_charset("utf-8")
     try:
-        return body.decode(charset)
-    except (UnicodeDecodeError, LookupError) as fault:
+        is_of_texts = codecs.lookup(charset).name not in NO_CHARSETS
+        text = body.decode(charset if is_of_texts else "utf-8")
+    except (LookupError, ValueError) as fault:
         raise InvalidRequest(f"The body is not text in {short(charset)}: {fault}.") from fault
+    if not is_of_texts:
+        raise InvalidRequest(f"The body is not text in {short(charset)}, which no text is written in; send UTF-8.")
+    return text.removeprefix("\ufeff")  # spreadsheets begin with a mark what they save as UTF-8
 
 
 def _rows(text: str) -> list[str]:
