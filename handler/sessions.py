@@ -80,7 +80,9 @@ class Sessions:
         return self._pictures[digest]
 
     def keep(self, session: Session, digests: Iterable[tuple[str, bytes]]) -> None:
-        """Remember pictures of the session by their SHA-256."""
+        """Remember pictures of the session by their SHA-256, unless it has ended meanwhile."""
+        if self._open.get(session.id) is not session:
+            return
         for digest, data in digests:
             if digest not in session.digests:
                 session.digests.add(digest)

@@ -106,3 +106,12 @@ def test_opening_and_closing_are_answered_in_lmis_headers():
 def test_what_cannot_be_done_is_refused(sessions, kind, name, words):
     with pytest.raises(InvalidRequest, match=words):
         answer(sessions, kind, name)
+
+
+def test_a_picture_that_arrives_after_the_close_is_not_kept():
+    sessions = Sessions(most_bytes=100)
+    closed = sessions.open()
+    sessions.close(closed.id)
+    keep(sessions, closed, b"late")
+    assert closed.digests == set()
+    assert sessions.picture(closed, sha256(b"late")) is None
