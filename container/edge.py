@@ -110,7 +110,7 @@ class Edge:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         given = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         # In constant time: how long a comparison takes would tell how much of a guess was right.
-        if not hmac.compare_digest(given.encode(), self._api_key):
+        if not hmac.compare_digest(given.encode("latin-1"), self._api_key):  # as it came over the wire
             raise Unauthorized("The API key is missing or wrong; send it as `Authorization: Bearer <key>`.")
 
     def _sender(self, scope: Scope, one: Exchange, send: Send) -> Send:

@@ -88,9 +88,11 @@ class Service:
             ("prompt", self.completions),
             ("inputs", self.generation),
         )
-        for field, sentence in schemas:
-            if field in payload:
-                return Task(sentence, sentence.read(payload, adapter), session)
-        if "requestType" in payload:
+        # Clients that write all the fields they know send null for the others; where all is null, that is the fault.
+        there = [field for field in payload if payload[field] is not None] or list(payload)
+        named = [sentence for field, sentence in schemas if field in there]
+        if named:
+            return Task(named[0], named[0].read(payload, adapter), session)
+        if payload.get("requestType") is not None:
             raise InvalidRequest("Sessions are opened and closed on /invocations.", param="requestType")
         return Task(self.chat, self.chat.read(payload, adapter), session)  # which says what is missing, or misspelt

@@ -138,7 +138,7 @@ def test_tokens_are_counted_with_their_pictures(served):
     told = served.post(ask("hi ", data_url(2, 3)), "/tokenize").json()
     assert told["count"] == len(told["tokens"]) == len("user: hi [2x3]")
     assert served.post({"tokens": told["tokens"]}, "/detokenize").json() == {"prompt": "user: hi [2x3]"}
-    assert served.post({"prompt": "hi"}, "/tokenize").json()["count"] == 2
+    assert served.post({"prompt": "hi", "return_token_strs": False}, "/tokenize").json()["count"] == 2
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,9 @@ def test_tokens_are_counted_with_their_pictures(served):
         ("/tokenize", {"prompt": 3}, "prompt"),
         ("/detokenize", {}, "tokens"),
         ("/detokenize", {"tokens": [1, -1]}, "tokens[1]"),
+        ("/tokenize", {"prompt": "a", "return_token_strs": True}, "return_token_strs"),
         ("/detokenize", {"tokens": [True]}, "tokens[0]"),
+        ("/detokenize", {"tokens": [10**30]}, "tokens[0]"),
     ],
 )
 def test_a_faulty_count_is_named_by_its_path(served, path, body, param):
@@ -197,3 +199,46 @@ def test_an_api_key_guards_every_route_but_health_checks():
             assert fault(refused)["code"] == "invalid_api_key"
         for right in ({"authorization": "Bearer k3y"}, {"x-api-key": "k3y"}):
             assert answer(server.post(ask("hi"), **right)) == "user: hi"
+
+
+def test_a_key_may_have_any_characters():
+    locked = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key="Schlüssel")
+    with serving(serving=locked) as server:
+        for header in ({"authorization": "Bearer Schlüssel".encode()}, {"x-api-key": "Schlüssel".encode()}):
+            assert server.client.get("/v1/models", headers=header).status_code == 200
+        assert server.client.get("/v1/models", headers={"x-api-key": "Schlussel"}).status_code == 401
+
+
+def test_a_path_that_a_route_answers_is_counted_as_that_route(served):
+    assert served.client.post("/invocations%0A", json={"inputs": "a"}).status_code == 200
+    assert 'route="/invocations"' in served.client.get("/metrics").text
+    with serving(queue=0) as full:
+        for path in ("/invocations", "/invocations%0A", "/predictions/a%0A"):
+            assert full.client.post(path, json={"inputs": "a"}).status_code == 503, path
+
+
+def test_a_field_that_is_null_is_as_if_it_were_not_there(served):
+    nulls = {"messages": None, "prompt": None, "requestType": None}
+    assert served.post({**nulls, "inputs": "a"}).json() == {"generated_text": "a"}
+    assert fault(served.post({"prompt": None}))["param"] == "prompt"
+
+
+def test_a_question_in_a_header_is_read_in_utf8_or_latin1(served):
+    for header in ("Größe? 😀".encode(), b"ready?"):
+        response = served.post(png(), **{"content-type": "image/png", "x-lumi-question": header})
+        assert header.decode() in answer(response)
+    assert "Größe" in answer(
+        served.post(png(), **{"content-type": "image/png", "x-lumi-question": "Größe".encode("latin-1")})
+    )
+
+
+def test_tokens_are_counted_within_a_session_and_for_an_adapter(served):
+    session = served.post({"requestType": "NEW_SESSION"}).headers["x-amzn-sagemaker-session-id"]
+    named = {"x-amzn-sagemaker-session-id": session}
+    served.post(ask("see", data_url()), **named)
+    again = ask("again", {"type": "image", "image": f"sha256:{hashlib.sha256(png()).hexdigest()}"}, strange=1)
+    counted = served.post(again, "/tokenize", **named)
+    assert counted.json()["count"] == len("user: again[4x3]")
+    assert counted.headers["x-lumi-ignored"] == "strange"
+    chosen = {"X-Amzn-SageMaker-Adapter-Identifier": "none-such"}
+    assert fault(served.post({"prompt": "a"}, "/tokenize", **chosen))["code"] == "adapter_not_found"

@@ -461,3 +461,36 @@ def test_the_documented_formatter_streams(tmp_path):
 def test_a_file_of_nothing_leaves_everything_to_the_model(tmp_path):
     with coded(tmp_path, "X = 1") as server:
         assert answer(server.post(ask("hi"))) == "user: hi"
+
+
+def test_a_formatter_of_requests_reads_what_the_server_cannot(tmp_path):
+    text = """
+        from djl_python import Input
+        from djl_python.input_parser import input_formatter
+        from djl_python.request_io import TextInput
+
+        @input_formatter
+        def read(inputs: Input, **kwargs):
+            asked = TextInput()
+            asked.input_text = inputs.get_as_bytes().decode("utf-16")
+            asked.parameters = {"max_tokens": 5}
+            return asked
+    """
+    with coded(tmp_path, text) as server:
+        for content_type in ("application/x-mine", "application/octet-stream", "application/json", "audio/wav"):
+            response = server.post("hi".encode("utf-16"), **{"content-type": content_type})
+            assert response.json() == {"generated_text": "hi"}
+
+
+def test_the_adapter_of_a_request_outlives_a_formatter_that_knows_nothing_of_it(tmp_path):
+    text = """
+        from djl_python.input_parser import input_formatter
+
+        @input_formatter
+        def read(decoded_payload: dict, **kwargs) -> dict:
+            return {"prompt": decoded_payload["question"]}
+    """
+    with coded(tmp_path, text) as server:
+        assert server.post({"question": "hi"}).status_code == 200
+        response = server.post({"question": "hi", "adapters": "none-such"})
+        assert fault(response)["code"] == "adapter_not_found"

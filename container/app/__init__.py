@@ -120,7 +120,8 @@ class _Names:
 
     def __init__(self, routes: list[Route]) -> None:
         self._exact = frozenset(route.path for route in routes if "{" not in route.path)
-        self._patterns = [(compile_path(route.path)[0], route.path) for route in routes if "{" in route.path]
+        # All of them: Starlette's patterns let a line break follow a path, and what they match is to be counted.
+        self._patterns = [(compile_path(route.path)[0], route.path) for route in routes]
 
     def of(self, path: str) -> str:
         if path in self._exact:

@@ -135,7 +135,8 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _status(request: Request, asked: Mapping[str, Any], status: str) -> Response:
-    exchange(request.scope).ignored = tuple(name for name, moot in MOOT.items() if asked.get(name, moot) != moot)
+    moot = (name for name, value in MOOT.items() if asked.get(name, value) != value)
+    exchange(request.scope).ignored = (*moot, *sorted(asked.keys() - MOOT.keys() - {"name", "src"}))
     return JSONResponse({"status": status})
 
 

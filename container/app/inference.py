@@ -25,7 +25,6 @@ from handler.payload.document import json_object
 from handler.payload.encodings import decoded
 from handler.service import Service, Task
 from handler.sessions import SessionAnswer, answer
-from handler.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -78,23 +77,26 @@ class Inference:
 
     async def tokenize(self, request: Request) -> Response:
         """Answer with the tokens of a prompt."""
-        tokens, name = self._tokens(), exchange(request.scope).id
+        service, one, headers = self._vllm(), exchange(request.scope), request.headers
         payload = json_object(await read_body(request, self._serving.request_bytes))
-        answered = await self._within(request, tokens.tokenize(payload, name))
+        session = service.session(headers.get(SESSION_HEADER))
+        asked = service.tokens.read(payload, headers.get(adapters.HEADER))
+        one.ignored = asked.ignored
+        answered = await self._within(request, service.tokens.tokenize(asked, one.id, session))
         return Response(answered + b"\n", media_type="application/json")
 
     async def detokenize(self, request: Request) -> Response:
         """Answer with the text of tokens."""
-        tokens = self._tokens()
+        tokens = self._vllm().tokens
         payload = json_object(await read_body(request, self._serving.request_bytes))
         answered = await self._within(request, tokens.detokenize(payload))
         return Response(answered + b"\n", media_type="application/json")
 
-    def _tokens(self) -> Tokens:
+    def _vllm(self) -> Service:
         service = self._health.service()
         if isinstance(service, OwnModel):
             raise InvalidRequest("The model's own code answers here; its tokens are not known to the server.")
-        return service.tokens
+        return service
 
     async def _within(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
         return await within(self._serving.predict_seconds, while_connected(request.receive, work))
@@ -120,10 +122,15 @@ class Inference:
         body = await read_body(request, self._serving.request_bytes)
         headers, formatters = request.headers, service.formatters
         small = len(body) < SMALL_BODY_BYTES
-        kind, question = headers.get("content-type", ""), headers.get(QUESTION_HEADER)
-        payload = await _beside(lambda: decoded(body, kind, request.url.query, question), small=small)
+        kind, question = headers.get("content-type", ""), _text_of(headers.get(QUESTION_HEADER))
+        try:
+            payload = await _beside(lambda: decoded(body, kind, request.url.query, question), small=small)
+        except InvalidRequest:
+            if formatters is None or not formatters.reads_requests:
+                raise
+            payload = {}  # it reads the body itself
         name, adapter = headers.get(SESSION_HEADER), headers.get(adapters.HEADER)
-        if "requestType" in payload and not request.url.path.startswith("/v1/"):
+        if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
             return answer(service.sessions, payload["requestType"], name)
         if formatters is not None and formatters.read:
             formatting = formatters.payload(payload, call_of(request, body))
@@ -136,6 +143,16 @@ class Inference:
 async def _beside(work: Callable[[], T], *, small: bool) -> T:
     # Beside the loop, a body of many messages shares the interpreter with it; for a small one the hop costs more.
     return work() if small else await asyncio.to_thread(work)
+
+
+def _text_of(header: str | None) -> str | None:
+    """What a client wrote: UTF-8 as curl and browsers send it, where it is that, else Latin-1 as HTTP has it."""
+    if header is None or header.isascii():
+        return header
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _line(body: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from handler.djl.pipelines import keyword_call
 from handler.djl.response import response
 from handler.djl.user_module import Function, UserModule, refuse, takes_input
 from handler.djl.user_thread import Failed, GivenUp, UserThread
+from handler.payload import adapters
 
 DONE = b"[DONE]"
 
@@ -53,6 +54,11 @@ class Formatters:
         return self._code.input_formatter is not None
 
     @property
+    def reads_requests(self) -> bool:
+        """Whether that formatter is given the request as it came, which then need not be one that the server can read."""
+        return self._code.input_formatter is not None and takes_input(self._code.input_formatter)
+
+    @property
     def write(self) -> bool:
         """Whether responses are formatted."""
         return self._code.output_formatter is not None
@@ -62,7 +68,9 @@ class Formatters:
         formatter = self._code.input_formatter
         assert formatter is not None  # noqa: S101  # `read` says so
         made: dict[str, Any] = await self._run(lambda: self._formatted_input(formatter, dict(payload), call), call.id)
-        return made
+        # LMI asks for the adapter before the formatter is called, which may build a payload without it.
+        chosen = {adapters.FIELD: payload[adapters.FIELD]} if adapters.FIELD in payload else {}
+        return {**chosen, **made}
 
     async def whole(self, text: bytes, request_id: str) -> bytes:
         """What the client gets of a whole response."""
