@@ -1,7 +1,6 @@
 """The sentence: read the request, load its pictures, run the model, answer."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 from handler.engine import Embeds, Message, Picture, Prompt
@@ -30,23 +29,13 @@ class Chat:
 
     async def complete(self, request: ChatRequest, request_id: str, session: Session | None = None) -> bytes:
         """The chat completion as JSON text."""
-        prompt = await self.prompt(request, request_id, session)
-        try:
-            return await self._model.engine.complete(prompt)
-        finally:
-            prompt.release_pictures()
+        return await self._model.complete(await self.prompt(request, request_id, session))
 
-    async def stream(
+    def stream(
         self, request: ChatRequest, request_id: str, session: Session | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The chunks of the chat completion, each as JSON text; closing the generator aborts the request."""
-        prompt = await self.prompt(request, request_id, session)
-        try:
-            async with aclosing(self._model.engine.stream(prompt)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            prompt.release_pictures()
+        return self._model.stream(lambda: self.prompt(request, request_id, session))
 
     async def prompt(self, request: ChatRequest, request_id: str, session: Session | None = None) -> Prompt:
         """What the engine runs: the request with its pictures loaded, which are then to be released."""

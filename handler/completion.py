@@ -1,7 +1,6 @@
 """The sentence for raw prompts: read the request, load its pictures, let the model go on, answer."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
 from typing import Any
 
 from handler.engine import Picture, Text, TextPrompt
@@ -34,23 +33,13 @@ class Completions:
 
     async def complete(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> bytes:
         """The text completion as JSON text."""
-        prompt = await self.prompt(request, request_id, session)
-        try:
-            return await self._model.engine.complete(prompt)
-        finally:
-            prompt.release_pictures()
+        return await self._model.complete(await self.prompt(request, request_id, session))
 
-    async def stream(
+    def stream(
         self, request: CompletionRequest, request_id: str, session: Session | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The chunks of the text completion, each as JSON text; closing the generator aborts the request."""
-        prompt = await self.prompt(request, request_id, session)
-        try:
-            async with aclosing(self._model.engine.stream(prompt)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            prompt.release_pictures()
+        return self._model.stream(lambda: self.prompt(request, request_id, session))
 
     async def prompt(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> TextPrompt:
         """What the engine runs: the request with its pictures loaded, which are then to be released."""

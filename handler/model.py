@@ -1,11 +1,12 @@
 """A loaded model: the engine that runs it, the media that it is shown, and what it may be asked."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from handler.adapters import listed, unknown_adapter
-from handler.engine import Engine, ModelCard, Picture
+from handler.engine import Engine, ModelCard, Picture, Prompt, TextPrompt
 from handler.errors import InvalidRequest, UnknownModel
 from handler.media.loader import MediaLoader
 from handler.payload.adapters import Choice
@@ -68,3 +69,20 @@ class Model:
             kept = await asyncio.to_thread(lambda: [(sha256(picture.encoded), picture.encoded) for picture in pictures])
             self.sessions.keep(session, kept)
         return pictures
+
+    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+        """What the engine answers; whatever comes of it, the pixels of the pictures may go then."""
+        try:
+            return await self.engine.complete(prompt)
+        finally:
+            prompt.release_pictures()
+
+    async def stream(self, prompting: Callable[[], Awaitable[Prompt | TextPrompt]]) -> AsyncGenerator[bytes, None]:
+        """The same in pieces, of the prompt that `prompting` makes. Closing the generator aborts the request."""
+        prompt = await prompting()
+        try:
+            async with aclosing(self.engine.stream(prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            prompt.release_pictures()
