@@ -104,11 +104,15 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     logs.configure(options.log_level)
     for warning in resolved.warnings:
         log.warning(warning)
+    located = located_model(options)
+    if located is not None:
+        machine = inspect()
+        refuse(machine, needs(options, located, gpus=machine.gpus))
     forks = vllm.fork_server(environ) if options.preload_engine and options.model_id else contextlib.nullcontext()
     with forks, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
-        code = runner.run(_serve(options))
+        code = runner.run(_serve(options, located))
     if code and killed_for_memory():
         log.error(
             "the kernel has killed a process here for want of memory; give the container more (docker run --memory), or "
@@ -117,13 +121,8 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     return code
 
 
-async def _serve(options: Options) -> int:
-    located = located_model(options)
-    engine = None
-    if located is not None:
-        machine = inspect()
-        refuse(machine, needs(options, located, gpus=machine.gpus))
-        engine = vllm.VllmEngine(vllm_settings(options, located))
+async def _serve(options: Options, located: Located | None) -> int:
+    engine = vllm.VllmEngine(vllm_settings(options, located)) if located is not None else None
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
     loading = Loading(options, located, engine, media, health)

@@ -1,5 +1,6 @@
 """What is named as the entry point, or a model.py that is there -> the Python file of the user's own code."""
 
+import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ def _found(named: str, directories: Sequence[Path]) -> Iterator[EntryPoint]:
     for directory in directories:
         for place in (directory, directory / CODE):
             for file, name in _readings(named):
-                if (path := place / file).is_file():
+                # Path.is_file would raise for a directory that may not be searched; who needs the model says so better.
+                if os.path.isfile(path := place / file):  # noqa: PTH113
                     yield EntryPoint(path.absolute(), name, directory.absolute())
 
 
