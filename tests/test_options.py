@@ -124,6 +124,12 @@ def test_empty_values_are_skipped():
     assert resolved({"OPTION_DTYPE": "", "HF_MODEL_ID": " ", "OPTION_NONSENSE": "", "SERVING_X": ""}).warnings == ()
 
 
+def test_an_empty_api_key_is_told_since_nobody_is_asked_for_one():
+    (warning,) = resolved({"OPTION_API_KEY": " "}).warnings
+    assert warning == "OPTION_API_KEY is empty, and so no key is asked of anybody; give it a value, or remove it"
+    assert resolved({"OPTION_API_KEY": "key"}).warnings == ()
+
+
 @pytest.mark.parametrize("name", ["OPTION_MAX_MODEL_LEN", "OPTION_max_model_len", "option_Max_Model_Len"])
 def test_names_of_options_have_any_case(name: str):
     assert resolved({name: "512"}).options.max_model_len == 512

@@ -218,6 +218,7 @@ class Resolution:
                     f"{self._described_winner(named)} needs adapters to be served; set OPTION_ENABLE_LORA=true"
                 )
         self._check_environment()
+        self._check_api_key()
 
     def _plan_for(self, width: int, height: int) -> None:
         limits: ModalityLimits = self.values.get("limit_mm_per_prompt", ModalityLimits())
@@ -241,6 +242,12 @@ class Resolution:
                 )
             elif self._environ.get(name, value) != value:
                 self.findings.warn(f"{winner} is used for {name}, and the container's own {name} is not")
+
+    def _check_api_key(self) -> None:
+        """An empty value is no value, as in LMI; but whoever names the key wants one to be asked."""
+        empty = [name for name, text in self._environ.items() if name.upper() == "OPTION_API_KEY" and not text.strip()]
+        if empty and "api_key" not in self.values:
+            self.findings.warn(f"{empty[0]} is empty, and so no key is asked of anybody; give it a value, or remove it")
 
     def _fault(self, setting: Setting, error: ValueError) -> None:
         told = masked(str(error))
