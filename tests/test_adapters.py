@@ -248,8 +248,8 @@ def test_lmis_query_and_vllms_bodies_are_understood(managed, tmp_path):
 
 def test_flags_that_are_not_followed_are_told(managed, tmp_path):
     written(tmp_path / "allowed" / "dutch")
-    body = {"name": "dutch", "src": "dutch", "preload": True, "pin": True}
-    assert managed.post(body, "/adapters").headers["x-lumi-ignored"] == "pin"
+    body = {"name": "dutch", "src": "dutch", "preload": "true", "pin": True, "alias": "d"}
+    assert managed.post(body, "/adapters").headers["x-lumi-ignored"] == "pin, alias"
     response = managed.client.post("/adapters/dutch/update?preload=false&pin=false")
     assert (response.json(), response.headers["x-lumi-ignored"]) == ({"status": "Adapter dutch updated"}, "preload")
 

@@ -115,9 +115,10 @@ async def _asked(request: Request) -> Mapping[str, Any]:
     """What the query says, and the body in JSON."""
     body = await read_body(request, MOST_BODY_BYTES)
     said: dict[str, Any] = dict(request.query_params)
-    for name in MOOT.keys() & said.keys():
+    said |= json_object(body) if body.strip() else {}
+    for name in MOOT.keys() & said.keys():  # LMI reads them as texts
         said[name] = {"true": True, "false": False}.get(str(said[name]).lower(), said[name])
-    return {**said, **(json_object(body) if body.strip() else {})}
+    return said
 
 
 def _word(asked: Mapping[str, Any], name: str) -> str:
