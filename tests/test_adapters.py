@@ -136,6 +136,7 @@ def test_an_unknown_model_names_the_adapters_as_well(served):
         ({"prompt": ["a", "b"], "adapters": ["french", "german"]}, {}, "adapters"),
         ({"inputs": ["a", "b"], "adapters": ["french"]}, {}, "adapters"),
         ({"inputs": ["a", "b"], "adapters": ["french", "german"]}, {HEADER: "french"}, "adapters[1]"),
+        ({"inputs": ["a", "b"], "adapters": ["french", None]}, {HEADER: "french"}, "adapters[1]"),
         ({"inputs": "a", "adapters": "french", "parameters": {"adapter_id": "french"}}, {}, "parameters.adapter_id"),
         (ask("hi", adapters=5), {}, "adapters"),
         (ask("hi", adapters=["french", 5]), {}, "adapters[1]"),

@@ -42,7 +42,14 @@ def adapters_of(payload: Mapping[str, Any], count: int, header: str | None) -> t
         raise InvalidRequest(
             f"`{FIELD}` has {len(value)} names for {count} input(s); send one name, or one for each input.", param=FIELD
         )
-    return tuple(agreed(choice, header) for choice in _listed(value))
+    listed = _listed(value)
+    if header and None in listed:
+        where = f"{FIELD}[{listed.index(None)}]"
+        raise InvalidRequest(
+            f"The header {HEADER} names an adapter and `{where}` none, which is the model itself; send one of them.",
+            param=where,
+        )
+    return tuple(agreed(choice, header) for choice in listed)
 
 
 def agreed(choice: Choice | None, header: str | None) -> Choice | None:
