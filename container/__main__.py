@@ -1,7 +1,15 @@
 """`python -m container serve|check|ping`."""
 
 import os
+import signal
 import sys
+from types import FrameType
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Nothing runs yet that has to be finished. Without a handler the first process of a container gets no SIGTERM."""
+    sys.exit(0)
+
 
 # The guard matters: the engine's processes are spawned, and import this module again.
 if __name__ == "__main__":
@@ -9,6 +17,9 @@ if __name__ == "__main__":
         from container.ping import ping  # the server's own imports take a second, every half minute
 
         sys.exit(ping(os.environ))
+    if sys.argv[1:2] != ["check"]:  # a check that was ended has found nothing to be well
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the server's event loop takes them over
+            signal.signal(number, _end)
     from container.entrypoint import main
 
     sys.exit(main(sys.argv[1:], os.environ))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -190,8 +191,13 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as fault:
         sock.close()
-        raise StartError(
-            f"Port {port} of {host} cannot be listened on ({fault.strerror}); end what uses it, "
-            "or choose another with SERVING_PORT."
-        ) from fault
+        raise StartError(f"Port {port} of {host} cannot be listened on ({fault.strerror}); {_cure(fault)}.") from fault
     return sock
+
+
+def _cure(fault: OSError) -> str:
+    if isinstance(fault, socket.gaierror) or fault.errno == errno.EADDRNOTAVAIL:
+        return "OPTION_HOST names no address of this machine; 0.0.0.0 is all that it has"
+    if fault.errno == errno.EACCES:
+        return "this user may not take it; choose one from 1024 on with SERVING_PORT"
+    return "end what uses it, or choose another with SERVING_PORT"

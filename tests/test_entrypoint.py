@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -227,6 +228,23 @@ def test_a_model_py_is_served_from_the_directory_that_is_named_without_vllm(tmp_
     finally:
         server.kill()
         server.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_first_moment_of_a_start_ends_it_well(number):
+    # Nothing tells from outside how far its imports are: an audit hook does, from within.
+    watch = (
+        "import os, runpy, sys\n"
+        "def told(event, arguments):\n"
+        f"    if event == 'import' and arguments[0] == 'container.warm_up': os.kill(os.getpid(), {int(number)})\n"
+        "sys.addaudithook(told)\n"
+        "sys.argv[1:] = ['serve']\n"
+        "runpy.run_module('container', run_name='__main__', alter_sys=True)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", watch], cwd=ROOT, env=cleared(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_code_that_leaves_the_model_to_vllm_needs_one(tmp_path):

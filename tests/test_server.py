@@ -138,6 +138,12 @@ def test_a_port_in_use_is_named_with_the_cure():
             bind("127.0.0.1", other.getsockname()[1])
 
 
+def test_an_address_that_the_machine_does_not_have_is_not_blamed_on_the_port():
+    with pytest.raises(StartError, match=r"Port 8080 .*; OPTION_HOST names no address of this machine") as fault:
+        bind("192.0.2.1", 8080)
+    assert "end what uses it" not in str(fault.value)
+
+
 def _post_and_forget(server):
     with contextlib.suppress(httpx.HTTPError):
         server.post(ask("slow"))
