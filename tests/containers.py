@@ -37,9 +37,9 @@ class Container:
     def __init__(self, *words, run=(), model=MODEL, mode="ro", **environ):
         mount = ["-v", f"{model}:/opt/ml/model:{mode}"] if model else []
         variables = [part for name, value in environ.items() for part in ("-e", f"{name}={value}")]
-        command = ["run", "-d", "-p", "127.0.0.1::8080", *mount, *variables, *run, IMAGE, *words]
-        if "--network" in command:
-            command = [part for part in command if part not in ("-p", "127.0.0.1::8080")]
+        shares_a_network = any(part == "host" or part.startswith("container:") for part in run)
+        publish = [] if shares_a_network else ["-p", "127.0.0.1::8080"]
+        command = ["run", "-d", *publish, *mount, *variables, *run, IMAGE, *words]
         self.id = _docker(*command).stdout.strip()
 
     def __enter__(self):
@@ -60,6 +60,7 @@ class Container:
         return told.stdout + told.stderr
 
     def wait_until_ready(self, url=None):
+        """Until /ping says 200."""
         url = url or self.url
         for _ in range(START_SECONDS * 2):
             if not self.state()["Running"]:

@@ -1,28 +1,13 @@
 import importlib
 import logging
 import sys
-import zipfile
 
 import pytest
 
 from handler.djl import requirements
 from handler.djl.entry_point import EntryPoint
 from handler.errors import StartError
-
-
-def wheel(directory, name, version="1.0", needs=()):
-    """A wheel of one module that knows its version, as pip installs it without a network."""
-    directory.mkdir(exist_ok=True)
-    file = directory / f"{name}-{version}-py3-none-any.whl"
-    lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {need}" for need in needs)]
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(f"{name}.py", f"version = {version!r}\n")
-        archive.writestr(f"{name}-{version}.dist-info/METADATA", "\n".join(lines) + "\n")
-        archive.writestr(
-            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
-    return file
+from tests.user_code import wheel
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import textwrap
+import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +17,21 @@ def write(directory: Path, text: str, name: str = "model.py") -> Path:
     file = directory / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(textwrap.dedent(text))
+    return file
+
+
+def wheel(directory, name, version="1.0", needs=()):
+    """A wheel of one module that knows its version, as pip installs it without a network."""
+    directory.mkdir(exist_ok=True)
+    file = directory / f"{name}-{version}-py3-none-any.whl"
+    lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {need}" for need in needs)]
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{name}.py", f"version = {version!r}\n")
+        archive.writestr(f"{name}-{version}.dist-info/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(
+            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
     return file
 
 
