@@ -94,7 +94,7 @@ def mine(model_dir, a=None):
     formatted(tmp_path, text, work)
     assert (tmp_path / "was_called").read_text() == "1"
     with pytest.raises(StartError, match="failed to initialise: TypeError"):
-        formatted(tmp_path, text.replace("(a)", "(1)"), work)
+        formatted(tmp_path, text.replace("(a)", "(len(a))"), work)
 
 
 @pytest.mark.parametrize(
