@@ -81,6 +81,23 @@ def test_what_an_image_lacks_is_said(arguments, environ, words):
     assert words in told.stderr
 
 
+# CI starts an engine where there is none, here one that can only be started, and ended.
+
+
+def test_ci_ends_the_engine_that_it_started_when_the_build_fails(tmp_path):
+    for name, lines in {
+        "docker": f'case $1 in info) [ -e {tmp_path}/up ] ;; build) echo "no space left" >&2; exit 1 ;; esac',
+        "dockerd": f"touch {tmp_path}/up; trap 'touch {tmp_path}/ended; exit 0' TERM; while :; do sleep 0.1; done",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    told = run(ROOT / ".ci" / "run", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert told.returncode == 1
+    assert "no space left" in told.stderr
+    assert (tmp_path / "up").exists()
+    assert (tmp_path / "ended").exists()
+
+
 # What the Dockerfile promises.
 
 
