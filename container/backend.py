@@ -22,7 +22,7 @@ log = logging.getLogger("lumi")
 @dataclass(frozen=True, slots=True)
 class CodeSettings:
     """What of the options concerns user code. It is looked for in `directories`, its file may take `loading_seconds` to
-    execute, and a call of it `seconds`; `properties` are the options as it reads them."""
+    execute, and a call of it `seconds`; `properties` are the options as it reads them, and `gpus` what the machine has."""
 
     directories: tuple[Path, ...] = ()
     entry_point: str | None = None
@@ -31,6 +31,7 @@ class CodeSettings:
     seconds: float = 240
     loading_seconds: float = 1200
     properties: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
 
 
 class Engine(Protocol):
@@ -39,6 +40,9 @@ class Engine(Protocol):
     @property
     def tokenizer(self) -> Any:
         """The model's, for formatters."""
+
+    def prepare(self) -> None:
+        """Begin with what needs no model."""
 
     async def check(self) -> None:
         """Raises EngineDead."""
@@ -77,11 +81,16 @@ class Backend:
     async def bring(self) -> str:
         """Where the model is, once it and the code are there. Raises StartError."""
         if self._located is not None and self._located.kind is Kind.S3:
+            self._prepare()
             model = await self._fetch()
             await self._execute(Path(model))
+            if self._owns_the_model and self._engine is not None:
+                await self._engine.stop()
             return model
-        # The code may have no need of what would be fetched. Code of the hub is not looked for.
+        # The code may have no need of what would be fetched, nor of the engine. Code of the hub is not looked for.
         await self._execute()
+        if not self._owns_the_model:
+            self._prepare()
         if self._located is None or (self._located.kind is Kind.HUB and self._owns_the_model):
             return self._located.source if self._located else ""
         return await self._fetch()
@@ -121,6 +130,10 @@ class Backend:
     def _owns_the_model(self) -> bool:
         return self._code is not None and self._code.module.owns_the_model
 
+    def _prepare(self) -> None:
+        if self._engine is not None:
+            self._engine.prepare()
+
     async def _execute(self, *further: Path) -> None:
         settings = self._settings
         try:
@@ -146,7 +159,7 @@ class Backend:
         log.info("executed %s", self._code.module)
 
     def _properties(self, entry: EntryPoint, model: str) -> dict[str, str]:
-        gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        gpus = self._settings.gpus
         degree = self._settings.properties.get("tensor_parallel_degree", "max")
         return {
             **self._settings.properties,

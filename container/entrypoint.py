@@ -1,17 +1,14 @@
 """`serve` and `check`: the wiring of everything, and the only room that picks an engine."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from pathlib import Path
 
 import uvloop
 
 from container import logs
-from container.adapter_store import AdapterStore
 from container.admission import Admission
 from container.allocator import keep_large_blocks
 from container.app import App
@@ -20,37 +17,21 @@ from container.chat_template import chat_template
 from container.cluster import this_node
 from container.commands import USAGE, parse
 from container.health import Health
-from container.machine import Needs, inspect, killed_for_memory, refuse
+from container.loading import Loading
+from container.machine import inspect, killed_for_memory, refuse
 from container.metrics import Metrics
-from container.model_store import Kind, Located, fetch, file_beside
+from container.model_store import Located, file_beside
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
 from container.server import Server, Timing, bind, signals
-from container.settings import (
-    adapter_directories,
-    adapter_homes,
-    code_settings,
-    front_end,
-    hub,
-    located_model,
-    media_limits,
-    model_cache,
-    served_names,
-    service_of,
-    warn_of_unread_file,
-)
-from container.static_adapters import serve as serve_adapters
-from container.static_adapters import static_adapters
-from container.warm_up import warm_up
-from handler.djl.formatters import Formatters
+from container.settings import code_settings, front_end, located_model, media_limits, needs, served_names
 from handler.engines import vllm
 from handler.engines.vllm.caches import kept_in
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
-from handler.service import Service
 
 log = logging.getLogger("lumi")
 
@@ -105,14 +86,15 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     for warning in resolved.warnings:
         log.warning(warning)
     located = located_model(options)
+    machine = inspect()
+    engine = None
     if located is not None:
-        machine = inspect()
-        refuse(machine, needs(options, located, gpus=machine.gpus))
-    forks = vllm.fork_server(environ) if options.preload_engine and options.model_id else contextlib.nullcontext()
-    with forks, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        refuse(machine, needs(options, located, gpus=machine.gpus, cuda=vllm.cuda()))
+        engine = vllm.VllmEngine(vllm_settings(options, located), environ if options.preload_engine else None)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
-        code = runner.run(_serve(options, located))
+        code = runner.run(_serve(options, located, engine, gpus=machine.gpus))
     if code and killed_for_memory():
         log.error(
             "the kernel has killed a process here for want of memory; give the container more (docker run --memory), or "
@@ -121,21 +103,18 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     return code
 
 
-async def _serve(options: Options, located: Located | None) -> int:
-    engine = vllm.VllmEngine(vllm_settings(options, located)) if located is not None else None
+async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, *, gpus: int) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
     loading = Loading(options, located, engine, media, health)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
-    if engine is not None:
-        engine.prepare()
     await media.start()
     try:
         app = App(health, admission, Metrics(), front_end(options)).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
         backend = Backend(
-            code_settings(options),
+            code_settings(options, gpus=gpus),
             located,
             engine,
             names=served_names(options, located),
@@ -149,59 +128,6 @@ async def _serve(options: Options, located: Located | None) -> int:
     finally:
         await media.aclose()
         loading.close()
-
-
-class Loading:
-    """How the model comes to this machine, and then to answer; whoever holds it says when."""
-
-    def __init__(
-        self,
-        options: Options,
-        located: Located | None,
-        engine: vllm.VllmEngine | None,
-        media: MediaLoader,
-        health: Health,
-    ) -> None:
-        self._options = options
-        self._located = located
-        self._engine = engine
-        self._media = media
-        self._health = health
-        self._store: AdapterStore | None = None
-
-    async def fetch(self) -> str:
-        """Where the model is, once it is here. Raises StartError."""
-        assert self._located is not None  # noqa: S101  # the backend asks only then
-        options = self._options
-        model = await fetch(self._located, self._health.loading, cache=model_cache(options), hub=hub(options))
-        warn_of_unread_file(self._located, Path(model))
-        return model
-
-    async def load(self, model: str, formatters: Formatters | None) -> Service | None:
-        """Who answers, once the engine has started with its adapters and answered a first request; None where another
-        node answers. Raises StartError."""
-        options, engine, node = self._options, self._engine, this_node(self._options)
-        if engine is None:
-            raise StartError("The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID.")
-        if node.follows:
-            self._health.loading(f"waiting for the other nodes, of which {node.leader} answers")
-            await engine.follow(model)
-            return None
-        homes = adapter_homes(model)
-        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
-        self._store = store
-        found = await static_adapters(options, homes, store, hub(options))
-        card = await engine.start(model)
-        service = service_of(options, engine, self._media, card, store=store, formatters=formatters)
-        await serve_adapters(service.adapters, found)
-        self._health.loading("answering a first request")
-        await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
-        return service
-
-    def close(self) -> None:
-        """Remove the files of adapters that came while requests ran."""
-        if self._store is not None:
-            self._store.close()
 
 
 def vllm_settings(options: Options, model: Located) -> VllmSettings:
@@ -227,21 +153,4 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
         tool_call_parser=options.tool_call_parser,
         reasoning_parser=options.reasoning_parser,
         default_chat_template_kwargs=options.default_chat_template_kwargs or {},
-    )
-
-
-def needs(options: Options, model: Located, *, gpus: int) -> Needs:
-    """What the start wants of the machine; of memory, what is known before anything is loaded."""
-    cuda = vllm.cuda()
-    degree = options.tensor_parallel_degree
-    tensor = (max(1, gpus) if cuda is not None else 1) if degree == "max" else degree
-    weights = sum(
-        file.stat().st_size for file in Path(model.source).glob("*.safetensors") if model.kind is Kind.DIRECTORY
-    )
-    cache = options.engine_arguments.get("kv_cache_memory_bytes", "")
-    return Needs(
-        cuda=cuda,
-        processes=tensor * options.pipeline_parallel_degree,
-        memory=weights + (int(cache) if cache.isdigit() else 0),
-        compiles=cuda is not None or not options.enforce_eager,
     )

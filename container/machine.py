@@ -104,7 +104,7 @@ def _places(machine: Machine, needs: Needs) -> Iterator[str]:
         yield (
             f"{needs.processes} processes share the model through /dev/shm, which has {machine.shared_memory // MIB} MiB "
             f"free and needs {RING_BYTES // MIB} MiB. Start the container with --shm-size 1g (or --ipc host), or set "
-            "OPTION_TENSOR_PARALLEL_DEGREE=1."
+            "OPTION_TENSOR_PARALLEL_DEGREE=1 and OPTION_PIPELINE_PARALLEL_DEGREE=1."
         )
     if machine.temporary is None:
         yield (

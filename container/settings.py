@@ -1,16 +1,16 @@
 """Options -> what each room is started with."""
 
-import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from container.adapter_store import AdapterStore
 from container.app.inference import Serving
 from container.backend import CodeSettings
-from container.model_store import CACHE, Hub, Located, locate
+from container.machine import Needs
+from container.model_store import CACHE, Hub, Kind, Located, locate
 from container.options import Options
 from container.options.locations import MODEL_DIRECTORY
-from container.options.properties import FILE_NAME
 from handler.adapters import Adapters
 from handler.djl.formatters import Formatters
 from handler.engine import Engine, ModelCard
@@ -20,8 +20,6 @@ from handler.media.loader import MediaLoader
 from handler.model import Model
 from handler.service import Service
 from handler.sessions import Sessions
-
-log = logging.getLogger("lumi")
 
 SAGEMAKER_ADAPTERS = Path("/opt/ml/models")
 
@@ -56,8 +54,24 @@ def served_names(options: Options, model: Located | None) -> tuple[str, ...]:
     return options.served_model_name or (*(model.names if model else ("model",)), "lmi")
 
 
-def code_settings(options: Options) -> CodeSettings:
-    """What of the options concerns user code."""
+def needs(options: Options, model: Located, *, gpus: int, cuda: int | None) -> Needs:
+    """What the start wants of a machine with `gpus`, for a vLLM that is built for `cuda`; of memory, what is known before
+    anything is loaded."""
+    degree = options.tensor_parallel_degree
+    tensor = (max(1, gpus) if cuda is not None else 1) if degree == "max" else degree
+    weights = sum(
+        file.stat().st_size for file in Path(model.source).glob("*.safetensors") if model.kind is Kind.DIRECTORY
+    )
+    return Needs(
+        cuda=cuda,
+        processes=tensor * options.pipeline_parallel_degree,
+        memory=weights + _bytes(options.engine_arguments.get("kv_cache_memory_bytes", "0")),
+        compiles=cuda is not None or not options.enforce_eager,
+    )
+
+
+def code_settings(options: Options, *, gpus: int) -> CodeSettings:
+    """What of the options concerns user code, on a machine with `gpus`."""
     return CodeSettings(
         directories=options.code_directories,
         entry_point=options.entry_point,
@@ -66,6 +80,7 @@ def code_settings(options: Options) -> CodeSettings:
         seconds=options.predict_timeout,
         loading_seconds=options.model_loading_timeout,
         properties=options.written,
+        gpus=gpus,
     )
 
 
@@ -130,14 +145,10 @@ def service_of(
     return Service(model, adapters, listed_generation=options.tgi_compat, formatters=formatters)
 
 
-def warn_of_unread_file(located: Located, model: Path) -> None:
-    """The options are in force before an archive is here: a file in it comes too late."""
-    if located.is_archive and (
-        unread := next((at for at in (model, model.parent) if (at / FILE_NAME).is_file()), None)
-    ):
-        log.warning(
-            "%s of %s is not read, as it comes after the start; set its options in the environment, or upload the model "
-            "unpacked",
-            (unread / FILE_NAME).name,
-            located.source,
-        )
+def _bytes(text: str) -> int:
+    """A size as vLLM reads it: 1000, 1k (a thousand) or 1K (1024); 0 where it is none, which vLLM will refuse."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kmgtKMGT]?)", text)
+    if found is None:
+        return 0
+    number, suffix = found.groups()
+    return int(float(number) * (1024 if suffix.isupper() else 1000) ** " kmgt".index(suffix.lower() or " "))

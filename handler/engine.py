@@ -159,7 +159,10 @@ class Adapter:
 
 
 class Engine(Protocol):
-    """A model that answers prompts. One object, one event loop; `start` before anything else, `stop` last."""
+    """A model that answers prompts. One object, one event loop; `start` before any prompt, `stop` last."""
+
+    def prepare(self) -> None:
+        """Begin with what needs no model, so that it goes on while the model is fetched. `start` does without."""
 
     async def start(self) -> ModelCard:
         """Load the model. Raises StartError with the cure where it cannot."""

@@ -55,19 +55,23 @@ def started(made):
 
 
 def test_without_code_vllm_serves_what_was_fetched(tmp_path):
-    made, _ = backend(Located(Kind.HUB, "org/name", ("org/name",)), Fetched(tmp_path), FakeEngine())
+    engine = FakeEngine()
+    made, _ = backend(Located(Kind.HUB, "org/name", ("org/name",)), Fetched(tmp_path), engine)
     model, service, _ = started(made)
     assert service == (f"vLLM with {tmp_path}", None)
     assert model == str(tmp_path)
+    assert engine.prepared
 
 
 def test_a_model_of_the_hub_that_the_code_loads_itself_is_not_fetched(tmp_path):
     write(tmp_path, ECHO)
     fetch = Fetched(tmp_path / "snapshot")
     hub = Located(Kind.HUB, "org/name", ("org/name",))
-    made, said = backend(hub, fetch, FakeEngine(), directories=(tmp_path,), properties={"a": "1"})
+    engine = FakeEngine()
+    made, said = backend(hub, fetch, engine, directories=(tmp_path,), properties={"a": "1"})
     _, service, answered = started(made)
     assert fetch.times == 0
+    assert not engine.prepared
     assert service.card.names == ("mine",)
     assert b'"model_id":"org/name"' in answered
     assert b'"a":"1"' in answered
@@ -87,6 +91,27 @@ def test_code_that_the_operator_put_beside_a_model_in_s3_is_executed_once_it_is_
     _, _, answered = started(made)
     assert f'"model_dir":"{tmp_path}"'.encode() in answered
     assert f'"model_id":"{tmp_path}"'.encode() in answered
+
+
+def test_an_engine_that_code_from_s3_leaves_no_work_for_is_let_go(tmp_path):
+    write(tmp_path, ECHO, "code/serve.py")
+    engine = FakeEngine()
+
+    class Late(Fetched):
+        async def __call__(self):
+            assert engine.prepared, "its imports run while the model comes"
+            return await super().__call__()
+
+    s3 = Located(Kind.S3, "s3://bucket/model", ("model",))
+    made, _ = backend(s3, Late(tmp_path), engine, entry_point="serve.py")
+
+    async def bring():
+        await made.bring()
+        stopped = engine.stopped
+        await made.stop()
+        return stopped
+
+    assert asyncio.run(bring())
 
 
 def test_an_entry_point_that_s3_did_not_bring_ends_the_start(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from container.entrypoint import main, vllm_settings
 from container.model_store import locate
 from container.options import resolve
-from container.settings import media_limits, service_of, warn_of_unread_file
+from container.settings import media_limits, service_of
 from handler.engines.fake import FakeEngine
 from handler.engines.vllm import field_names
 from handler.errors import StartError
@@ -162,18 +162,6 @@ def test_options_beside_a_model_on_s3_are_read_before_the_start(tmp_path, monkey
             monkeypatch.setenv(f"AWS_{name}", value)
         assert main(["serve"], {"HF_MODEL_ID": "s3://bucket/m"}) == 1
     assert "option.dtipe='bf16' (serving.properties line 2) is not an option; did you mean" in capsys.readouterr().err
-
-
-def test_a_file_in_an_archive_comes_too_late_and_a_warning_says_so(tmp_path, caplog):
-    (tmp_path / "serving.properties").write_text("dtype=bf16")
-    located = locate("s3://bucket/model.tar.gz")
-    for model in (tmp_path, tmp_path / "inner"):
-        caplog.clear()
-        warn_of_unread_file(located, model)
-        assert "serving.properties of s3://bucket/model.tar.gz is not read" in caplog.text
-    caplog.clear()
-    warn_of_unread_file(locate("s3://bucket/model"), tmp_path)
-    assert caplog.text == ""
 
 
 def test_a_secret_in_a_faulty_setting_is_masked(capsys):

@@ -42,6 +42,7 @@ class FakeEngine:
     pause: float = 0
     seen: list[Prompt | TextPrompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    prepared: bool = False
     stopped: bool = False
     tokenizer: Any = None
     most_rank: int = 16
@@ -51,6 +52,9 @@ class FakeEngine:
     def __post_init__(self) -> None:
         if self.hold_after and self.gate is None:
             self.gate = asyncio.Event()
+
+    def prepare(self) -> None:
+        self.prepared = True
 
     async def start(self) -> ModelCard:
         return self.card

@@ -2,18 +2,19 @@
 
 import ast
 import asyncio
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import multiprocessing
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.background import in_background
 from handler.engine import Adapter, Growth, ModelCard, Prompt, TextPrompt
-from handler.engines.vllm.forking import fork_server as fork_server
+from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
 
@@ -26,28 +27,37 @@ class VllmEngine:
     """An `Engine` that runs vLLM's AsyncLLM in this process and its engine core in another.
 
     Everything slow (the import, the configuration, waiting for the engine core) happens off the event loop, so that the
-    loop can answer health checks meanwhile.
+    loop can answer health checks meanwhile. `environ` is what its processes inherit, if they are to be forked from a
+    server that imports vLLM at the same time as this process does.
     """
 
-    def __init__(self, settings: VllmSettings) -> None:
+    def __init__(self, settings: VllmSettings, environ: MutableMapping[str, str] | None = None) -> None:
         self._settings = settings
+        self._environ = environ
+        self._forks = contextlib.ExitStack()
+        self._begun = False
         self._imported: asyncio.Future[Any] | None = None
         self._running: Running | None = None
         self._following: Following | None = None
 
     def prepare(self) -> None:
-        """Begin with what needs no model: the import of vLLM, which takes as long as many a download."""
+        """Begin with what needs no model: the import of vLLM, which takes as long as many a download. To be called in
+        the main thread. Raises StartError."""
+        if self._environ is not None:
+            self._forks.enter_context(fork_server(self._environ))
         self._importing()
 
     async def start(self, model: str | None = None) -> ModelCard:
         """`model` is where it was brought to, if that is not where the settings say."""
         loading = await self._importing()
+        self._begun = True
         self._running = await loading.start(self._settings_for(model))
         return self._live.card
 
     async def follow(self, model: str | None = None) -> None:
         """Compute for the engine of another node, in place of `start`; nobody can ask this one."""
         await self._importing()
+        self._begun = True
         following = await in_background(lambda: importlib.import_module("handler.engines.vllm.following"))
         self._following = await following.follow(self._settings_for(model))
 
@@ -93,9 +103,10 @@ class VllmEngine:
         if self._following is not None:
             following, self._following = self._following, None
             await following.stop()
-        # A start that was given up leaves an engine core which nobody waits for.
-        for child in multiprocessing.active_children():
+        # A start that was given up leaves an engine core which nobody waits for. Without one, they are others' children.
+        for child in multiprocessing.active_children() if self._begun else ():
             child.terminate()
+        self._forks.close()
 
     def _settings_for(self, model: str | None) -> VllmSettings:
         if model is None:
