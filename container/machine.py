@@ -1,5 +1,6 @@
 """What this machine has -> a refusal in words, within seconds, of a start that must fail on it minutes later."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ class Machine:
     temporary: int | None  # free where temporary files go; None where nothing can be written there
     temporary_directory: str = "/tmp"  # noqa: S108  # where that is
     temporary_runs: bool = True  # whether what is compiled there may be loaded
+    driver_loads: bool = True  # whether CUDA would find the driver's library
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,15 @@ class Needs:
 def inspect(root: Path = Path("/")) -> Machine:
     """What there is here, or on the machine whose files lie in `root`."""
     temporary = _temporary_directory(root)
+    gpus = len(list((root / "dev").glob("nvidia[0-9]*"))) or int((root / "dev" / "dxg").exists())
     return Machine(
-        gpus=len(list((root / "dev").glob("nvidia[0-9]*"))) or int((root / "dev" / "dxg").exists()),
+        gpus=gpus,
         driver=_driver(root),
         memory=min(_memories(root), default=None),
         shared_memory=_free(root / "dev" / "shm"),
         temporary=_free(temporary) if temporary and os.access(temporary, os.W_OK) else None,
         temporary_directory=str(temporary or "/tmp"),  # noqa: S108  # only a name in a sentence
+        driver_loads=gpus == 0 or _loads("libcuda.so.1"),
         temporary_runs=not (temporary and temporary.exists() and os.statvfs(temporary).f_flag & os.ST_NOEXEC),
     )
 
@@ -80,6 +84,11 @@ def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
         yield (
             "This build of Lumi needs an NVIDIA GPU, and none is seen here. Start the container with --gpus all (and the "
             "NVIDIA container toolkit on the host), choose an instance that has one, or use the cpu image."
+        )
+    elif not machine.driver_loads:
+        yield (
+            "A GPU is seen here, but not the library of its driver, libcuda.so.1. Start the container with --gpus all (or "
+            "runtime: nvidia), so that NVIDIA's container toolkit mounts it; NVIDIA_DRIVER_CAPABILITIES has to have compute."
         )
     least = DRIVERS.get(needs.cuda)
     if machine.gpus and machine.driver is not None and least is not None and machine.driver < least:
@@ -151,6 +160,14 @@ def _temporary_directory(root: Path) -> Path | None:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:  # none can be written to
         return None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)  # initialises nothing
+    except OSError:
+        return False
+    return True
 
 
 def _text(path: Path) -> str:

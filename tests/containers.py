@@ -34,12 +34,12 @@ def require_docker():
 class Container:
     """A container that runs, or ran. `run` are arguments of docker run, `words` stand after the image's name."""
 
-    def __init__(self, *words, run=(), model=MODEL, mode="ro", **environ):
+    def __init__(self, *words, run=(), model=MODEL, mode="ro", image=IMAGE, **environ):
         mount = ["-v", f"{model}:/opt/ml/model:{mode}"] if model else []
         variables = [part for name, value in environ.items() for part in ("-e", f"{name}={value}")]
         shares_a_network = any(part == "host" or part.startswith("container:") for part in run)
         publish = [] if shares_a_network else ["-p", "127.0.0.1::8080"]
-        command = ["run", "-d", *publish, *mount, *variables, *run, IMAGE, *words]
+        command = ["run", "-d", *publish, *mount, *variables, *run, image, *words]
         self.id = _docker(*command).stdout.strip()
 
     def __enter__(self):
@@ -92,9 +92,9 @@ class Container:
         return _docker(*words, self.id, seconds=seconds)
 
 
-def refused(*words, run=(), model=MODEL, **environ):
+def refused(*words, run=(), model=MODEL, image=IMAGE, **environ):
     """The exit code and the last words of a container that does not get far enough to serve."""
-    with Container(*words, run=run, model=model, **environ) as container:
+    with Container(*words, run=run, model=model, image=image, **environ) as container:
         return container.exit_code(), container.log()
 
 

@@ -28,6 +28,13 @@ def test_without_a_gpu_the_gpu_build_names_the_flag_and_the_cpu_image():
     assert "cpu image" in said
 
 
+def test_a_gpu_without_its_drivers_library_names_the_toolkit():
+    said = words(Needs(cuda=13), driver_loads=False)
+    assert "libcuda.so.1" in said
+    assert "container toolkit" in said
+    refuse(Machine(**{**GOOD, "driver_loads": False}), Needs(cuda=None))
+
+
 def test_the_cpu_build_needs_no_gpu():
     refuse(Machine(**{**GOOD, "gpus": 0, "driver": None}), Needs(cuda=None))
 
