@@ -7,6 +7,7 @@ from typing import Any
 from handler.errors import InvalidRequest
 from handler.payload import adapters
 from handler.payload.fields import expect, kind_of, optional, short, strangers
+from handler.payload.openai import OpenAIRequest
 from handler.payload.parts import EmbedsPart, ImagePart, Part, content_part
 
 OWN = frozenset({"messages", "model", "stream", adapters.FIELD})
@@ -40,20 +41,11 @@ class ChatMessage:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A chat completion as the client asked for it; its pictures are not loaded yet.
-
-    `parameters` holds every field but `messages`, `model` and `stream`, by its OpenAI or vLLM name, for the engine to
-    validate. `ignored` holds the JSON paths of what has no meaning here, to be told to the client.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest(OpenAIRequest):
+    """A chat completion: the conversation so far."""
 
     messages: tuple[ChatMessage, ...]
-    model: str | None
-    stream: bool
-    parameters: Mapping[str, Any]
-    ignored: tuple[str, ...] = ()
-    adapter: adapters.Choice | None = None
 
     def pictures(self) -> Iterator[ImagePart]:
         """Every picture of the conversation, in order."""

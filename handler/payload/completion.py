@@ -7,6 +7,7 @@ from typing import Any
 from handler.errors import InvalidRequest
 from handler.payload import adapters
 from handler.payload.fields import expect, kind_of, optional, strangers
+from handler.payload.openai import OpenAIRequest
 from handler.payload.parts import ImagePart, picture_at
 
 OWN = frozenset({"prompt", "model", "stream", adapters.FIELD})
@@ -37,17 +38,11 @@ class RawText:
     tokens: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """A text completion as the client asked for it; its pictures are not loaded yet. `parameters` and `ignored` are
-    as those of ChatRequest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest(OpenAIRequest):
+    """A text completion of raw prompts."""
 
     texts: tuple[RawText, ...]
-    model: str | None
-    stream: bool
-    parameters: Mapping[str, Any]
-    ignored: tuple[str, ...] = ()
-    adapter: adapters.Choice | None = None
 
     def pictures(self) -> Iterator[ImagePart]:
         """Every picture, prompt by prompt."""
