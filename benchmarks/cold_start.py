@@ -44,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the servers are ended
     settings = {**SETTINGS, "enforce_eager": not options.compile}
+    if options.model is not None:
+        settings["dtype"] = "auto"
     settings = {name: value for name, value in settings.items() if value is not False}
     load = os.getloadavg()[0]
     try:
@@ -60,6 +62,9 @@ def main(arguments: Sequence[str]) -> int:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="starts of each server that count (default: 3)")
+    parser.add_argument(
+        "--model", type=Path, help="a directory, in place of the model that ships; in the dtype of its weights"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the model, in place of enforce_eager")
     parser.add_argument("--kept", action="store_true", help="keep vLLM's caches from one start of a server to the next")
     options = parser.parse_args(arguments)
@@ -71,7 +76,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def _measured(
     directory: Path, settings: Mapping[str, Any], options: argparse.Namespace
 ) -> list[tuple[ColdStart, ColdStart]]:
-    model = shipped_model(directory)
+    model = options.model or shipped_model(directory)
     pairs = []
     for number in range(options.rounds + 1):
         turn: dict[Start, ColdStart] = {}
@@ -86,6 +91,7 @@ def _measured(
 
 def _started(start: Start, model: Path, directory: Path, caches: Path, settings: Mapping[str, Any]) -> ColdStart:
     """One start, from nothing but bytecode (and `caches`, where they are there) to ready, and its end."""
+    _drop(model)
     began = time.monotonic()
     server = start(
         model,
@@ -101,6 +107,14 @@ def _started(start: Start, model: Path, directory: Path, caches: Path, settings:
         return ColdStart(ends[-1] - began, _cpu_seconds(server), _between(began, ends))
     finally:
         server.end()
+
+
+def _drop(model: Path) -> None:
+    """Have the page cache forget the model's files, as on a machine to which they were just brought."""
+    for path in filter(Path.is_file, model.iterdir()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _watched(server: Server, began: float) -> list[float]:

@@ -18,7 +18,7 @@ from container.cluster import this_node
 from container.commands import USAGE, parse
 from container.health import Health
 from container.loading import Loading
-from container.machine import inspect, killed_for_memory, refuse
+from container.machine import Machine, inspect, killed_for_memory, refuse
 from container.metrics import Metrics
 from container.model_store import Located, file_beside
 from container.options import Options, Resolved, resolve
@@ -97,7 +97,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
-        code = runner.run(_serve(options, located, engine, gpus=machine.gpus))
+        code = runner.run(_serve(options, located, engine, machine))
     if code and killed_for_memory():
         log.error(
             "the kernel has killed a process here for want of memory; give the container more (docker run --memory), or "
@@ -106,10 +106,10 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     return code
 
 
-async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, *, gpus: int) -> int:
+async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    loading = Loading(options, located, engine, media, health)
+    loading = Loading(options, located, engine, media, health, memory=machine.memory or 0)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     await media.start()
@@ -117,7 +117,7 @@ async def _serve(options: Options, located: Located | None, engine: vllm.VllmEng
         app = App(health, admission, Metrics(), front_end(options)).asgi()
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
         backend = Backend(
-            code_settings(options, gpus=gpus),
+            code_settings(options, gpus=machine.gpus),
             located,
             engine,
             names=served_names(options, located),

@@ -9,6 +9,7 @@ from container.adapter_store import AdapterStore
 from container.cluster import this_node
 from container.health import Health
 from container.model_store import Located, fetch
+from container.model_store.read_ahead import read_ahead
 from container.options import Options
 from container.options.properties import FILE_NAME
 from container.settings import adapter_directories, adapter_homes, hub, model_cache, service_of
@@ -34,7 +35,7 @@ class ClusterEngine(Engine, Protocol):
 
 class Loading:
     """The two steps of it; whoever holds it says when. `engine` is None where the code that comes with the model is to
-    own it."""
+    own it; `memory` are the bytes that this machine still has."""
 
     def __init__(
         self,
@@ -43,12 +44,15 @@ class Loading:
         engine: ClusterEngine | None,
         media: MediaLoader,
         health: Health,
+        *,
+        memory: int = 0,
     ) -> None:
         self._options = options
         self._located = located
         self._engine = engine
         self._media = media
         self._health = health
+        self._memory = memory
         self._store: AdapterStore | None = None
 
     async def fetch(self) -> str:
@@ -57,6 +61,8 @@ class Loading:
         options = self._options
         model = await fetch(self._located, self._health.loading, cache=model_cache(options), hub=hub(options))
         _warn_of_unread_file(self._located, Path(model))
+        # On a CPU the engine takes as much again to keep them.
+        read_ahead(self._located, model, hub(options), self._memory // 2)
         return model
 
     async def load(self, model: str, formatters: Formatters | None) -> Service | None:

@@ -26,6 +26,8 @@ _WEIGHTS = {
     "npcache": ("*.bin",),
     "pt": ("*.pt",),
 }
+# The formats of which vLLM maps the files into memory. The others read them themselves, or from elsewhere.
+MAPPED = ("auto", "hf", "safetensors", "mistral", "pt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ def wanted_files(names: Collection[str], load_format: str, indexed: Callable[[st
     With a `load_format` that is not in the table above, vLLM chooses the weights itself, and downloads them.
     """
     small = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE)]
-    return sorted({*small, *_weights(names, load_format, indexed)})
+    return sorted({*small, *weights(names, load_format, indexed)})
 
 
-def _weights(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> Iterable[str]:
+def weights(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> Iterable[str]:
+    """Those of `names` that are the weights that vLLM will read; none where the table above does not say."""
     top = [name for name in names if "/" not in name and not fnmatch.fnmatch(name, _IGNORED)]
     for pattern in _WEIGHTS.get(load_format, ()):
         found = fnmatch.filter(top, pattern)

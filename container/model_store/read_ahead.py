@@ -1,0 +1,121 @@
+"""The weights of a model on this machine -> the page cache, while the engine is still being imported.
+
+vLLM maps them into memory once its worker is there, and then waits for each page that is not: on a cold disk, or a network's,
+that is most of a large model's start.
+"""
+
+import itertools
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from container.model_store import Kind, Located
+from container.model_store.hub_files import MAPPED, Hub, weights
+
+log = logging.getLogger("lumi.model")
+
+THREADS = 4  # one stream is a fraction of what a network's file system gives
+WINDOW = 2**20  # bytes of one read
+PROBE = 4096  # a page: where it is in memory, the window around it is taken to be
+
+
+def read_ahead(located: Located, model: str, hub: Hub, most: int) -> threading.Thread:
+    """Begin to read the weights of `model`, which is where `located` was brought to: those that vLLM will map, in its order,
+    and no more than `most` bytes, as what does not fit into memory pushes out what was read before. The end of the process
+    does not wait for the thread that does it.
+    """
+
+    def work() -> None:
+        windows = _Shared(_windows(_weights_in(_directory_of(located, model, hub), hub.load_format), most))
+        threads = [threading.Thread(target=_read, args=(windows,), daemon=True) for _ in range(THREADS)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+
+    thread = threading.Thread(target=work, name="lumi-read-ahead", daemon=True)
+    thread.start()
+    return thread
+
+
+class _Shared:
+    """An iterator for several threads."""
+
+    def __init__(self, items: Iterator[tuple[Path, int]]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[tuple[Path, int]]:
+        return self
+
+    def __next__(self) -> tuple[Path, int]:
+        with self._lock:
+            return next(self._items)
+
+
+def _directory_of(located: Located, model: str, hub: Hub) -> Path | None:
+    if located.kind is not Kind.HUB:
+        return Path(model)
+    from container.model_store import hub_download  # noqa: PLC0415  # heavy
+
+    try:
+        return hub_download.cached(model, hub)
+    except (OSError, ValueError):  # the engine looks for it too
+        return None
+
+
+def _weights_in(model: Path | None, load_format: str) -> list[Path]:
+    if model is None or load_format not in MAPPED:
+        return []
+
+    def indexed(name: str) -> Iterable[str]:
+        return set(json.loads((model / name).read_text())["weight_map"].values())
+
+    try:
+        names = [path.name for path in model.iterdir()]
+        return [model / name for name in sorted(weights(names, load_format, indexed))]
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # the engine reads it too, and says what is wrong with it
+        return []
+
+
+def _windows(files: Sequence[Path], most: int) -> Iterator[tuple[Path, int]]:
+    for file in files:
+        try:
+            size = file.stat().st_size
+        except OSError:
+            continue
+        yield from ((file, offset) for offset in range(0, min(size, most), WINDOW))
+        most -= size
+        if most <= 0:
+            return
+
+
+def _read(windows: _Shared) -> None:
+    buffer = bytearray(WINDOW)
+    for file, group in itertools.groupby(windows, key=lambda window: window[0]):
+        try:
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                for _, offset in group:
+                    if not _is_cached(descriptor, offset):
+                        os.preadv(descriptor, [buffer], offset)
+            finally:
+                os.close(descriptor)
+        except OSError as fault:
+            log.debug("%s is not read ahead: %s", file, fault)
+
+
+def _is_cached(descriptor: int, offset: int) -> bool:
+    try:
+        return os.preadv(descriptor, [bytearray(PROBE)], offset, os.RWF_NOWAIT) > 0
+    except OSError:  # it is not, or this file system does not say
+        return False
