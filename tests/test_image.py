@@ -191,22 +191,30 @@ def test_without_cuda_compat_nothing_is_said(tmp_path):
     assert run("sh", IMAGE / "bin" / "cuda-compat", tmp_path).stdout == ""
 
 
-def test_the_report_reads_what_an_engine_says(tmp_path):
-    layers = [
-        {
-            "CreatedBy": "/bin/sh -c #(nop) COPY dir:" + "a" * 64 + " in /opt/lumi/code ",
-            "Size": "900000",
-            "Comment": "",
-        },
+@pytest.mark.parametrize("spoken", ["docker", "podman 4", "podman 5"])
+def test_the_report_reads_what_an_engine_says(tmp_path, spoken):
+    copied = "/bin/sh -c #(nop) COPY dir:" + "a" * 64 + " in /opt/lumi/code "
+    steps = [
+        {"CreatedBy": copied, "Size": "900000", "Comment": ""},
+        {"CreatedBy": "RUN |1 ONLY=cpu /bin/sh -c sh /build/x.sh # buildkit", "Size": "20000", "Comment": "buildkit"},
         {"CreatedBy": "/bin/sh -c #(nop)  ENV A=b", "Size": "0", "Comment": ""},
         {"CreatedBy": "", "Size": "118000000", "Comment": "Imported from -"},
     ]
+    if spoken != "docker":
+        steps = [{"CreatedBy": s["CreatedBy"], "size": int(s["Size"]), "comment": s["Comment"]} for s in steps]
+    history = json.dumps(steps) if spoken == "podman 4" else "\n".join(map(json.dumps, steps))
     script = tmp_path / "engine"
-    history = "\n".join(map(json.dumps, layers))
     script.write_text(
         f"#!/bin/sh\nif [ $1 = history ]; then cat <<'E'\n{history}\nE\nelse printf '870000000\\ttorch/\\n280000000\\tbytecode of all\\n'; fi\n"
     )
     script.chmod(0o755)
     report = run(sys.executable, IMAGE / "report.py", script, "a:b").stdout
-    assert "| `Imported from -` | 118.0 |\n| `COPY dir in /opt/lumi/code` | 0.9 |\n| `all` | 118.9 |" in report
+    assert "| `Imported from -` | 118.0 |\n| `sh /build/x.sh` | 0.0 |\n| `COPY dir in /opt/lumi/code` | 0.9 |" in report
+    assert "| `all` | 118.9 |" in report
     assert "| `torch` | 870.0 |" in report
+
+
+def test_a_report_of_an_image_that_is_not_there_says_so():
+    told = run(sys.executable, IMAGE / "report.py", "false", "a:b")
+    assert told.returncode == 1
+    assert told.stderr.startswith("false history failed; is there such an image?")

@@ -12,7 +12,8 @@ SHOWN = 12
 def layers(engine: str, tag: str) -> list[tuple[str, int]]:
     """The layers that hold anything, from the lowest: what made them, bytes."""
     lines = _said(engine, "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag).splitlines()
-    found = [(_made_by(line), int(line["Size"])) for line in map(json.loads, reversed(lines))]
+    found = [(_made_by(step), int(step["size"])) for line in lines for step in _steps(line)]
+    found.reverse()
     return [(made_by, size) for made_by, size in found if size >= 1000]
 
 
@@ -27,14 +28,25 @@ def packages(engine: str, tag: str) -> list[tuple[str, int]]:
     return sorted(rows, key=lambda row: -row[1])
 
 
-def _made_by(line: dict[str, str]) -> str:
-    command = re.sub(r"^(/bin/sh -c )?(#\(nop\) )?(RUN )?(\|\d+ .*?/bin/sh -c )?", "", line["CreatedBy"]).strip()
+def _steps(line: str) -> list[dict[str, str]]:
+    """A line of history: a step, with names as docker or as podman writes them, or (podman 4) all steps."""
+    said = json.loads(line)
+    steps = said if isinstance(said, list) else [said]
+    return [{name.lower(): value for name, value in step.items()} for step in steps]
+
+
+def _made_by(step: dict[str, str]) -> str:
+    command = step.get("createdby", "")
+    command = re.sub(r"^(RUN )?(\|\d+ .*?(?=/bin/sh))?(/bin/sh -c )?(#\(nop\) )?", "", command).strip()
     command = re.sub(r"(file|dir|multi):[0-9a-f]{64}", r"\1", command).removesuffix("# buildkit").strip()
-    return command[:90] or line.get("Comment", "") or "base image"
+    return command[:90] or step.get("comment", "") or "base image"
 
 
 def _said(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603  # the engine that is named
+    told = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # the engine that is named
+    if told.returncode != 0:
+        sys.exit(f"{' '.join(command[:2])} failed; is there such an image? {told.stderr.strip()}")
+    return told.stdout
 
 
 def _table(head: str, rows: list[tuple[str, int]]) -> str:
