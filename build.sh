@@ -15,7 +15,8 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
   image   build the image (docker or podman; ENGINE names another), and say its size and how to run it
-            --push REPOSITORY  build, then push it, to Amazon ECR for instance; the login is shown, and yours to do
+            --push REPOSITORY  build, then push it, to Amazon ECR for instance; the login is shown, and yours to do.
+                               REGISTRY/NAME has the image's tag there, REGISTRY/NAME:TAG its own
             --report           build nothing: the size of the image by layer and by package, as Markdown
           BASE is the image it is built on; INDEX_URL, EXTRA_INDEX_URL and TORCH_INDEX are where packages come from;
           CA_BUNDLE (or SSL_CERT_FILE) is what is trusted while building. Nothing of these stays in the image.
@@ -110,24 +111,39 @@ default_to_demo() {
 
 # The engine that builds and runs images: docker where its daemon answers, else podman.
 engine() {
-    local candidate
+    local candidate said why=
     for candidate in ${ENGINE:-docker podman}; do
-        if "$candidate" info >/dev/null 2>&1; then
+        if ! command -v "$candidate" >/dev/null; then
+            said="no such command"
+        elif said=$("$candidate" image ls -q 2>&1); then
             echo "$candidate"
             return
         fi
+        why="$why"$'\n'"$candidate: $said"
     done
-    die "no engine for images answers (${ENGINE:-docker, podman}). Start it, or install one; Debian: apt-get install docker.io"
+    die "no engine for images answers. Start it, or install one (Debian: apt-get install docker.io):$why"
+}
+
+is_podman() { [[ $("$1" --version 2>/dev/null) == *podman* ]]; } # under Docker's name as well: the package podman-docker
+
+# reference OPTION NAME TAG : the name of an image, with TAG if it has none of its own
+reference() {
+    local part='[a-z0-9]+([._-]+[a-z0-9]+)*'
+    [[ $2 =~ ^([a-z0-9.-]+(:[0-9]+)?/)?$part(/$part)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$ ]] ||
+        die "$1 wants a name like lumi:cpu or registry.example:5000/lumi, in lower case, without https:// before it or / after it; not '$2'"
+    case "${2##*/}" in *:*) echo "$2" ;; *) echo "$2:$3" ;; esac
 }
 
 image() {
-    local device=$1 tag=$2 engine base name bundle
+    local device=$1 tag=$2 engine base gpus name bundle
     shift 2
     engine=$(engine)
-    base=python:3.12-slim-bookworm
+    # Whole names: podman has no list of registries to search, on Debian.
+    base=docker.io/library/python:3.12-slim-bookworm
     # CUDA comes with torch. This base adds cuda-compat, with which it runs on older drivers, as on SageMaker.
-    [ "$device" = cpu ] || base=nvidia/cuda:13.0.2-base-ubuntu24.04
-    local arguments=(--build-arg "BASE=${BASE:-$base}" --build-arg "ONLY=$device")
+    [ "$device" = cpu ] || base=docker.io/nvidia/cuda:13.0.2-base-ubuntu24.04
+    base=${BASE:-$base}
+    local arguments=(--build-arg "BASE=$base" --build-arg "ONLY=$device")
     arguments+=(--build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)")
     arguments+=(--build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)")
     for name in INDEX_URL EXTRA_INDEX_URL TORCH_INDEX; do
@@ -136,41 +152,53 @@ image() {
     for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         [ -z "${!name:-}" ] || arguments+=(--build-arg "$name")
     done
-    # podman's own format of images has no health check.
-    [ "$engine" != podman ] || arguments+=(--format docker)
-    bundle=${CA_BUNDLE:-${SSL_CERT_FILE:-}}
-    mkdir -p .build
-    rm -f .build/ca-bundle.crt
-    [ -z "$bundle" ] || cp "$bundle" .build/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which cannot be read"
-    say "building $tag for $device on ${BASE:-$base} with $engine: minutes the first time"
-    "$engine" build -f container/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
+    # Docker's format: SageMaker refuses OCI's, which podman and newer BuildKits write, and OCI's has no health check.
+    local build=(build)
+    gpus='--gpus all'
+    if is_podman "$engine"; then
+        build=(build --format docker)
+        gpus='--device nvidia.com/gpu=all'
+    elif [ "${DOCKER_BUILDKIT:-1}" != 0 ] && "$engine" buildx version >/dev/null 2>&1; then
+        export BUILDX_NO_DEFAULT_ATTESTATIONS=1 # they make OCI's format of any image
+        build=(buildx build --output "type=docker,oci-mediatypes=false")
+    fi
+    [ "$device" = gpu ] || gpus=
+    bundle=${CA_BUNDLE:-${SSL_CERT_FILE:-/dev/null}}
+    trap 'rm -f requirements/ca-bundle.crt' EXIT
+    cp "$bundle" requirements/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which cannot be read"
+    say "building $tag for $device on $base with $engine ${build[0]}: minutes the first time"
+    "$engine" "${build[@]}" -f container/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
         die "the image could not be built; the reason stands above. No registry? BASE names a base image that is here" \
             "(container/image/base.sh makes one), and -- --network host lets the build use this machine's network."
-    rm -rf .build
-    say "built $tag: $("$engine" image inspect -f '{{.Size}}' "$tag" | awk '{ printf "%.2f GB", $1 / 1e9 }') unpacked. To run it:"
-    echo "$engine run --rm -p 8080:8080$([ "$device" = cpu ] || echo ' --gpus all') -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
+    say "built $tag: $("$engine" image ls --format '{{.Size}}' "$tag" | sed -n 1p) on this disk. To run it:"
+    echo "$engine run --rm -p 8080:8080${gpus:+ $gpus} -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
+    [[ $("$engine" image inspect "$tag") != *application/vnd.oci.image.* ]] ||
+        say "warning: its manifest is OCI's, which SageMaker refuses; built with buildx (Debian: docker-buildx) it is Docker's"
 }
 
 push() {
-    local tag=$1 repository=$2 engine host
+    local tag=$1 target=$2 engine host login region cure=
     engine=$(engine)
-    host=${repository%%/*}
-    case "$host" in
-        *.dkr.ecr.*.amazonaws.com*)
-            say "pushing to $host, which wants a login that lasts twelve hours:"
-            echo "aws ecr get-login-password --region $(echo "$host" | cut -d. -f4) | $engine login --username AWS --password-stdin $host"
-            ;;
-        *) say "pushing to $host; if it wants a login: $engine login $host" ;;
-    esac
-    "$engine" tag "$tag" "$repository:${tag##*:}"
-    "$engine" push "$repository:${tag##*:}" || die "$repository did not take the image; is the login above done, and is there such a repository?"
+    host=${target%%/*}
+    login="$engine login $host"
+    if [[ $host =~ ^[0-9]+\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\. ]]; then
+        region=${BASH_REMATCH[2]}
+        login="aws ecr get-login-password --region $region | $engine login --username AWS --password-stdin $host"
+        cure="aws ecr create-repository --region $region --repository-name $(echo "${target#*/}" | cut -d: -f1)"
+    fi
+    say "pushing $target; if the registry wants a login (ECR's lasts twelve hours):"
+    echo "$login"
+    "$engine" tag "$tag" "$target"
+    "$engine" push "$target" ||
+        die "$host did not take the image; the reason stands above. Log in as shown${cure:+, make the repository ($cure)}, then: $engine push $target"
+    say "pushed $target"
 }
 
 command=${1:-help}
 [ $# -eq 0 ] || shift
 wanted=auto
 tag=
-repository=
+target=
 report=
 extra=()
 if [ "$command" = bench ]; then
@@ -185,8 +213,8 @@ while [ $# -gt 0 ]; do
     case "$command $1" in
         *" --device") wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
         *" --device="*) wanted=${1#*=}; shift ;;
-        "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift ;;
-        "image --push") repository=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$repository" ] || die "--push needs a repository" ;;
+        "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$tag" ] || die "--tag needs a name" ;;
+        "image --push") target=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$target" ] || die "--push needs a repository" ;;
         "image --report") report=yes; shift ;;
         "image --") shift; extra=("$@"); break ;;
         *) usage >&2; die "unknown argument '$1'" ;;
@@ -216,12 +244,20 @@ case "$command" in
         ;;
     image)
         device=$(device "$wanted")
-        tag=${tag:-lumi:$device}
+        tag=$(reference --tag "${tag:-lumi:$device}" latest)
         if [ -n "$report" ]; then
-            exec "$(find_python)" container/image/report.py "$(engine)" "$tag"
+            [ -z "$target" ] || die "--report pushes nothing: leave --push away"
+            python=$(find_python)
+            engine=$(engine)
+            exec "$python" container/image/report.py "$engine" "$tag"
+        fi
+        if [ -n "$target" ]; then
+            [[ $target == */* ]] || die "--push wants REGISTRY/REPOSITORY, not '$target'"
+            target=$(reference --push "$target" "${tag##*:}")
+            [[ ${target%%/*} == *[.:]* || $target == localhost/* ]] || target=docker.io/$target
         fi
         image "$device" "$tag" ${extra[@]+"${extra[@]}"}
-        [ -z "$repository" ] || push "$tag" "$repository"
+        [ -z "$target" ] || push "$tag" "$target"
         ;;
     help | -h | --help) usage ;;
     *) usage >&2; die "unknown command '$command'" ;;

@@ -13,7 +13,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 IMAGE = ROOT / "container" / "image"
-ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 def run(*command, **environ):
@@ -27,66 +26,12 @@ def run(*command, **environ):
     )
 
 
-# ./build.sh image, with an engine that only writes down what it is told.
-
-
-@pytest.fixture
-def engine(tmp_path):
-    script = tmp_path / "engine"
-    script.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/said\n[ "$2" != inspect ] || echo 2410000000\n')
-    script.chmod(0o755)
-    return script
-
-
-def said(engine):
-    return (engine.parent / "said").read_text()
-
-
-def test_the_image_is_built_for_its_device_and_the_line_that_runs_it_is_printed(engine):
-    told = run(
-        ROOT / "build.sh", "image", "--device=cpu", "--tag", "a:b", "--", "--no-cache", ENGINE=str(engine), BASE="own:1"
-    )
-    assert told.returncode == 0
-    assert "2.41 GB" in told.stderr
-    assert told.stdout.startswith(f"{engine} run --rm -p 8080:8080 -e HF_MODEL_ID=")
-    build = next(line for line in said(engine).splitlines() if line.startswith("build "))
-    for words in ("--target cpu", "-t a:b", "BASE=own:1", "ONLY=cpu", "--no-cache ."):
-        assert words in build
-
-
-def test_a_gpu_image_is_run_with_gpus(engine):
-    told = run(ROOT / "build.sh", "image", "--device", "gpu", ENGINE=str(engine))
-    assert "--gpus all" in told.stdout
-    assert "lumi:gpu" in told.stdout
-
-
-def test_a_push_to_ecr_shows_the_login(engine):
-    told = run(ROOT / "build.sh", "image", "--device=cpu", "--push", f"{ECR}/lumi", ENGINE=str(engine))
-    login = f"aws ecr get-login-password --region eu-west-1 | {engine} login --username AWS --password-stdin {ECR}"
-    assert login in told.stdout.splitlines()
-    assert f"push {ECR}/lumi:cpu" in said(engine)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environ", "words"),
-    [
-        (["image"], {"ENGINE": "false"}, "no engine for images answers (false)"),
-        (["image", "--push"], {}, "--push needs a repository"),
-        (["serve", "--push", "x"], {}, "unknown argument '--push'"),
-    ],
-)
-def test_what_an_image_lacks_is_said(arguments, environ, words):
-    told = run(ROOT / "build.sh", *arguments, **environ)
-    assert told.returncode != 0
-    assert words in told.stderr
-
-
 # CI starts an engine where there is none, here one that can only be started, and ended.
 
 
 def test_ci_ends_the_engine_that_it_started_when_the_build_fails(tmp_path):
     for name, lines in {
-        "docker": f'case $1 in info) [ -e {tmp_path}/up ] ;; build) echo "no space left" >&2; exit 1 ;; esac',
+        "docker": f'case $1 in info) [ -e {tmp_path}/up ] ;; buildx) exit 1 ;; build) echo "no space left" >&2; exit 1 ;; esac',
         "dockerd": f"touch {tmp_path}/up; trap 'touch {tmp_path}/ended; exit 0' TERM; while :; do sleep 0.1; done",
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
@@ -104,9 +49,14 @@ def test_ci_ends_the_engine_that_it_started_when_the_build_fails(tmp_path):
 def test_what_the_context_leaves_out_no_stage_copies():
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (ROOT / "container" / "Dockerfile").read_text()):
-        for source in line.replace("${CA_BUNDLE}*", ".build").split():
+        for source in line.replace("${CA_BUNDLE}*", "").split():
             assert source.split("/")[0] in kept
-            assert source == ".build" or any(ROOT.glob(source)), source
+            assert any(ROOT.glob(source)), source
+
+
+def test_the_directory_of_the_certificates_is_there_without_them_as_buildkit_wants():
+    bundle = re.search(r"(?m)^ARG CA_BUNDLE=(.+)/", (ROOT / "container" / "Dockerfile").read_text())[1]
+    assert (ROOT / bundle / "uv.txt").is_file()
 
 
 def locked(device):
