@@ -19,6 +19,11 @@ class Node:
     port: int
 
     @property
+    def meeting_port(self) -> int:
+        """Where the others find node 0, and stay connected to it. vLLM has the port before it to itself."""
+        return self.port + 1
+
+    @property
     def follows(self) -> bool:
         return self.rank > 0
 
@@ -53,6 +58,17 @@ def this_node(options: Options, hostname: str | None = None) -> Node:
     if rank >= options.nnodes:
         raise OptionError(f"Node {rank} is not one of {nodes}; OPTION_NODE_RANK goes from 0 to {options.nnodes - 1}.")
     return Node(options.nnodes, rank, options.master_addr, options.master_port)
+
+
+def agreed(options: Options) -> dict[str, Any]:
+    """What the nodes of an engine have to be told alike, by the names that an operator knows: a difference would leave them
+    waiting for processes that nobody starts."""
+    return {
+        "OPTION_NNODES": options.nnodes,
+        "OPTION_TENSOR_PARALLEL_DEGREE": options.tensor_parallel_degree,
+        "OPTION_PIPELINE_PARALLEL_DEGREE": options.pipeline_parallel_degree,
+        "OPTION_DATA_PARALLEL_SIZE": options.data_parallel_size,
+    }
 
 
 def _numbered(hostname: str, leader: str) -> int | None:

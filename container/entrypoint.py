@@ -14,7 +14,7 @@ from container.allocator import keep_large_blocks
 from container.app import App
 from container.backend import Backend
 from container.chat_template import chat_template
-from container.cluster import this_node
+from container.cluster import agreed, this_node
 from container.commands import USAGE, parse
 from container.health import Health
 from container.loading import Loading
@@ -25,10 +25,12 @@ from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
+from container.rendezvous import Alone, gathering
 from container.server import Server, Timing, bind, signals
 from container.settings import code_settings, front_end, located_model, media_limits, needs, served_names
 from handler.engines import vllm
 from handler.engines.vllm.caches import kept_in
+from handler.engines.vllm.degrees import check_nodes
 from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
@@ -109,7 +111,8 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    loading = Loading(options, located, engine, media, health, memory=machine.memory or 0)
+    nodes = gathering(this_node(options), agreed(options)) if engine is not None else Alone()
+    loading = Loading(options, located, engine, media, nodes=nodes, health=health, memory=machine.memory or 0)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     await media.start()
@@ -125,7 +128,7 @@ async def _serve(options: Options, located: Located | None, engine: vllm.VllmEng
             load=loading.load,
             say=health.loading,
         )
-        server = Server(app, backend, health=health, admission=admission, timing=timing)
+        server = Server(app, backend, nodes=nodes, health=health, admission=admission, timing=timing)
         with signals() as stop:
             return await server.run(sock, stop)
     finally:
@@ -145,6 +148,7 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
         **this_node(options).arguments,
         "model": model.source,
     }
+    check_nodes(arguments)
     if options.hf_token is not None:
         arguments["hf_token"] = options.hf_token.get_secret_value()
     return VllmSettings(

@@ -12,6 +12,7 @@ from container.model_store import Located, fetch
 from container.model_store.read_ahead import read_ahead
 from container.options import Options
 from container.options.properties import FILE_NAME
+from container.rendezvous import Alone
 from container.settings import adapter_directories, adapter_homes, hub, model_cache, service_of
 from container.warm_up import warm_up
 from handler.djl.formatters import Formatters
@@ -26,16 +27,16 @@ log = logging.getLogger("lumi")
 class ClusterEngine(Engine, Protocol):
     """An engine that several machines may make up."""
 
-    async def start(self, model: str | None = None) -> ModelCard:
-        """`model` is where it was brought to. Raises StartError."""
+    async def start(self, model: str | None = None, leader: str | None = None) -> ModelCard:
+        """`model` is where it was brought to, `leader` the address of the first of several nodes. Raises StartError."""
 
-    async def follow(self, model: str | None = None) -> None:
+    async def follow(self, model: str | None = None, leader: str | None = None) -> None:
         """Compute for the engine of another node, in place of `start`."""
 
 
 class Loading:
     """The two steps of it; whoever holds it says when. `engine` is None where the code that comes with the model is to
-    own it; `memory` are the bytes that this machine still has."""
+    own it; `nodes` are the other machines; `memory` are the bytes that this machine still has."""
 
     def __init__(
         self,
@@ -43,14 +44,16 @@ class Loading:
         located: Located | None,
         engine: ClusterEngine | None,
         media: MediaLoader,
-        health: Health,
         *,
+        nodes: Alone,
+        health: Health,
         memory: int = 0,
     ) -> None:
         self._options = options
         self._located = located
         self._engine = engine
         self._media = media
+        self._nodes = nodes
         self._health = health
         self._memory = memory
         self._store: AdapterStore | None = None
@@ -71,19 +74,22 @@ class Loading:
         options, engine, node = self._options, self._engine, this_node(self._options)
         if engine is None:
             raise StartError("The code leaves the model to vLLM, and none is there; name it with HF_MODEL_ID.")
+        leader = await self._nodes.meet(self._health.loading)
+        self._health.loading("loading the model")
         if node.follows:
-            self._health.loading(f"waiting for the other nodes, of which {node.leader} answers")
-            await engine.follow(model)
+            await engine.follow(model, leader)
+            await self._nodes.ready(engine.check)
             return None
         homes = adapter_homes(model)
         store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
         self._store = store
         found = await static_adapters.static_adapters(options, homes, store, hub(options))
-        card = await engine.start(model)
+        card = await engine.start(model, leader)
         service = service_of(options, engine, self._media, card, store=store, formatters=formatters)
         await static_adapters.serve(service.adapters, found)
         self._health.loading("answering a first request")
         await warm_up(service, pictures_allowed=options.limit_mm_per_prompt["image"] > 0)
+        await self._nodes.ready(engine.check)
         return service
 
     def close(self) -> None:

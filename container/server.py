@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from container.admission import Admission
 from container.backend import Backend
 from container.health import Health
+from container.rendezvous import Alone
 from handler.errors import EngineDead, StartError
 
 log = logging.getLogger("lumi.server")
@@ -38,25 +39,30 @@ class Timing:
 
 
 class Server:
-    """One model behind one port: `backend` brings it to this machine, however long that takes, and loads it."""
+    """One model behind one port: `backend` brings it to this machine, however long that takes, and loads it.
+
+    `nodes` are the other machines that compute for it, or that this one computes for.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         backend: Backend,
         *,
+        nodes: Alone,
         health: Health,
         admission: Admission,
         timing: Timing,
     ) -> None:
         self._app = app
         self._backend = backend
+        self._nodes = nodes
         self._health = health
         self._admission = admission
         self._timing = timing
 
     async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
-        """Serve on `sock` until `stop`, or until the engine dies; the exit code of the process.
+        """Serve on `sock` until `stop`, here or on another node, or until the engine dies; the exit code of the process.
 
         Raises StartError when the model cannot be loaded.
         """
@@ -67,9 +73,11 @@ class Server:
             except EngineDead as death:
                 self._health.dead(str(death))
                 log.error(str(death))  # noqa: TRY400  # the cause was logged by the engine
+                self._nodes.close()  # they need not wait until what is left here has ended
                 return 1
             finally:
                 await self._backend.stop()
+                self._nodes.close()
         return 0
 
     async def _serve(self) -> None:
@@ -84,7 +92,8 @@ class Server:
                 service = await self._backend.load(model)
         except TimeoutError as late:
             raise StartError(
-                f"The model was not ready after {self._timing.loading:g} s; raise OPTION_MODEL_LOADING_TIMEOUT."
+                f"The model was not ready after {self._timing.loading:g} s; the start was at: {self._health.detail}. If it "
+                "only needs more time, raise OPTION_MODEL_LOADING_TIMEOUT."
             ) from late
         if service is None:
             self._health.following("computing for the node that answers")
@@ -101,23 +110,29 @@ class Server:
         self._health.draining(f"{self._admission.held} requests are being finished")
         log.info("stopping: %s", self._health.detail)
         stop.clear()  # a second signal means now
+        self._nodes.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.draining):
-                await self._until(stop, self._admission.idle())
+                await self._until(stop, self._finish())
 
-    @staticmethod
-    async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
-        """Do `work`, or as much of it as there is before `stop`."""
+    async def _finish(self) -> None:
+        await self._admission.idle()
+        await self._nodes.released()
+
+    async def _until(self, stop: asyncio.Event, work: Awaitable[None]) -> None:
+        """Do `work`, or as much of it as there is before `stop`, here or on another node. Raises EngineDead."""
         task = asyncio.ensure_future(work)
-        signalled = asyncio.ensure_future(stop.wait())
+        ends = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._nodes.parted())
         try:
-            await asyncio.wait((task, signalled), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                await task
+            await asyncio.wait((task, *ends), return_when=asyncio.FIRST_COMPLETED)
+            for done in (task, *ends):
+                if done.done():
+                    await done
+                    return
         finally:
-            signalled.cancel()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)  # retrieved, as nobody else will ask for it
+            for pending in (task, *ends):
+                pending.cancel()
+            await asyncio.gather(task, *ends, return_exceptions=True)  # retrieved, as nobody else will ask for them
 
     @contextlib.asynccontextmanager
     async def _listening(self, sock: socket.socket) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """`python -m container serve` as a process of its own, with real vLLM and the model that ships."""
 
+import contextlib
 import os
 import re
 import signal
@@ -73,7 +74,13 @@ def start(directory, **options):
     return Live(process, url, output, httpx.Client(base_url=url, timeout=60))
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+def free_port(row=1):
+    """A port that is free; with `row`, so are the next ones."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            first = 0
+            for number in range(row):
+                sock = stack.enter_context(socket.socket())
+                sock.bind(("127.0.0.1", first + number if number else 0))
+                first = first or sock.getsockname()[1]
+            return first

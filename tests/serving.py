@@ -23,6 +23,7 @@ from container.backend import Backend, CodeSettings
 from container.health import Health
 from container.metrics import Metrics
 from container.model_store import Kind, Located
+from container.rendezvous import Alone
 from container.server import Server, Timing, bind
 from container.warm_up import warm_up
 from handler.adapters import Adapters, AdapterStore
@@ -80,6 +81,7 @@ class Setup:
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
+    nodes: Alone = field(default_factory=Alone)
     code: CodeSettings = field(default_factory=CodeSettings)
     loading: threading.Event | None = None  # loading waits for it
 
@@ -143,7 +145,9 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
         return "model"
 
     async def load(_: str, formatters: Formatters | None) -> Service | None:
+        await setup.nodes.meet(health.loading)
         if setup.follows:
+            await setup.nodes.ready(engine.check)
             return None
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
@@ -153,12 +157,13 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
         service = Service(model, adapters, listed_generation=setup.tgi, formatters=formatters)
         if setup.warm:
             await warm_up(service, pictures_allowed=True)
+        await setup.nodes.ready(engine.check)
         return service
 
     located = Located(Kind.DIRECTORY, "model", ("fake",))
     names, say = ("mine",), health.loading
     backend = Backend(setup.code, located, engine, names=names, fetch=fetch, load=load, say=say)
-    server = Server(app.asgi(), backend, health=health, admission=admission, timing=setup.timing)
+    server = Server(app.asgi(), backend, nodes=setup.nodes, health=health, admission=admission, timing=setup.timing)
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     served = Served(url, engine, health, httpx.Client(base_url=url, timeout=20), asyncio.get_running_loop())

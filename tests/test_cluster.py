@@ -1,10 +1,12 @@
 import pytest
 
-from container.cluster import this_node
+from container.cluster import agreed, this_node
 from container.entrypoint import vllm_settings
 from container.model_store import locate
 from container.options import resolve
+from container.options.explanation import vllm_serve_line
 from handler.engines.vllm import field_names
+from handler.engines.vllm.degrees import OPTIONS as DEGREES
 from handler.errors import OptionError
 from tests.live import MODEL
 
@@ -77,6 +79,32 @@ def test_the_launch_arguments_of_vllm_follow_the_node():
     arguments = vllm_settings(second, locate(second.model_id)).arguments
     assert (arguments["nnodes"], arguments["node_rank"], arguments["master_addr"]) == (2, 1, "10.0.0.1")
     assert arguments["data_parallel_size"] == 1
+    assert "--node-rank 1" in vllm_serve_line(second, arguments, ["m"])
+    assert " --headless" in vllm_serve_line(second, arguments, ["m"])
+
+
+def test_the_nodes_have_to_agree_on_the_degrees_by_the_names_of_their_options():
+    names = agreed(options(OPTION_NNODES="2", OPTION_DATA_PARALLEL_SIZE="4"))
+    assert (names["OPTION_NNODES"], names["OPTION_DATA_PARALLEL_SIZE"]) == (2, 4)
+    assert set(DEGREES.values()) - {"OPTION_PREFILL_CONTEXT_PARALLEL_SIZE"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"OPTION_DATA_PARALLEL_SIZE": "3"}, "3 / 2 = 1.5 replicas for each of 2 nodes"),
+        ({"OPTION_DATA_PARALLEL_HYBRID_LB": "true"}, "OPTION_DATA_PARALLEL_HYBRID_LB is for nodes that each answer"),
+        ({"OPTION_DATA_PARALLEL_RANK": "0"}, "OPTION_DATA_PARALLEL_RANK is for nodes that each answer"),
+    ],
+)
+def test_what_nodes_cannot_share_is_refused_before_anything_is_loaded(environ, words):
+    nodes = {"OPTION_NNODES": "2", "OPTION_NODE_RANK": "1", "OPTION_MASTER_ADDR": "a", "OPTION_DATA_PARALLEL_SIZE": "2"}
+    impossible = options(**{**nodes, **environ})
+    with pytest.raises(OptionError) as refusal:
+        vllm_settings(impossible, locate(impossible.model_id))
+    assert words in str(refusal.value)
+    harmless = options(**nodes, OPTION_DATA_PARALLEL_HYBRID_LB="false")
+    assert vllm_settings(harmless, locate(harmless.model_id)).arguments["nnodes"] == 2
 
 
 @pytest.mark.parametrize(

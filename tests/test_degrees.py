@@ -14,6 +14,8 @@ from handler.errors import OptionError
         ({"data_parallel_size": 2, "pipeline_parallel_size": 2}, 4, 1),
         ({"nnodes": 2}, 8, 16),
         ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, 8),
+        ({"nnodes": 2, "data_parallel_size": 2}, 8, 8),
+        ({"nnodes": 2, "data_parallel_size": 4}, 0, 1),
         ({"tensor_parallel_size": 2}, 4, 2),
         ({"tensor_parallel_size": 2}, 0, 2),
     ],
@@ -41,6 +43,20 @@ def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus
             {"tensor_parallel_size": 3, "nnodes": 2},
             4,
             "needs 3 GPUs, which 2 nodes (OPTION_NNODES) cannot share evenly",
+        ),
+        (
+            {"tensor_parallel_size": 3, "nnodes": 2},
+            0,
+            "OPTION_TENSOR_PARALLEL_DEGREE=3 needs 3 workers, which 2 nodes (OPTION_NNODES) cannot share evenly",
+        ),
+        ({"nnodes": 2}, 0, "An engine without degrees needs 1 worker, which 2 nodes"),
+        (
+            {"data_parallel_size": 3, "tensor_parallel_size": 2, "nnodes": 2},
+            6,
+            (
+                "OPTION_DATA_PARALLEL_SIZE=3 is 3 / 2 = 1.5 replicas for each of 2 nodes (OPTION_NNODES), and a replica cannot "
+                "be cut; choose a multiple of 2."
+            ),
         ),
     ],
 )

@@ -7,6 +7,7 @@ from container.health import Health
 from container.loading import Loading
 from container.model_store import locate
 from container.options import resolve
+from container.rendezvous import Alone
 from handler.engines.vllm import field_names
 from handler.errors import StartError
 from tests.s3_server import s3_served
@@ -16,7 +17,7 @@ def loading(source, tmp_path):
     options = resolve(
         {"HF_MODEL_ID": source, "OPTION_DOWNLOAD_DIR": str(tmp_path / "kept")}, engine_fields=field_names
     ).options
-    return Loading(options, locate(source), None, None, Health())
+    return Loading(options, locate(source), None, None, nodes=Alone(), health=Health())
 
 
 def archive(tmp_path, *inner):

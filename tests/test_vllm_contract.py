@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -300,38 +301,86 @@ def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
     )
 
 
-@pytest.fixture(scope="module")
-def in_few_processes():
-    from handler.engines.vllm.configuration import in_few_processes
+def parallel(headless=False, **arguments):
+    from handler.engines.vllm.configuration import configured
 
-    return in_few_processes
+    return configured(VllmSettings({"model": str(MODEL), **arguments}, ("m",)), headless=headless).parallel_config
+
+
+NODES = {"nnodes": 2, "node_rank": 1, "master_addr": "10.0.0.1", "data_parallel_address": "10.0.0.1"}
 
 
 @pytest.mark.parametrize(
     ("given", "alone"),
     [
-        ({"tensor_parallel_size": 1}, True),
+        ({}, True),
+        ({"data_parallel_size": 2}, True),
+        ({"data_parallel_size": 2, **NODES}, True),
         ({"tensor_parallel_size": "2"}, False),
-        ({"tensor_parallel_size": 1, "pipeline_parallel_size": 2}, False),
+        ({"pipeline_parallel_size": 2}, False),
     ],
 )
-def test_on_a_cpu_a_single_worker_needs_no_process_and_no_shared_memory(monkeypatch, in_few_processes, given, alone):
-    from vllm.utils.import_utils import resolve_obj_by_qualname
+def test_on_a_cpu_a_single_worker_needs_no_process_and_no_shared_memory(monkeypatch, given, alone):
     from vllm.v1.executor.abstract import Executor
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    backend = in_few_processes(given).get("distributed_executor_backend")
-    assert (backend is not None) == alone
-    if backend is not None:
-        assert issubclass(resolve_obj_by_qualname(backend), Executor)
+    backend = parallel(**given).distributed_executor_backend
+    assert (backend == f"{UniProcExecutor.__module__}.{UniProcExecutor.__name__}") == alone
+    assert issubclass(UniProcExecutor, Executor)
 
 
-def test_whoever_pins_threads_or_names_an_executor_keeps_it(monkeypatch, in_few_processes):
+def test_whoever_pins_threads_or_names_an_executor_keeps_it(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-3")
-    assert "distributed_executor_backend" not in in_few_processes({"tensor_parallel_size": 1})
+    assert parallel().distributed_executor_backend == "mp"
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    named = {"tensor_parallel_size": 1, "distributed_executor_backend": "mp"}
-    assert in_few_processes(named) == named
+    assert parallel(distributed_executor_backend="mp").distributed_executor_backend == "mp"
+
+
+@pytest.mark.parametrize(
+    ("given", "replicas", "first"),
+    [
+        ({"data_parallel_size": 2}, 1, 1),
+        ({"data_parallel_size": 4}, 2, 2),
+        ({"data_parallel_size": 2, "tensor_parallel_size": 2}, 1, 1),
+        ({"tensor_parallel_size": 2}, 0, 0),  # workers of node 0's engine
+    ],
+)
+def test_vllm_knows_from_the_launch_arguments_what_a_node_computes(given, replicas, first):
+    config = parallel(headless=True, **NODES, **given)
+    if replicas:
+        assert config.node_rank_within_dp == 0
+        assert (config.data_parallel_size_local, config.data_parallel_rank) == (replicas, first)
+        assert config.data_parallel_master_ip == "10.0.0.1"
+        assert not config.local_engines_only
+    else:
+        assert config.node_rank_within_dp == 1
+
+
+def test_a_node_without_a_front_end_runs_what_vllm_would_run_there():
+    from vllm.entrypoints.cli.serve import run_headless
+    from vllm.v1.engine.utils import CoreEngineProcManager
+    from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+    from handler.engines.vllm import following
+
+    source = inspect.getsource(run_headless)
+    workers, replicas = source.split("if parallel_config.node_rank_within_dp > 0:")[1].split("# Create the engines.")
+    assert "MultiprocExecutor(vllm_config, monitor_workers=False)" in workers
+    assert "engine_manager.monitor_engine_liveness()" in replicas
+    handed = set(re.findall(r"^ {8}(\w+)=", replicas, re.MULTILINE))
+    assert handed == set(re.findall(r"^ {8}(\w+)=", inspect.getsource(following._replicas), re.MULTILINE))
+    assert handed <= set(inspect.signature(CoreEngineProcManager).parameters)
+    assert "monitor_workers" in inspect.signature(MultiprocExecutor).parameters
+
+
+def test_replicas_that_would_lie_on_several_nodes_are_refused_with_the_arithmetic():
+    with pytest.raises(OptionError) as refusal:
+        parallel(headless=True, **{**NODES, "nnodes": 4}, data_parallel_size=2, tensor_parallel_size=2)
+    assert str(refusal.value).startswith(
+        "OPTION_NNODES=4 / OPTION_DATA_PARALLEL_SIZE=2 spreads each replica over 2 nodes, which vLLM does for mixtures of "
+        "experts only. Start an engine of 2 nodes for each replica"
+    )
 
 
 def test_which_build_is_installed_is_known_without_importing_it():

@@ -60,6 +60,8 @@ def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Seque
     for name, value in {**arguments, "served_model_name": list(names), **flags}.items():
         if name != "model" and not is_secret_name(name):
             words += _argument(name, {"true": True, "false": False}.get(str(value).lower(), value))
+    if int(arguments.get("node_rank", 0)) > 0:
+        words.append("--headless")
     if options.tensor_parallel_degree == "max":
         words.append("# and --tensor-parallel-size with the number of GPUs, where there are any")
     return " ".join(words)

@@ -72,7 +72,7 @@ class Options(BaseModel):
         environment=("LWS_LEADER_ADDRESS", "DJL_LEADER_ADDR", "SM_HOSTS"),
         parse_as={"SM_HOSTS": sagemaker_hosts.first_host})] = None
     master_port: Annotated[int, Declared(
-        ENGINE, values.whole(1, 65535), "Port at which the machines meet on node 0.")] = 29501
+        ENGINE, values.whole(1, 65534), "Port at which the machines meet on node 0; they take the next one as well.")] = 29501
     max_model_len: Annotated[int | None, Declared(
         ENGINE, values.context_length,
         "Context length in tokens, prompt and answer together: 8192, 32K, or auto for the "

@@ -47,19 +47,20 @@ class VllmEngine:
             self._forks.enter_context(fork_server(self._environ))
         self._importing()
 
-    async def start(self, model: str | None = None) -> ModelCard:
-        """`model` is where it was brought to, if that is not where the settings say."""
+    async def start(self, model: str | None = None, leader: str | None = None) -> ModelCard:
+        """`model` is where it was brought to, if that is not where the settings say; `leader` the address of the first of
+        several nodes."""
         loading = await self._importing()
         self._begun = True
-        self._running = await loading.start(self._settings_for(model))
+        self._running = await loading.start(self._settings_for(model, leader))
         return self._live.card
 
-    async def follow(self, model: str | None = None) -> None:
+    async def follow(self, model: str | None = None, leader: str | None = None) -> None:
         """Compute for the engine of another node, in place of `start`; nobody can ask this one."""
         await self._importing()
         self._begun = True
         following = await in_background(lambda: importlib.import_module("handler.engines.vllm.following"))
-        self._following = await following.follow(self._settings_for(model))
+        self._following = await following.follow(self._settings_for(model, leader))
 
     @property
     def tokenizer(self) -> Any:
@@ -108,10 +109,13 @@ class VllmEngine:
             child.terminate()
         self._forks.close()
 
-    def _settings_for(self, model: str | None) -> VllmSettings:
-        if model is None:
-            return self._settings
-        return replace(self._settings, arguments={**self._settings.arguments, "model": model})
+    def _settings_for(self, model: str | None, leader: str | None) -> VllmSettings:
+        arguments = dict(self._settings.arguments)
+        if model is not None:
+            arguments["model"] = model
+        if leader is not None:
+            arguments.setdefault("data_parallel_address", leader)
+        return replace(self._settings, arguments=arguments)
 
     def _importing(self) -> "asyncio.Future[Any]":
         if self._imported is None:

@@ -1,13 +1,13 @@
 """Settings -> vLLM's configuration, and every reason to refuse it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pydantic
 import torch
 from vllm import envs
-from vllm.config import VllmConfig
+from vllm.config import ParallelConfig, VllmConfig
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
@@ -17,7 +17,7 @@ from handler.engines.vllm.arguments import engine_args
 from handler.engines.vllm.degrees import placed
 from handler.engines.vllm.preloading import use_forks
 from handler.engines.vllm.settings import VllmSettings
-from handler.errors import LumiError, StartError
+from handler.errors import LumiError, OptionError, StartError
 
 # What a configuration of a checkpoint that sees has, whatever class its architecture resolves to.
 _VISION_FIELDS = (
@@ -45,24 +45,38 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(
-        cpu_adapters.with_worker(in_few_processes(placed(settings.arguments, torch.cuda.device_count())))
-    )
+    args = engine_args(cpu_adapters.with_worker(placed(settings.arguments, torch.cuda.device_count())))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
+    _refuse_replicas_in_pieces(config)
+    if args.distributed_executor_backend is None:
+        use_few_processes(config.parallel_config)
     if not args.language_model_only:
         _refuse_blind(config.model_config)
     refuse_miscounted_pictures(config)
     return config
 
 
-def in_few_processes(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+def use_few_processes(parallel: ParallelConfig) -> None:
+    """Have a single worker run in the engine's process, where that is all the same to it."""
     # On a CPU vLLM puts even a single worker into a process of its own, only to pin the worker's threads, and lays rings
     # of 400 MiB of shared memory between the two. Docker gives a container 64 MiB, as SageMaker's local mode does. Where
-    # nothing is pinned, the worker runs in the engine's process, as it does on one GPU.
-    alone = int(arguments["tensor_parallel_size"]) * int(arguments.get("pipeline_parallel_size", 1)) == 1
-    if not (alone and current_platform.is_cpu() and envs.VLLM_CPU_OMP_THREADS_BIND == "nobind"):
-        return arguments
-    return {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor", **arguments}
+    # nothing is pinned, the worker runs in the engine's process, as it does on one GPU. vLLM itself would put "uni" back
+    # to "mp", and refuse the class as an argument where there are several nodes.
+    if parallel.world_size == 1 and current_platform.is_cpu() and envs.VLLM_CPU_OMP_THREADS_BIND == "nobind":
+        parallel.distributed_executor_backend = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
+
+def _refuse_replicas_in_pieces(config: VllmConfig) -> None:
+    # vLLM treats the replicas of a dense model as engines of their own, but has all of them meet at one port of node 0,
+    # and the nodes without a front end count the workers of all replicas.
+    parallel = config.parallel_config
+    if parallel.data_parallel_size > 1 and parallel.nnodes_within_dp > 1 and not config.model_config.is_moe:
+        nodes = parallel.nnodes_within_dp
+        raise OptionError(
+            f"OPTION_NNODES={parallel.nnodes} / OPTION_DATA_PARALLEL_SIZE={parallel.data_parallel_size} spreads each replica "
+            f"over {nodes} nodes, which vLLM does for mixtures of experts only. Start an engine of {nodes} nodes for each "
+            f"replica, or set OPTION_DATA_PARALLEL_SIZE to a multiple of {parallel.nnodes}."
+        )
 
 
 def _refuse_blind(model_config: Any) -> None:

@@ -1,8 +1,6 @@
 """A node that computes for another one: it runs workers (or whole replicas) of an engine whose front end is elsewhere."""
 
 import asyncio
-import contextlib
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +16,6 @@ from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import EngineDead
 
-# Between two looks at whether the leader is there, and how long one may take; and misses in a row after which it is
-# taken to be gone. A leader that is restarted in place needs longer than that until it listens again.
-LEADER_SECONDS = 2.0
-LEADER_MISSES = 3
-
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -33,18 +26,14 @@ class _Part:
 
 
 async def follow(settings: VllmSettings) -> "Following":
-    """Load this node's part of the model and join the leader. Raises OptionError or StartError."""
+    """Join the leader; a replica loads its model after this. Raises OptionError or StartError."""
     return await in_background(lambda: _join(settings))
 
 
 def _join(settings: VllmSettings) -> "Following":
     with loading(settings):
         config = configured(settings, headless=True)
-        parallel = config.parallel_config
-        if parallel.node_rank_within_dp > 0:
-            return Following(_workers(config), (parallel.master_addr, parallel.master_port))
-        # vLLM leaves nothing open on the leader at a port that is known here, once all replicas have come.
-        return Following(_replicas(config), None)
+        return Following(_workers(config) if config.parallel_config.node_rank_within_dp > 0 else _replicas(config))
 
 
 def _workers(config: VllmConfig) -> _Part:
@@ -60,7 +49,7 @@ def _workers(config: VllmConfig) -> _Part:
 
 
 def _replicas(config: VllmConfig) -> _Part:
-    """Engines of their own, among which the leader's front end shares the requests."""
+    """Engines of their own, among which the leader's front end shares the requests. They tell it when they are loaded."""
     parallel = config.parallel_config
     manager = CoreEngineProcManager(
         local_engine_count=parallel.data_parallel_size_local,
@@ -76,23 +65,17 @@ def _replicas(config: VllmConfig) -> _Part:
 
 
 class Following:
-    """What of the engine runs here, until it or its leader ends."""
+    """What of the engine runs here, until it ends."""
 
-    def __init__(self, part: _Part, leader: tuple[str, int] | None) -> None:
+    def __init__(self, part: _Part) -> None:
         self._part = part
         self._ended = threading.Event()
-        self._leader_gone = threading.Event()
         threading.Thread(target=self._watch, name="lumi-follower", daemon=True).start()
-        if leader is not None:
-            threading.Thread(target=self._look, args=(leader,), name="lumi-leader", daemon=True).start()
 
     async def check(self) -> None:
         """Raises EngineDead."""
         if self._ended.is_set():
             raise EngineDead("This node's part of the engine has ended; this server is going down.")
-        if self._leader_gone.is_set():
-            # vLLM's workers would wait for its next word for ever, and a new leader could not have them.
-            raise EngineDead("The node that answers has ended; this server is going down.")
 
     async def stop(self) -> None:
         await asyncio.to_thread(self._part.end)
@@ -100,13 +83,3 @@ class Following:
     def _watch(self) -> None:
         self._part.watch()
         self._ended.set()
-
-    def _look(self, leader: tuple[str, int]) -> None:
-        misses = 0
-        while not self._ended.wait(LEADER_SECONDS):
-            misses += 1
-            with contextlib.suppress(OSError), socket.create_connection(leader, LEADER_SECONDS):
-                misses = 0
-            if misses == LEADER_MISSES:
-                self._leader_gone.set()
-                return
