@@ -43,8 +43,8 @@ TEXT
 
 # tini is the first process. libnuma1 is linked by vLLM's CPU kernels. gcc and g++ compile at run time: what torch.compile
 # generates for a CPU, the driver by which Triton launches kernels on a GPU (both with Python's headers), and FlashInfer's
-# kernels together with nvcc.
-wanted="tini libnuma1 g++"
+# kernels together with nvcc. openssl sums up headers for torch.compile; a bare Debian or Ubuntu has none.
+wanted="tini libnuma1 g++ openssl"
 suits || wanted="$wanted python3"
 apt-get update -q
 apt-get install -q -y --no-install-recommends $wanted
