@@ -91,16 +91,27 @@ def _measured(
 
 def _started(start: Start, model: Path, directory: Path, caches: Path, settings: Mapping[str, Any]) -> ColdStart:
     """One start, from nothing but bytecode (and `caches`, where they are there) to ready, and its end."""
+    if start is lumi:
+        kept = {"OPTION_COMPILE_CACHE_DIR": str(caches)}
+    else:
+        kept = {"VLLM_CACHE_ROOT": str(caches), "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor")}
+    # PyTorch keeps more where temporary files go, which is empty in a new container.
+    with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as temporary:
+        return _watched_start(start, model, directory, settings, TMPDIR=temporary, **kept)
+
+
+def _watched_start(
+    start: Start, model: Path, directory: Path, settings: Mapping[str, Any], **environ: str
+) -> ColdStart:
     _drop(model)
     began = time.monotonic()
     server = start(
         model,
         directory,
         settings,
-        VLLM_CACHE_ROOT=str(caches),
-        TORCHINDUCTOR_CACHE_DIR=str(caches / "inductor"),
         PYTHONPYCACHEPREFIX=str(directory / "bytecode"),
         PYTHONDONTWRITEBYTECODE="",
+        **environ,
     )
     try:
         ends = _watched(server, began)

@@ -83,11 +83,11 @@ def check(resolved: Resolved) -> int:
 def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     """Serve until told to stop; the exit code. `environ` is what the processes of the engine inherit."""
     options = resolved.options
-    if options.compile_cache_dir is not None:
-        for name, value in kept_in(options.compile_cache_dir).items():
-            environ.setdefault(name, value)
     keep_large_blocks()
     logs.configure(options.log_level)
+    if options.compile_cache_dir is not None:
+        for name, value in kept_in(options.compile_cache_dir, environ).items():
+            environ.setdefault(name, value)
     for warning in resolved.warnings:
         log.warning(warning)
     located = located_model(options)

@@ -385,3 +385,12 @@ def test_replicas_that_would_lie_on_several_nodes_are_refused_with_the_arithmeti
 
 def test_which_build_is_installed_is_known_without_importing_it():
     assert engine.cuda() is None  # the tests run with the CPU build
+
+
+def test_what_is_compiled_ahead_of_time_for_a_cpu_still_cannot_be_loaded():
+    # Where this fails, handler/engines/vllm/caches.py need not switch it off any longer.
+    from torch._dynamo.aot_compile_types import BundledAOTAutogradSerializableCallable as Compiled
+    from vllm.compilation import decorators
+
+    assert ".finalize_loading(" in inspect.getsource(decorators._try_load_aot_compiled_fn)
+    assert not hasattr(Compiled, "finalize_loading")

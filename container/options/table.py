@@ -101,8 +101,8 @@ class Options(BaseModel):
         engine="enforce_eager", environment=("ENABLE_CUDA_GRAPHS",),
         parse_as={"ENABLE_CUDA_GRAPHS": values.inverted})] = False
     compile_cache_dir: Annotated[str | None, Declared(
-        ENGINE, values.word, "Directory in which what is compiled for the model is kept, so that the next start need not "
-        "do it again; a volume. vLLM's own variables, such as VLLM_CACHE_ROOT, go before it.",
+        ENGINE, values.word, "Directory in which what is compiled for the model is kept, so that the next start loads it; a "
+        "volume, which containers may share (docs/cold-start.md). vLLM's own variables, such as VLLM_CACHE_ROOT, go before it.",
         unset="the home directory, as vLLM does")] = None
     preload_engine: Annotated[bool, Declared(
         ENGINE, values.true_or_false, "Whether vLLM is imported once and its processes are forked from that one, which "

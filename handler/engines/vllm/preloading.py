@@ -37,6 +37,8 @@ def preload() -> None:
         # Whoever needs one that cannot be imported will import it, and say what is wrong.
         with contextlib.suppress(ImportError):
             importlib.import_module(name or MODULES[0])
+    if current_platform.is_cpu():
+        importlib.import_module("handler.engines.vllm.headers").precompile_when_needed()  # imports PyTorch's compiler
     if obstacle := _obstacle():
         # The parent sees this process end, and spawns as vLLM's own server does.
         sys.exit(f"lumi: vLLM's import {obstacle}, so that no process can be forked from this one.")
