@@ -1,15 +1,14 @@
-import ctypes
 import json
-import mmap
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from container.model_store import Hub, Kind, Located
 from container.model_store.read_ahead import read_ahead
 
-MIB = 2**20
-SIZE = 8 * MIB
+SIZE = 8 * 2**20
 
 
 def cold(path):
@@ -18,54 +17,57 @@ def cold(path):
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if warm(path):
-        pytest.skip("this file system keeps in memory what it is told to drop")
     return path
 
 
-def warm(path):
-    """Which MiB of the file are in memory, as mincore(2) says of the page in the middle of each."""
-    pages = (ctypes.c_ubyte * (SIZE // mmap.PAGESIZE))()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), SIZE, access=mmap.ACCESS_COPY) as mapped:
-        start = ctypes.c_char.from_buffer(mapped)
-        failed = ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(SIZE), pages)
-        del start
-    assert not failed
-    return {at for at in range(SIZE // MIB) if pages[(at * MIB + MIB // 2) // mmap.PAGESIZE] & 1}
+def from_disk():
+    """Bytes that this process has had read from a disk. What is in memory later depends on the machine's other work."""
+    return int(re.search(r"(?m)^read_bytes: (\d+)", Path("/proc/self/io").read_text())[1])
 
 
-def read(directory, most=10 * SIZE, load_format="auto"):
-    located = Located(Kind.DIRECTORY, str(directory), ("m",))
-    read_ahead(located, str(directory), Hub(load_format=load_format), most).join(20)
+@pytest.fixture(autouse=True)
+def disk(tmp_path):
+    before = from_disk()
+    cold(tmp_path / "probe").read_bytes()
+    if from_disk() - before < 0.7 * SIZE:
+        pytest.skip("what is read of this file system is not counted")
+    (tmp_path / "probe").unlink()
 
 
-EVERYTHING = set(range(SIZE // MIB))
+def read(model, most=10 * SIZE, kind=Kind.DIRECTORY, **hub):
+    """The files that were read, in units of their size: a little less where the page cache kept a part."""
+    before = from_disk()
+    read_ahead(Located(kind, str(model), ("m",)), str(model), Hub(**hub), most).join(20)
+    return (from_disk() - before) / SIZE
 
 
-def test_weights_are_in_memory_before_anybody_maps_them(tmp_path):
-    files = [cold(tmp_path / f"model-{number}.safetensors") for number in (1, 2)]
-    read(tmp_path)
-    assert [warm(file) for file in files] == [EVERYTHING, EVERYTHING]
+def test_weights_are_read_before_anybody_maps_them_and_not_twice(tmp_path):
+    for number in (1, 2):
+        cold(tmp_path / f"model-{number}.safetensors")
+    assert 1.7 < read(tmp_path) < 2.5
+
+
+def test_what_is_in_memory_already_is_not_read(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(SIZE))
+    assert read(tmp_path) < 0.5
 
 
 def test_only_the_weights_that_the_engine_reads_are_read(tmp_path):
-    wanted, twin, older = (cold(tmp_path / name) for name in ("a.safetensors", "b.safetensors", "pytorch_model.bin"))
+    for name in ("a.safetensors", "b.safetensors", "pytorch_model.bin"):
+        cold(tmp_path / name)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": "a.safetensors"}}))
-    read(tmp_path)
-    assert (warm(wanted), warm(twin), warm(older)) == (EVERYTHING, set(), set())
+    assert 0.7 < read(tmp_path) < 1.5
 
 
 def test_what_does_not_fit_into_memory_is_left(tmp_path):
-    first, second = (cold(tmp_path / name) for name in ("a.safetensors", "b.safetensors"))
-    read(tmp_path, most=SIZE + 2 * MIB)
-    assert warm(first) == EVERYTHING
-    assert {0, 1} <= warm(second) < EVERYTHING
+    for name in ("a.safetensors", "b.safetensors", "c.safetensors"):
+        cold(tmp_path / name)
+    assert 1 < read(tmp_path, most=SIZE * 5 // 4) < 2.5  # the kernel reads on in the file that it is in
 
 
 def test_a_format_that_does_not_map_its_files_reads_them_itself(tmp_path):
-    file = cold(tmp_path / "model.safetensors")
-    read(tmp_path, load_format="runai_streamer")
-    assert warm(file) == set()
+    cold(tmp_path / "model.safetensors")
+    assert read(tmp_path, load_format="runai_streamer") < 0.5
 
 
 @pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": {"x": "not-there.safetensors"}}'])
@@ -82,7 +84,6 @@ def test_a_model_in_the_cache_of_the_hub_is_found_there(tmp_path):
     (tmp_path / "models--org--name" / "refs").mkdir()
     (tmp_path / "models--org--name" / "refs" / "main").write_text("0" * 40)
     (snapshot / "config.json").write_text("{}")
-    file = cold(snapshot / "model.safetensors")
-    read_ahead(Located(Kind.HUB, "org/name", ()), "org/name", Hub(download_dir=str(tmp_path)), SIZE).join(20)
-    assert warm(file) == EVERYTHING
-    read_ahead(Located(Kind.HUB, "org/other", ()), "org/other", Hub(download_dir=str(tmp_path)), SIZE).join(20)
+    read("org/other", kind=Kind.HUB, download_dir=str(tmp_path))  # imports the hub's library
+    cold(snapshot / "model.safetensors")
+    assert 0.7 < read("org/name", kind=Kind.HUB, download_dir=str(tmp_path)) < 1.5
