@@ -55,18 +55,25 @@ def this_node(options: Options, hostname: str | None = None) -> Node:
             f"{nodes} need OPTION_NODE_RANK, from 0 on node 0 to {options.nnodes - 1}: the host name {name!r} does not "
             "end in the number of a node."
         )
+    if rank == 0 and options.port in (options.master_port, options.master_port + 1):
+        raise OptionError(
+            f"OPTION_MASTER_PORT={options.master_port} and the port after it are for the nodes, and {options.port} is the "
+            "server's (SERVING_PORT); choose another OPTION_MASTER_PORT, the same on all nodes."
+        )
     if rank >= options.nnodes:
         raise OptionError(f"Node {rank} is not one of {nodes}; OPTION_NODE_RANK goes from 0 to {options.nnodes - 1}.")
     return Node(options.nnodes, rank, options.master_addr, options.master_port)
 
 
-def agreed(options: Options) -> dict[str, Any]:
-    """What the nodes of an engine have to be told alike, by the names that an operator knows: a difference would leave them
-    waiting for processes that nobody starts."""
+def agreed(options: Options, gpus: int) -> dict[str, Any]:
+    """What has to be the same on all nodes of an engine, by the names that an operator knows: a difference would leave them
+    waiting for processes that nobody starts. `gpus` is how many this one has."""
     return {
+        "the number of GPUs": gpus,
         "OPTION_NNODES": options.nnodes,
         "OPTION_TENSOR_PARALLEL_DEGREE": options.tensor_parallel_degree,
         "OPTION_PIPELINE_PARALLEL_DEGREE": options.pipeline_parallel_degree,
+        "OPTION_PREFILL_CONTEXT_PARALLEL_SIZE": options.engine_arguments.get("prefill_context_parallel_size", "1"),
         "OPTION_DATA_PARALLEL_SIZE": options.data_parallel_size,
     }
 

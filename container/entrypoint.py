@@ -111,7 +111,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    nodes = gathering(this_node(options), agreed(options)) if engine is not None else Alone()
+    nodes = gathering(this_node(options), agreed(options, machine.gpus)) if engine is not None else Alone()
     loading = Loading(options, located, engine, media, nodes=nodes, health=health, memory=machine.memory or 0)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)

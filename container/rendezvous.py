@@ -7,13 +7,14 @@ do followers for the next word of a leader that is gone.
 
 import asyncio
 import contextlib
-import json
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from container.cluster import Node
+from container.line import Line
 from handler.errors import EngineDead, StartError
 
 log = logging.getLogger("lumi.nodes")
@@ -24,42 +25,6 @@ HELLO_SECONDS = 10.0  # for whoever connects to say which node it is
 CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 CHECK_SECONDS = 1.0  # how soon a follower notices that its part has not survived being loaded
-# A machine that goes without a word is found out by the kernel, however busy this process is: seconds until it asks,
-# seconds between two questions, and how many are left unanswered.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
-
-
-class Line:
-    """A connection of two nodes. What is said on it is a JSON object of one member, {word: what about it}."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-    def say(self, word: str, about: Any = None) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(json.dumps({word: about}).encode() + b"\n")
-
-    async def hear(self) -> dict[str, Any]:
-        """What the other says next; nothing when it has gone, or is none of ours."""
-        try:
-            said = json.loads(await self._reader.readline())
-        except (OSError, ValueError):  # it was cut, is too long, or no JSON
-            return {}
-        return said if isinstance(said, dict) else {}
-
-    @property
-    def address(self) -> str:
-        """Of this end, as the other has dialled it."""
-        address: str = self._writer.get_extra_info("sockname")[0]
-        return address.removeprefix("::ffff:")  # IPv4 on a socket for both
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 class Alone:
@@ -123,6 +88,7 @@ class Leader(Alone):
             say(f"waiting at port {port} for {_numbered(missing)} of {self._node.count}")
             await self._change()
         self._met = True
+        self._server.close()  # nobody else is expected
         # vLLM binds it, for which a name will not do, and by its own name a machine may know itself as 127.0.1.1.
         address = self._lines[1].address
         self._tell("met", address)
@@ -157,14 +123,16 @@ class Leader(Alone):
     async def _hold(self, number: int, line: Line) -> None:
         self._lines[number] = line
         self._changed.set()
-        while said := await line.hear():
-            if "stopping" in said:
-                self._told = f"node {number}"
-                self._changed.set()
-        del self._lines[number]
-        if self._met and self._lost is None:
-            self._lost = f"Node {number}, which computes for this one, has ended"
-        self._changed.set()
+        try:
+            while said := await line.hear():
+                if "stopping" in said:
+                    self._told = f"node {number}"
+                    self._changed.set()
+        finally:
+            del self._lines[number]
+            if self._met and self._lost is None:
+                self._lost = f"Node {number}, which computes for this one, has ended"
+            self._changed.set()
 
     async def _admit(self, line: Line) -> int | None:
         """The number of the node that says hello; None for whoever is no node of this engine."""
@@ -175,7 +143,7 @@ class Leader(Alone):
         if not isinstance(hello, dict):
             return None
         number, agreed = hello.get("node"), hello.get("agreed")
-        if not isinstance(number, int) or not isinstance(agreed, dict):
+        if type(number) is not int or not 1 <= number < self._node.count or not isinstance(agreed, dict) or self._met:
             return None
         if reason := self._against(number, agreed):
             log.warning("refused node %d: %s", number, reason)
@@ -221,6 +189,10 @@ class Follower(Alone):
             if "met" in said:
                 self._listening = asyncio.create_task(self._listen(self._line))
                 return str(said["met"])
+            if "stopping" in said:
+                self._told = "node 0"
+                self._changed.set()
+                await asyncio.Event().wait()  # whoever awaits `parted` ends this
             self._line.close()
             await self._missed(where, "it hung up", say)
 
@@ -233,7 +205,7 @@ class Follower(Alone):
 
     def stop(self) -> None:
         super().stop()
-        if self._listening is not None and self._line is not None:
+        if self._line is not None:
             self._line.say("stopping")
 
     async def released(self) -> None:
@@ -289,7 +261,7 @@ def _listener(port: int) -> socket.socket:
         return socket.create_server(("", port))
     except OSError as fault:
         raise StartError(
-            f"Port {port}, the one after OPTION_MASTER_PORT, cannot be listened on ({fault.strerror}), and the other nodes "
+            f"Port {port}, the one after OPTION_MASTER_PORT, cannot be listened on ({os.strerror(fault.errno or 0)}), and the other nodes "
             "look for node 0 there; choose another OPTION_MASTER_PORT, the same on all nodes."
         ) from fault
 

@@ -84,7 +84,7 @@ def test_the_launch_arguments_of_vllm_follow_the_node():
 
 
 def test_the_nodes_have_to_agree_on_the_degrees_by_the_names_of_their_options():
-    names = agreed(options(OPTION_NNODES="2", OPTION_DATA_PARALLEL_SIZE="4"))
+    names = agreed(options(OPTION_NNODES="2", OPTION_DATA_PARALLEL_SIZE="4"), gpus=8)
     assert (names["OPTION_NNODES"], names["OPTION_DATA_PARALLEL_SIZE"]) == (2, 4)
     assert set(DEGREES.values()) - {"OPTION_PREFILL_CONTEXT_PARALLEL_SIZE"} <= set(names)
 
@@ -131,3 +131,15 @@ def test_a_node_that_cannot_know_is_refused_with_what_to_say(environ, words):
 def test_a_host_list_that_cannot_be_read_is_refused_by_name(name, value):
     with pytest.raises(OptionError, match=name):
         options(**{name: value})
+
+
+@pytest.mark.parametrize("port", ["9000", "9001"])
+def test_ports_of_the_nodes_and_of_the_server_are_not_the_same(port):
+    wanted = {
+        "OPTION_NNODES": "2",
+        "OPTION_NODE_RANK": "0",
+        "OPTION_MASTER_ADDR": "10.0.0.1",
+        "OPTION_MASTER_PORT": "9000",
+    }
+    with pytest.raises(OptionError, match=r"OPTION_MASTER_PORT=9000 and the port after it .*SERVING_PORT"):
+        this_node(options(**wanted, SERVING_PORT=port))

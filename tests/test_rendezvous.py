@@ -1,6 +1,7 @@
 """Nodes of one engine find each other on real ports of loopback, and start, stop and end as one."""
 
 import asyncio
+import json
 import socket
 import threading
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -142,19 +143,54 @@ def test_nodes_with_other_options_are_refused_with_both_values():
 
 def test_a_second_node_of_the_same_number_is_refused():
     async def story():
-        leader, first = nodes()
-        async with together([leader, first]):
-            second = Follower(first._node, AGREED)
-            with pytest.raises(StartError, match=r"There is a node 1 already.*OPTION_NODE_RANK"):
-                await second.meet(lambda _: None)
-            second.close()
+        leader, first, _ = nodes(3)
+        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in (leader, first)]
+        await until(lambda: leader._lines)
+        second = Follower(first._node, AGREED)
+        with pytest.raises(StartError, match=r"There is a node 1 already.*OPTION_NODE_RANK"):
+            await second.meet(lambda _: None)
+        for task in meeting:
+            task.cancel()
+        for node in (leader, first, second):
+            node.close()
+
+    run(story())
+
+
+def test_when_all_have_met_nobody_else_is_let_in():
+    async def story():
+        leader, follower = nodes()
+        async with together([leader, follower]):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", leader._node.meeting_port)
             await leader.ready(alive)
+            async with asyncio.timeout(5):
+                await follower.ready(alive)
+
+    run(story())
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_node_that_is_told_to_stop_before_all_have_met_takes_the_others_with_it(stopped):
+    async def story():
+        members = nodes(3)[:2]
+        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in members]
+        await until(lambda: members[0]._lines)
+        members[stopped].stop()
+        async with asyncio.timeout(5):
+            await members[1 - stopped].parted()
+        for task in meeting:
+            task.cancel()
+        for node in members:
+            node.close()
 
     run(story())
 
 
 @pytest.mark.parametrize(
-    "words", [b"", b"GET / HTTP/1.1\r\n\r\n", b'{"hello": 1}\n', b'{"hello": {}}\n', b"x" * 100_000]
+    "words",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", b'{"hello": 1}\n', b'{"hello": {}}\n', b"x" * 100_000, b"[" * 60_000 + b"\n"]
+    + [json.dumps({"hello": {"node": number, "agreed": AGREED}}).encode() + b"\n" for number in (0, 2, -1, True)],
 )
 def test_strangers_at_the_port_change_nothing(words):
     async def story():

@@ -38,7 +38,14 @@ CONTAINER = (
     ("container.adapter_store", "container.cluster"),
     ("container.options",),
     ("container.model_store",),
-    ("container.admission", "container.health", "container.metrics", "container.logs", "container.framing"),
+    (
+        "container.admission",
+        "container.health",
+        "container.metrics",
+        "container.logs",
+        "container.framing",
+        "container.line",
+    ),
     ("container.allocator", "container.chat_template", "container.commands", "container.machine"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.
@@ -59,7 +66,8 @@ PURE = {
     "container.framing": set(),
     "container.admission": {"handler.errors"},
     "container.cluster": {"container.options", "handler.errors"},
-    "container.rendezvous": {"container.cluster", "handler.errors"},
+    "container.line": set(),
+    "container.rendezvous": {"container.cluster", "container.line", "handler.errors"},
     "container.metrics": set(),
     "container.logs": set(),
     "container.health": {"handler.djl.own_model", "handler.errors", "handler.service"},
