@@ -129,7 +129,7 @@ is_podman() { [[ $("$1" --version 2>/dev/null) == *podman* ]]; } # under Docker'
 # reference OPTION NAME TAG : the name of an image, with TAG if it has none of its own
 reference() {
     local part='[a-z0-9]+([._-]+[a-z0-9]+)*'
-    [[ $2 =~ ^([a-z0-9.-]+(:[0-9]+)?/)?$part(/$part)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$ ]] ||
+    [[ $2 =~ ^([a-z0-9][a-z0-9.-]*(:[0-9]+)?/)?$part(/$part)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$ ]] ||
         die "$1 wants a name like lumi:cpu or registry.example:5000/lumi, in lower case, without https:// before it or / after it; not '$2'"
     case "${2##*/}" in *:*) echo "$2" ;; *) echo "$2:$3" ;; esac
 }

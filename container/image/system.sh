@@ -10,6 +10,7 @@ suits() { python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3,
 exclusions=/etc/dpkg/dpkg.cfg.d/lumi
 cat >$exclusions <<'TEXT'
 path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
 path-exclude=/usr/share/man/*
 path-exclude=/usr/share/info/*
 path-exclude=/usr/share/locale/*
