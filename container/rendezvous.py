@@ -194,6 +194,7 @@ class Follower(Alone):
                 self._changed.set()
                 await asyncio.Event().wait()  # whoever awaits `parted` ends this
             self._line.close()
+            self._line = None
             await self._missed(where, "it hung up", say)
 
     async def ready(self, check: Callable[[], Awaitable[None]]) -> None:

@@ -170,6 +170,23 @@ def test_when_all_have_met_nobody_else_is_let_in():
     run(story())
 
 
+def test_a_node_that_was_hung_up_on_can_be_stopped():
+    async def story():
+        leader, follower, _ = nodes(3)
+        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in (leader, follower)]
+        await until(lambda: leader._lines)
+        meeting[0].cancel()
+        leader.close()
+        await until(lambda: follower._line is None)
+        follower.stop()
+        async with asyncio.timeout(5):
+            await follower.released()
+        meeting[1].cancel()
+        follower.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_node_that_is_told_to_stop_before_all_have_met_takes_the_others_with_it(stopped):
     async def story():
