@@ -167,9 +167,9 @@ image() {
     trap 'rm -f requirements/ca-bundle.crt' EXIT
     cp "$bundle" requirements/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which cannot be read"
     say "building $tag for $device on $base with $engine ${build[0]}: minutes the first time"
-    "$engine" "${build[@]}" -f container/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
+    "$engine" "${build[@]}" -f image/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
         die "the image could not be built; the reason stands above. No registry? BASE names a base image that is here" \
-            "(container/image/base.sh makes one), and -- --network host lets the build use this machine's network."
+            "(image/base.sh makes one), and -- --network host lets the build use this machine's network."
     say "built $tag: $("$engine" image ls --format '{{.Size}}' "$tag" | sed -n 1p) on this disk. To run it:"
     echo "$engine run --rm -p 8080:8080${gpus:+ $gpus} -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
     [[ $("$engine" image inspect "$tag") != *application/vnd.oci.image.* ]] ||
@@ -249,7 +249,7 @@ case "$command" in
             [ -z "$target" ] || die "--report pushes nothing: leave --push away"
             python=$(find_python)
             engine=$(engine)
-            exec "$python" container/image/report.py "$engine" "$tag"
+            exec "$python" image/report.py "$engine" "$tag"
         fi
         if [ -n "$target" ]; then
             [[ $target == */* ]] || die "--push wants REGISTRY/REPOSITORY, not '$target'"

@@ -1,21 +1,21 @@
-"""The columns of the table: what is sent in each, and how often vLLM's cache of processed pictures has to be hit."""
+"""The columns of the table: what is sent in each, and how often vLLM's cache of processed images has to be hit."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pictures import Album, Size
+from images import Album, Size
 
 MODEL = "benchmark"
-QUESTION = "What is in the picture?"
+QUESTION = "What is in the image?"
 TURNS = 5
 SMALL, SCREEN, CAMERA, QUARTER, SHARED = (320, 240), (1600, 1200), (4000, 3000), (800, 600), (2000, 1500)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A body; `known` of its pictures were sent before."""
+    """A body; `known` of its images were sent before."""
 
     body: bytes
     known: int = 0
@@ -38,9 +38,9 @@ def _text(_: Album, number: int, tokens: int) -> list[Request]:
     return [Request(_body([_turn()], tokens))] * number
 
 
-def _new(size: Size, *, pictures: int = 1, stream: bool = False) -> Make:
+def _new(size: Size, *, images: int = 1, stream: bool = False) -> Make:
     def requests(album: Album, number: int, tokens: int) -> list[Request]:
-        turns = [_turn(*(album.fresh(size) for _ in range(pictures))) for _ in range(number)]
+        turns = [_turn(*(album.fresh(size) for _ in range(images))) for _ in range(number)]
         return [Request(_body([turn], tokens, stream=stream), stream=stream) for turn in turns]
 
     return requests
@@ -64,7 +64,7 @@ def _conversations(size: Size) -> Make:
             if seen == 0:
                 messages = []
             else:
-                messages.append({"role": "assistant", "content": "A picture."})
+                messages.append({"role": "assistant", "content": "An image."})
             messages.append(_turn(album.fresh(size)))
             sent.append(Request(_body(messages, tokens), known=seen))
         return sent
@@ -79,7 +79,7 @@ CASES = (
     Case("1600x1200", _new(SCREEN)),
     Case("4000x3000", _new(CAMERA)),
     Case("the same 4000x3000 again", _again(CAMERA)),
-    Case("4 x 800x600", _new(QUARTER, pictures=4)),
+    Case("4 x 800x600", _new(QUARTER, images=4)),
     Case("5-turn chat, a 2000x1500 added each turn", _conversations(SHARED)),
 )
 

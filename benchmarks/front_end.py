@@ -10,7 +10,7 @@ from pathlib import Path
 
 import report
 from cases import CASES, TURNS, Case, Request
-from pictures import Album
+from images import Album
 from samples import WrongAnswer, idle_rates, sample
 from servers import Server, StartFailed, both, shipped_model
 

@@ -35,12 +35,12 @@ def table(results: Mapping[str, Sequence[Pair]]) -> str:
 def notes(rates: Sequence[float], load: float, sizes: Mapping[tuple[int, int], int]) -> str:
     """What the numbers rest on: the idle CPU that was subtracted, the load before, and the size of the JPEGs."""
     theirs, ours = (f"{1000 * rate:.2f} ms per second" for rate in rates)
-    pictures = ", ".join(f"{width}x{height} {size / 1000:.0f} kB" for (width, height), size in sizes.items())
+    images = ", ".join(f"{width}x{height} {size / 1000:.0f} kB" for (width, height), size in sizes.items())
     return "\n".join(
         (
             f"- idle, and subtracted: `vllm serve` {theirs}, Lumi {ours}",
             f"- load average before the start: {load:.1f}",
-            f"- JPEGs: {pictures or 'none'}",
+            f"- JPEGs: {images or 'none'}",
         )
     )
 

@@ -38,16 +38,16 @@ def idle_rates(servers: Sequence[Server]) -> list[float]:
 
 def sample(server: Server, requests: Sequence[Request], idle_rate: float) -> Sample:
     """Send the requests, one after the other on one connection. Raises WrongAnswer."""
-    hits = server.picture_hits()
+    hits = server.image_hits()
     time.sleep(SETTLING_SECONDS)
     cpu, began = server.cpu_seconds(), time.monotonic()
     answers = [_ask(server, request) for request in requests]
     answered = time.monotonic()
     time.sleep(SETTLING_SECONDS)
     spent = server.cpu_seconds() - cpu - idle_rate * (time.monotonic() - began)
-    found, expected = server.picture_hits() - hits, sum(request.known for request in requests)
+    found, expected = server.image_hits() - hits, sum(request.known for request in requests)
     if found != expected:
-        raise WrongAnswer(f"{server.name} found {found} pictures in its cache where {expected} were known.")
+        raise WrongAnswer(f"{server.name} found {found} images in its cache where {expected} were known.")
     per_request = 1000 / len(requests)
     return Sample(spent * per_request, (answered - began) * per_request, [_answer(*raw) for raw in answers])
 

@@ -61,8 +61,8 @@ class Server:
         # Linux' clock of a whole process, as clock_getcpuclockid(3) makes it; Python has no name for that function.
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
-    def picture_hits(self) -> int:
-        """How many pictures were found in vLLM's cache of processed ones, ever."""
+    def image_hits(self) -> int:
+        """How many images were found in vLLM's cache of processed ones, ever."""
         lines = self.client.get("/metrics").text.splitlines()
         return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:mm_cache_hits_total")))
 

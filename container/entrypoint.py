@@ -9,29 +9,28 @@ from collections.abc import MutableMapping, Sequence
 import uvloop
 
 from container import logs
-from container.admission import Admission
-from container.allocator import keep_large_blocks
-from container.app import App
-from container.backend import Backend
-from container.chat_template import chat_template
-from container.cluster import agreed, this_node
 from container.commands import USAGE, parse
-from container.health import Health
-from container.loading import Loading
-from container.machine import Machine, inspect, killed_for_memory, refuse
-from container.metrics import Metrics
+from container.http.admission import Admission
+from container.http.app import App
+from container.http.health import Health
+from container.http.metrics import Metrics
 from container.model_store import Located, file_beside
+from container.nodes.membership import agreed, this_node
+from container.nodes.rendezvous import SingleNode, gathering
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
-from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.masking import masked
-from container.rendezvous import Alone, gathering
+from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, Timing, bind, signals
-from container.settings import code_settings, front_end, located_model, media_limits, needs, served_names
+from container.start.allocator import keep_large_blocks
+from container.start.backend import Backend
+from container.start.loading import Loading
+from container.start.machine import Machine, inspect, killed_for_memory, refuse
+from container.start.settings import code_settings, front_end, located_model, media_limits, needs, served_names
+from container.start.vllm_settings import vllm_settings
 from handler.engines import vllm
 from handler.engines.vllm.caches import kept_in
-from handler.engines.vllm.degrees import check_nodes
-from handler.engines.vllm.settings import ENVIRONMENT, VllmSettings
+from handler.engines.vllm.settings import ENVIRONMENT
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
 
@@ -111,7 +110,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    nodes = gathering(this_node(options), agreed(options, machine.gpus)) if engine is not None else Alone()
+    nodes = gathering(this_node(options), agreed(options, machine.gpus)) if engine is not None else SingleNode()
     loading = Loading(options, located, engine, media, nodes=nodes, health=health, memory=machine.memory or 0)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
@@ -134,30 +133,3 @@ async def _serve(options: Options, located: Located | None, engine: vllm.VllmEng
     finally:
         await media.aclose()
         loading.close()
-
-
-def vllm_settings(options: Options, model: Located) -> VllmSettings:
-    """What vLLM is started with."""
-    names = served_names(options, model)
-    arguments = {
-        "served_model_name": list(names),  # vLLM's metrics are labelled with the first
-        # A picture stands where its content part does, in models whose template takes one string as well.
-        "interleave_mm_strings": True,
-        **options.vllm_arguments(),
-        **options.engine_arguments,
-        **this_node(options).arguments,
-        "model": model.source,
-    }
-    check_nodes(arguments)
-    if options.hf_token is not None:
-        arguments["hf_token"] = options.hf_token.get_secret_value()
-    return VllmSettings(
-        arguments=arguments,
-        names=names,
-        chat_template=chat_template(options.chat_template),
-        chat_template_content_format=options.chat_template_content_format,
-        enable_auto_tool_choice=options.enable_auto_tool_choice,
-        tool_call_parser=options.tool_call_parser,
-        reasoning_parser=options.reasoning_parser,
-        default_chat_template_kwargs=options.default_chat_template_kwargs or {},
-    )

@@ -14,10 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from container.admission import Admission
-from container.backend import Backend
-from container.health import Health
-from container.rendezvous import Alone
+from container.http.admission import Admission
+from container.http.health import Health
+from container.nodes.rendezvous import SingleNode
+from container.start.backend import Backend
 from handler.errors import EngineDead, StartError
 
 log = logging.getLogger("lumi.server")
@@ -49,7 +49,7 @@ class Server:
         app: ASGIApp,
         backend: Backend,
         *,
-        nodes: Alone,
+        nodes: SingleNode,
         health: Health,
         admission: Admission,
         timing: Timing,

@@ -1,14 +1,14 @@
-"""The sentence: read the request, load its pictures, run the model, answer."""
+"""The sentence: read the request, load its images, run the model, answer."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
-from handler.engine import Embeds, Message, Picture, Prompt
+from handler.engine import Embeds, Message, Prompt, PromptImage
 from handler.errors import InvalidRequest
 from handler.model import Model
 from handler.payload.chat import ChatMessage, ChatRequest, chat_request
 from handler.payload.parts import ImagePart, Part, TextPart
-from handler.placement import place_pictures
+from handler.placement import place_images
 from handler.sessions import Session
 
 
@@ -22,10 +22,10 @@ class Chat:
         """The request in `payload`, for the adapter that its header names. Raises RequestError."""
         request = chat_request(payload, self._model.card.parameters, adapter)
         self._model.admit(request)
-        if not self._model.card.supports_pictures and (embeds := next(request.embeds(), None)):
-            raise InvalidRequest("The model reads text only, no features of pictures.", param=embeds.path)
+        if not self._model.card.supports_images and (embeds := next(request.embeds(), None)):
+            raise InvalidRequest("The model reads text only, no features of images.", param=embeds.path)
         token = self._model.placeholder_token
-        return place_pictures(request, token, self._model.placeholder_repeats) if token else request
+        return place_images(request, token, self._model.placeholder_repeats) if token else request
 
     async def complete(self, request: ChatRequest, request_id: str, session: Session | None = None) -> bytes:
         """The chat completion as JSON text."""
@@ -38,20 +38,20 @@ class Chat:
         return self._model.stream(lambda: self.prompt(request, request_id, session))
 
     async def prompt(self, request: ChatRequest, request_id: str, session: Session | None = None) -> Prompt:
-        """What the engine runs: the request with its pictures loaded, which are then to be released."""
-        pictures = iter(await self._model.shown(request.pictures(), session))
-        messages = tuple(_message(message, pictures) for message in request.messages)
+        """What the engine runs: the request with its images loaded, which are then to be released."""
+        images = iter(await self._model.shown(request.images(), session))
+        messages = tuple(_message(message, images) for message in request.messages)
         return Prompt(messages, self._model.name_of(request), request.parameters, request_id, request.stream)
 
 
-def _message(message: ChatMessage, pictures: Iterator[Picture]) -> Message:
+def _message(message: ChatMessage, images: Iterator[PromptImage]) -> Message:
     content = message.content
     if isinstance(content, tuple):
-        return Message(message.role, tuple(_part(part, pictures) for part in content), message.fields)
+        return Message(message.role, tuple(_part(part, images) for part in content), message.fields)
     return Message(message.role, content, message.fields)
 
 
-def _part(part: Part, pictures: Iterator[Picture]) -> str | Picture | Embeds:
+def _part(part: Part, images: Iterator[PromptImage]) -> str | PromptImage | Embeds:
     if isinstance(part, ImagePart):
-        return next(pictures)
+        return next(images)
     return part.text if isinstance(part, TextPart) else Embeds(part.data, part.path)

@@ -1,9 +1,9 @@
-"""The sentence for raw prompts: read the request, load its pictures, let the model go on, answer."""
+"""The sentence for raw prompts: read the request, load its images, let the model go on, answer."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
-from handler.engine import Picture, Text, TextPrompt
+from handler.engine import PromptImage, Text, TextPrompt
 from handler.marks import marks_of, placed
 from handler.model import Model
 from handler.payload.completion import CompletionRequest, RawText, completion_request
@@ -42,18 +42,18 @@ class Completions:
         return self._model.stream(lambda: self.prompt(request, request_id, session))
 
     async def prompt(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> TextPrompt:
-        """What the engine runs: the request with its pictures loaded, which are then to be released."""
-        parts = list(request.pictures())
-        pictures = dict(zip(map(id, parts), await self._model.shown(parts, session), strict=True))
-        texts = tuple(self._text(text, pictures) for text in request.texts)
+        """What the engine runs: the request with its images loaded, which are then to be released."""
+        parts = list(request.images())
+        images = dict(zip(map(id, parts), await self._model.shown(parts, session), strict=True))
+        texts = tuple(self._text(text, images) for text in request.texts)
         name = self._model.name_of(request)
         return TextPrompt(texts, name, request.parameters, request_id, request.stream)
 
-    def _text(self, text: RawText, pictures: Mapping[int, Picture]) -> Text:
+    def _text(self, text: RawText, images: Mapping[int, PromptImage]) -> Text:
         if text.tokens is not None:
             return Text(tokens=text.tokens)
-        return Text(tuple(self._parts(text, pictures)))
+        return Text(tuple(self._parts(text, images)))
 
-    def _parts(self, text: RawText, pictures: Mapping[int, Picture]) -> Iterator[str | Picture]:
+    def _parts(self, text: RawText, images: Mapping[int, PromptImage]) -> Iterator[str | PromptImage]:
         for part in placed(text, self._marks):
-            yield pictures[id(part)] if isinstance(part, ImagePart) else part
+            yield images[id(part)] if isinstance(part, ImagePart) else part

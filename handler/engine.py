@@ -8,10 +8,10 @@ from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a prompt, within the limits, identified by its content.
+class PromptImage:
+    """One image of a prompt, within the limits, identified by its content.
 
-    `image` has the size and mode of the upright RGB picture, but its pixels are decoded only when something asks for
+    `image` has the size and mode of the upright RGB image, but its pixels are decoded only when something asks for
     them (`image.load()`), which an engine that `holds` the digest never does. `digest` is a hex hash of the encoded
     bytes. `path` is the JSON path of the content part, for errors. `release` says that the engine has seen what it needs:
     the pixels, megabytes of them, may go while the answer is still being made. It may be called more than once.
@@ -26,7 +26,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Embeds:
-    """A picture as the features that the model's own encoder made of it: base64, one tensor or several by name, which
+    """An image as the features that the model's own encoder made of it: base64, one tensor or several by name, which
     the engine reads and checks. `path` is the JSON path, for errors."""
 
     data: str | Mapping[str, str] = field(repr=False)
@@ -43,13 +43,13 @@ class Message:
     """
 
     role: str
-    content: str | tuple[str | Picture | Embeds, ...] | None
+    content: str | tuple[str | PromptImage | Embeds, ...] | None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine runs: turns with their pictures loaded, and sampling parameters by their OpenAI or vLLM names.
+    """What an engine runs: turns with their images loaded, and sampling parameters by their OpenAI or vLLM names.
 
     `model` is a name of the model or of an adapter, which then answers.
     `parameters` are as the client sent them, without `messages`, `model` and `stream`; the engine validates them.
@@ -61,23 +61,23 @@ class Prompt:
     request_id: str
     stream: bool = False
 
-    def release_pictures(self) -> None:
-        """Let the pixels of all its pictures go."""
+    def release_images(self) -> None:
+        """Let the pixels of all its images go."""
         for message in self.messages:
             for part in message.content or ():
-                if isinstance(part, Picture):
+                if isinstance(part, PromptImage):
                     part.release()
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A raw prompt, to be continued as it stands: texts and pictures in order, or the ids of its tokens.
+    """A raw prompt, to be continued as it stands: texts and images in order, or the ids of its tokens.
 
     Its special tokens are alive, since whoever writes a raw prompt writes the chat template as well; only those that
-    mark media are not, as a picture marks its own place.
+    mark media are not, as an image marks its own place.
     """
 
-    content: tuple[str | Picture, ...] = ()
+    content: tuple[str | PromptImage, ...] = ()
     tokens: tuple[int, ...] | None = None
 
 
@@ -91,11 +91,11 @@ class TextPrompt:
     request_id: str
     stream: bool = False
 
-    def release_pictures(self) -> None:
-        """Let the pixels of all its pictures go."""
+    def release_images(self) -> None:
+        """Let the pixels of all its images go."""
         for text in self.texts:
             for part in text.content:
-                if isinstance(part, Picture):
+                if isinstance(part, PromptImage):
                     part.release()
 
 
@@ -111,7 +111,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class Delta:
     """What an answer has grown by: all of it at once, or one piece of a stream.
 
     `index` counts the answers to one text (`n` of them). `finish_reason` and `stop_reason` (the stop string, or the id
@@ -129,13 +129,13 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is served: the names that `model` may have, the context length in tokens, whether pictures are understood,
+    """What is served: the names that `model` may have, the context length in tokens, whether images are understood,
     the fields of a chat completion and of a text completion that the engine gives a meaning to, how the model's raw
-    prompts mark a picture (`<image>`), and when it was loaded (Unix seconds)."""
+    prompts mark an image (`<image>`), and when it was loaded (Unix seconds)."""
 
     names: tuple[str, ...]
     max_model_len: int
-    supports_pictures: bool
+    supports_images: bool
     parameters: frozenset[str] = frozenset()
     text_parameters: frozenset[str] = frozenset()
     placeholder: str | None = None
@@ -172,7 +172,7 @@ class Engine(Protocol):
         """The model's tokenizer, as transformers knows it, for user code; None where there is none."""
 
     def holds(self, digest: str) -> bool:
-        """Whether the processed picture with this digest is at hand, so that its pixels will not be asked for."""
+        """Whether the processed image with this digest is at hand, so that its pixels will not be asked for."""
 
     async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
         """The chat completion, or text completion, as JSON text of OpenAI's schema. Raises RequestError or
@@ -182,12 +182,12 @@ class Engine(Protocol):
         """The chunks of the same, each as JSON text. Raises as `complete` does, before the first chunk or later.
         Closing the generator aborts the request."""
 
-    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         """The answers to a prompt of one text, for schemas that are not OpenAI's: whole unless it streams. Raises and
         ends as `stream` does."""
 
     async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
-        """The ids of the tokens that the engine would compute, the pictures' among them."""
+        """The ids of the tokens that the engine would compute, the images' among them."""
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""

@@ -11,8 +11,8 @@
     │   ├── Unauthorized          no API key, or a wrong one
     │   ├── NotAllowed            the operator has not switched on what this would change
     │   ├── BodyTooLarge          more bytes than `max_request_size`
-    │   └── MediaError            a picture (or other media) that the payload carries or names
-    │       ├── MediaInvalid      it is not what it says: bad base64, not a picture, truncated, unknown scheme
+    │   └── MediaError            an image (or other media) that the payload carries or names
+    │       ├── MediaInvalid      it is not what it says: bad base64, not an image, truncated, unknown scheme
     │       ├── MediaTooLarge     bytes, pixels or count over a limit
     │       ├── MediaForbidden    an address or host that this server may not contact
     │       └── MediaUnreachable  the address did not answer, answered with an error, or was too slow
@@ -23,7 +23,7 @@
         ├── EngineFailure         the engine failed on this request
         └── UserCodeFailed        the user's own model.py failed on this request
 
-No status code stands here: `container/app/statuses.py` holds the table from type to status.
+No status code stands here: `container/http/statuses.py` holds the table from type to status.
 """
 
 
@@ -95,7 +95,7 @@ class BodyTooLarge(RequestError):
 
 
 class MediaError(RequestError):
-    """A picture or other media of the request is at fault."""
+    """An image or other media of the request is at fault."""
 
     code = "media_error"
 

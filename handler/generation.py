@@ -1,4 +1,4 @@
-"""LMI's text-generation schema: the inputs run as raw prompts, their growths written as `generated_text` and tokens."""
+"""LMI's text-generation schema: the inputs run as raw prompts, their deltas written as `generated_text` and tokens."""
 
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from handler.completion import Completions
 from handler.concurrency import all_of
-from handler.engine import Growth, Token
+from handler.engine import Delta, Token
 from handler.errors import InvalidRequest
 from handler.model import Model
 from handler.payload.completion import CompletionRequest
@@ -44,44 +44,43 @@ class Generation:
     ) -> AsyncGenerator[bytes, None]:
         """A JSON object for each token, the last with `generated_text` and `details`; closing it aborts the request."""
         (completion,), wanted = request.completions, request.wanted
-        tale = Tale(completion.texts[0].text, wanted)
-        async with aclosing(self._growths(completion, wanted, request_id, session)) as growths:
-            async for growth in growths:
-                for line in tale.lines(growth):
+        token_stream = TokenStream(completion.texts[0].text, wanted)
+        async with aclosing(self._deltas(completion, wanted, request_id, session)) as deltas:
+            async for delta in deltas:
+                for line in token_stream.lines(delta):
                     yield _json(line)
 
     async def _answer(
         self, completion: CompletionRequest, wanted: Wanted, request_id: str, session: Session | None
     ) -> dict[str, Any]:
-        async with aclosing(self._growths(completion, wanted, request_id, session)) as growths:
-            grown = [growth async for growth in growths]
+        async with aclosing(self._deltas(completion, wanted, request_id, session)) as deltas:
+            grown = [delta async for delta in deltas]
         best = max(grown, key=_likelihood) if wanted.best_of > 1 else grown[0]
         answer: dict[str, Any] = {"generated_text": _text(best, completion, wanted)}
         if wanted.details:
             answer["details"] = _details(best, wanted)
             if wanted.best_of > 1:
-                others = (growth for growth in grown if growth is not best)
+                others = (delta for delta in grown if delta is not best)
                 answer["details"]["best_of_sequences"] = [
-                    {"generated_text": _text(growth, completion, wanted), **_details(growth, wanted)}
-                    for growth in others
+                    {"generated_text": _text(delta, completion, wanted), **_details(delta, wanted)} for delta in others
                 ]
         return answer
 
-    async def _growths(
+    async def _deltas(
         self, completion: CompletionRequest, wanted: Wanted, request_id: str, session: Session | None
-    ) -> AsyncGenerator[Growth, None]:
+    ) -> AsyncGenerator[Delta, None]:
         prompt = await self._completions.prompt(completion, request_id, session)
         try:
-            async with aclosing(self._model.engine.generate(prompt)) as growths:
-                async for growth in growths:
-                    yield growth
+            async with aclosing(self._model.engine.generate(prompt)) as deltas:
+                async for delta in deltas:
+                    yield delta
         except InvalidRequest as fault:
             raise InvalidRequest(str(fault), param=path_of(fault.param, wanted), code=fault.code) from fault
         finally:
-            prompt.release_pictures()
+            prompt.release_images()
 
 
-class Tale:
+class TokenStream:
     """A stream as it is told: what came so far of the answer to `prompt`, and the lines for what comes next."""
 
     def __init__(self, prompt: str, wanted: Wanted) -> None:
@@ -91,26 +90,26 @@ class Tale:
         self._generated = 0
         self._input_length = 0
 
-    def lines(self, growth: Growth) -> Sequence[dict[str, Any]]:
+    def lines(self, delta: Delta) -> Sequence[dict[str, Any]]:
         """One line for each token; texts of tokens are such that they join to the generated text."""
-        self._text.append(growth.text)
-        self._generated += len(growth.tokens)
-        self._input_length = self._input_length or len(growth.prompt)
-        lines = [_line(token, text) for token, text in zip(growth.tokens, _texts(growth), strict=True)]
-        if growth.finish_reason is None:
+        self._text.append(delta.text)
+        self._generated += len(delta.tokens)
+        self._input_length = self._input_length or len(delta.prompt)
+        lines = [_line(token, text) for token, text in zip(delta.tokens, _texts(delta), strict=True)]
+        if delta.finish_reason is None:
             return lines
         if not lines:
-            lines = [{"index": 0, "token": {"id": None, "text": growth.text, "logprob": None}}]
-        lines[-1] |= {"generated_text": self._full_text(), "details": self._end(growth)}
+            lines = [{"index": 0, "token": {"id": None, "text": delta.text, "logprob": None}}]
+        lines[-1] |= {"generated_text": self._full_text(), "details": self._end(delta)}
         return lines
 
     def _full_text(self) -> str:
         before = self._prompt if self._wanted.full_text else ""
         return before + "".join(self._text)
 
-    def _end(self, growth: Growth) -> dict[str, Any]:
+    def _end(self, delta: Delta) -> dict[str, Any]:
         return {
-            "finish_reason": _finish(growth),
+            "finish_reason": _finish(delta),
             "seed": self._wanted.seed,
             "generated_tokens": self._generated,
             "input_length": self._input_length,
@@ -122,29 +121,29 @@ def _line(token: Token, text: str) -> dict[str, Any]:
     return {"index": 0, "token": shown, "generated_text": None, "details": None}
 
 
-def _texts(growth: Growth) -> list[str]:
-    texts = [token.text for token in growth.tokens]
-    if "".join(texts) == growth.text:
+def _texts(delta: Delta) -> list[str]:
+    texts = [token.text for token in delta.tokens]
+    if "".join(texts) == delta.text:
         return texts
     # Special tokens have no text, and half a character waits for its other half.
-    return [*("" for _ in texts[1:]), growth.text] if texts else []
+    return [*("" for _ in texts[1:]), delta.text] if texts else []
 
 
-def _text(growth: Growth, completion: CompletionRequest, wanted: Wanted) -> str:
-    return (completion.texts[0].text if wanted.full_text else "") + growth.text
+def _text(delta: Delta, completion: CompletionRequest, wanted: Wanted) -> str:
+    return (completion.texts[0].text if wanted.full_text else "") + delta.text
 
 
-def _details(growth: Growth, wanted: Wanted) -> dict[str, Any]:
+def _details(delta: Delta, wanted: Wanted) -> dict[str, Any]:
     details: dict[str, Any] = {
-        "finish_reason": _finish(growth),
-        "generated_tokens": len(growth.tokens),
+        "finish_reason": _finish(delta),
+        "generated_tokens": len(delta.tokens),
         "seed": wanted.seed,
-        "prefill": [_shown(token) for token in growth.prompt] if wanted.prompt_details else [],
-        "tokens": [_shown(token) for token in growth.tokens],
+        "prefill": [_shown(token) for token in delta.prompt] if wanted.prompt_details else [],
+        "tokens": [_shown(token) for token in delta.tokens],
     }
     if wanted.likeliest:
         details["top_tokens"] = [
-            [_shown(likely) for likely in token.likeliest[: wanted.likeliest]] for token in growth.tokens
+            [_shown(likely) for likely in token.likeliest[: wanted.likeliest]] for token in delta.tokens
         ]
     return details
 
@@ -153,16 +152,16 @@ def _shown(token: Token) -> dict[str, Any]:
     return {"id": token.id, "text": token.text, "logprob": token.logprob}
 
 
-def _finish(growth: Growth) -> str | None:
+def _finish(delta: Delta) -> str | None:
     """TGI's words: a stop string is a `stop_sequence`, any token that ends a text is an `eos_token`."""
-    if growth.finish_reason != "stop":
-        return growth.finish_reason
-    return "stop_sequence" if isinstance(growth.stop_reason, str) else "eos_token"
+    if delta.finish_reason != "stop":
+        return delta.finish_reason
+    return "stop_sequence" if isinstance(delta.stop_reason, str) else "eos_token"
 
 
-def _likelihood(growth: Growth) -> float:
+def _likelihood(delta: Delta) -> float:
     """The mean log probability of the answer's tokens, by which TGI ranks."""
-    weights = [token.logprob for token in growth.tokens if token.logprob is not None]
+    weights = [token.logprob for token in delta.tokens if token.logprob is not None]
     return sum(weights) / len(weights) if weights else float("-inf")
 
 

@@ -1,4 +1,4 @@
-"""Where the pictures of a raw prompt stand: at their marks in its text."""
+"""Where the images of a raw prompt stand: at their marks in its text."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -22,42 +22,42 @@ def marks_of(placeholder: str | None, token: str | None, repeats: int = 1) -> re
 
 
 def placed(text: RawText, marks: re.Pattern[str]) -> tuple[str | ImagePart, ...]:
-    """The prompt's texts and pictures in order. Where no mark stands in it, its pictures come first, each on a line of
-    its own. Raises InvalidRequest where marks and pictures do not match."""
-    if not text.text and not text.pictures:
+    """The prompt's texts and images in order. Where no mark stands in it, its images come first, each on a line of
+    its own. Raises InvalidRequest where marks and images do not match."""
+    if not text.text and not text.images:
         raise InvalidRequest("The prompt is empty.", param=text.path)
     found = list(marks.finditer(text.text))
     if not found:
-        return (*(part for picture in text.pictures for part in (picture, "\n")), text.text)
-    if len(found) != len(text.pictures):
+        return (*(part for image in text.images for part in (image, "\n")), text.text)
+    if len(found) != len(text.images):
         raise InvalidRequest(
-            f"The prompt marks {len(found)} picture(s) ({found[0][0]!r}) but comes with {len(text.pictures)}; "
+            f"The prompt marks {len(found)} image(s) ({found[0][0]!r}) but comes with {len(text.images)}; "
             "send as many of one as of the other.",
             param=text.path,
         )
-    pictures = [text.pictures[place] for place in _places(found, text.path)]
-    return tuple(_interleaved(text.text, found, pictures))
+    images = [text.images[place] for place in _places(found, text.path)]
+    return tuple(_interleaved(text.text, found, images))
 
 
 def _places(found: Collection[re.Match[str]], path: str) -> list[int]:
-    """Which picture each mark means: a numbered mark the one of its number, any other the next."""
+    """Which image each mark means: a numbered mark the one of its number, any other the next."""
     numbers = [re.search(r"\d+", mark[0]) for mark in found]
     if not all(numbers):
         return list(range(len(found)))
     places = [int(number[0]) - 1 for number in numbers if number]
     if sorted(places) != list(range(len(found))):
-        raise InvalidRequest("The prompt's marks are not numbered 1, 2, 3 ...; each picture has one.", param=path)
+        raise InvalidRequest("The prompt's marks are not numbered 1, 2, 3 ...; each image has one.", param=path)
     return places
 
 
 def _interleaved(
-    text: str, found: Collection[re.Match[str]], pictures: Collection[ImagePart]
+    text: str, found: Collection[re.Match[str]], images: Collection[ImagePart]
 ) -> Iterator[str | ImagePart]:
     end = 0
-    for mark, picture in zip(found, pictures, strict=True):
+    for mark, image in zip(found, images, strict=True):
         if between := text[end : mark.start()]:
             yield between
-        yield picture
+        yield image
         end = mark.end()
     if rest := text[end:]:
         yield rest

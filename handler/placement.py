@@ -1,4 +1,4 @@
-"""`image_placeholder_token`: a literal token in the text marks where the next picture of the message goes."""
+"""`image_placeholder_token`: a literal token in the text marks where the next image of the message goes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,12 +8,12 @@ from handler.payload.chat import ChatMessage, ChatRequest
 from handler.payload.parts import EmbedsPart, ImagePart, Part, TextPart
 
 
-def place_pictures(request: ChatRequest, token: str, repeats: int = 1) -> ChatRequest:
-    """Move the pictures of each user message to where `token` stands in its texts, in order; `repeats` is that of
+def place_images(request: ChatRequest, token: str, repeats: int = 1) -> ChatRequest:
+    """Move the images of each user message to where `token` stands in its texts, in order; `repeats` is that of
     `collapse`.
 
-    In other messages the token is a text like any other: a model may well say it. Pictures beyond the last token stay
-    where the content list has them. A token without a picture raises InvalidRequest: a prompt that speaks of a picture
+    In other messages the token is a text like any other: a model may well say it. Images beyond the last token stay
+    where the content list has them. A token without an image raises InvalidRequest: a prompt that speaks of an image
     which is not there would be answered about nothing.
     """
     return replace(
@@ -28,7 +28,7 @@ def place_pictures(request: ChatRequest, token: str, repeats: int = 1) -> ChatRe
 def collapse(text: str, token: str, repeats: int) -> str:
     """`text` with one `token` for every `repeats` of them that stand side by side; fewer stay as they are.
 
-    vLLM 0.5 wanted the token of a picture as often as the picture has features (`image_feature_size`), where it wants
+    vLLM 0.5 wanted the token of an image as often as the image has features (`image_feature_size`), where it wants
     one token today and counts the features itself.
     """
     return text.replace(token * repeats, token)
@@ -52,14 +52,14 @@ def _collapsed(message: ChatMessage, token: str, repeats: int) -> ChatMessage:
 def _placed(message: ChatMessage, token: str, path: str) -> ChatMessage:
     content = message.content
     if isinstance(content, str):
-        _refuse_excess(content.count(token), 0, token, f"{path}.content")
+        _check_count(content.count(token), 0, token, f"{path}.content")
         return message
     if content is None or not (marks := sum(_marks(part, token) for part in content)):
         return message
-    pictures = [part for part in content if not isinstance(part, TextPart)]
-    _refuse_excess(marks, len(pictures), token, f"{path}.content")
-    marked = iter(pictures[:marks])
-    moved = frozenset(part.path for part in pictures[:marks])
+    images = [part for part in content if not isinstance(part, TextPart)]
+    _check_count(marks, len(images), token, f"{path}.content")
+    marked = iter(images[:marks])
+    moved = frozenset(part.path for part in images[:marks])
     parts = [
         piece
         for part in content
@@ -83,10 +83,10 @@ def _split(part: TextPart, token: str, marked: Iterator[ImagePart | EmbedsPart])
             yield replace(part, text=text)
 
 
-def _refuse_excess(marks: int, pictures: int, token: str, path: str) -> None:
-    if marks > pictures:
+def _check_count(marks: int, images: int, token: str, path: str) -> None:
+    if marks > images:
         raise InvalidRequest(
-            f"The text has {marks} {token!r} but the message has {pictures} picture(s); "
-            "add the pictures, or leave the token out.",
+            f"The text has {marks} {token!r} but the message has {images} image(s); "
+            "add the images, or leave the token out.",
             param=path,
         )

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from handler.adapters import Adapters
+from handler.adapters.registry import Adapters
 from handler.chat import Chat
 from handler.completion import Completions
 from handler.djl.formatters import Formatters

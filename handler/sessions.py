@@ -1,7 +1,7 @@
-"""Stateful sessions: what a conversation keeps between its turns, which is the pictures that it has shown.
+"""Stateful sessions: what a conversation keeps between its turns, which is the images that it has shown.
 
 LMI and SageMaker open and close a session with `requestType` and name it in a header. A later turn names an earlier
-picture by the SHA-256 of its bytes (`sha256:<hex>` where its URL would be) and does not send it again.
+image by the SHA-256 of its bytes (`sha256:<hex>` where its URL would be) and does not send it again.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Session:
 
 
 class Sessions:
-    """The open sessions and their pictures, the least recently shown of which go first when `most_bytes` are full.
+    """The open sessions and their images, the least recently shown of which go first when `most_bytes` are full.
 
     `lifetime` is in seconds, from the opening on. Belongs to the event loop.
     """
@@ -41,9 +41,9 @@ class Sessions:
         self._most_bytes = most_bytes
         self._now = now
         self._open: dict[str, Session] = {}
-        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+        self._images: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
-        self._shown_in: Counter[str] = Counter()  # sessions that have shown a picture
+        self._shown_in: Counter[str] = Counter()  # sessions that have shown an image
 
     def open(self) -> Session:
         """A new session. Raises InvalidRequest when there are too many."""
@@ -67,32 +67,32 @@ class Sessions:
         return session
 
     def close(self, name: str) -> Session:
-        """End a session and forget its pictures. Raises InvalidRequest."""
+        """End a session and forget its images. Raises InvalidRequest."""
         session = self.find(name)
         self._end(session)
         return session
 
-    def picture(self, session: Session, digest: str) -> bytes | None:
-        """The picture of that SHA-256, if the session has shown it and it is still kept."""
-        if digest not in session.digests or digest not in self._pictures:
+    def image(self, session: Session, digest: str) -> bytes | None:
+        """The image of that SHA-256, if the session has shown it and it is still kept."""
+        if digest not in session.digests or digest not in self._images:
             return None
-        self._pictures.move_to_end(digest)
-        return self._pictures[digest]
+        self._images.move_to_end(digest)
+        return self._images[digest]
 
     def keep(self, session: Session, digests: Iterable[tuple[str, bytes]]) -> None:
-        """Remember pictures of the session by their SHA-256, unless it has ended meanwhile."""
+        """Remember images of the session by their SHA-256, unless it has ended meanwhile."""
         if self._open.get(session.id) is not session:
             return
         for digest, data in digests:
             if digest not in session.digests:
                 session.digests.add(digest)
                 self._shown_in[digest] += 1
-            if digest not in self._pictures:
-                self._pictures[digest] = data
+            if digest not in self._images:
+                self._images[digest] = data
                 self._bytes += len(data)
-            self._pictures.move_to_end(digest)
+            self._images.move_to_end(digest)
         while self._bytes > self._most_bytes:
-            _, gone = self._pictures.popitem(last=False)
+            _, gone = self._images.popitem(last=False)
             self._bytes -= len(gone)
 
     def _expire(self) -> None:
@@ -108,7 +108,7 @@ class Sessions:
             if self._shown_in[digest]:
                 continue
             del self._shown_in[digest]
-            if (data := self._pictures.pop(digest, None)) is not None:
+            if (data := self._images.pop(digest, None)) is not None:
                 self._bytes -= len(data)
 
 
@@ -118,13 +118,13 @@ def named(part: ImagePart, sessions: Sessions | None, session: Session | None) -
         return part
     if sessions is None or session is None:
         raise MediaInvalid(
-            "A picture is named by its hash in a session only; send the header X-Amzn-SageMaker-Session-Id.",
+            "An image is named by its hash in a session only; send the header X-Amzn-SageMaker-Session-Id.",
             param=part.path,
         )
-    data = sessions.picture(session, by_hash[1].lower())
+    data = sessions.image(session, by_hash[1].lower())
     if data is None:
         raise MediaInvalid(
-            "The session has no picture of this hash, or no longer; send the picture again.",
+            "The session has no image of this hash, or no longer; send the image again.",
             param=part.path,
             code="media_not_in_session",
         )
@@ -132,7 +132,7 @@ def named(part: ImagePart, sessions: Sessions | None, session: Session | None) -
 
 
 def sha256(data: bytes) -> str:
-    """The name of a picture in a session."""
+    """The name of an image in a session."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -19,7 +19,7 @@ MOST_TOKEN_ID = 2**31 - 1
 
 
 class Tokens:
-    """Counts for one model, exactly as its engine would see a prompt, pictures and chat template included."""
+    """Counts for one model, exactly as its engine would see a prompt, images and chat template included."""
 
     def __init__(self, model: Model, chat: Chat, completions: Completions) -> None:
         self._model = model
@@ -60,6 +60,6 @@ class Tokens:
         try:
             tokens = await self._model.engine.tokenize(prompt)
         finally:
-            prompt.release_pictures()
+            prompt.release_images()
         told = {"count": len(tokens), "max_model_len": self._model.card.max_model_len, "tokens": list(tokens)}
         return json.dumps(told).encode()

@@ -1,4 +1,4 @@
-"""Pictures that the model that ships knows, and requests about them to a live server."""
+"""Images that the model that ships knows, and requests about them to a live server."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Real HTTP servers on loopback and small real pictures, for the tests of media."""
+"""Real HTTP servers on loopback and small real images, for the tests of media."""
 
 import asyncio
 import io
@@ -76,7 +76,7 @@ def encode(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  #
 
 
 def gradient(width: int = 32, height: int = 20, shift: int = 0) -> Image.Image:
-    """A picture in which every pixel and both axes differ, so that a wrong turn or crop shows."""
+    """An image in which every pixel and both axes differ, so that a wrong turn or crop shows."""
     red = Image.linear_gradient("L").resize((width, height))
     green = Image.linear_gradient("L").rotate(90).resize((width, height))
     blue = Image.radial_gradient("L").resize((width, height)).point(lambda value: (value + shift) % 256)

@@ -16,17 +16,17 @@ import uvloop
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from container.admission import Admission
-from container.app import App
-from container.app.inference import Serving
-from container.backend import Backend, CodeSettings
-from container.health import Health
-from container.metrics import Metrics
+from container.http.admission import Admission
+from container.http.app import App
+from container.http.health import Health
+from container.http.inference import Serving
+from container.http.metrics import Metrics
 from container.model_store import Kind, Located
-from container.rendezvous import Alone
+from container.nodes.rendezvous import SingleNode
 from container.server import Server, Timing, bind
-from container.warm_up import warm_up
-from handler.adapters import Adapters, AdapterStore
+from container.start.backend import Backend, CodeSettings
+from container.start.warm_up import warm_up
+from handler.adapters.registry import Adapters, AdapterStore
 from handler.djl.formatters import Formatters
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
@@ -70,18 +70,18 @@ class Served:
 class Setup:
     """What differs between the servers of tests."""
 
-    limits: MediaLimits = field(default_factory=lambda: MediaLimits(pictures_per_prompt=4))
+    limits: MediaLimits = field(default_factory=lambda: MediaLimits(images_per_prompt=4))
     serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2))
     queue: int = 100
     token: str | None = None
     tgi: bool = False
     sessions: Sessions | None = None
     store: AdapterStore | None = None
-    picture_adapter: str | None = None
+    image_adapter: str | None = None
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
-    nodes: Alone = field(default_factory=Alone)
+    nodes: SingleNode = field(default_factory=SingleNode)
     code: CodeSettings = field(default_factory=CodeSettings)
     loading: threading.Event | None = None  # loading waits for it
 
@@ -112,7 +112,7 @@ def with_service(
     scripted = engine or FakeEngine()
 
     async def life() -> Any:
-        media = MediaLoader(MediaLimits(pictures_per_prompt=4))
+        media = MediaLoader(MediaLimits(images_per_prompt=4))
         await media.start()
         try:
             return await use(Service(Model(scripted, media, scripted.card, token, placeholder_repeats=repeats), **how))
@@ -153,10 +153,10 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
             await asyncio.to_thread(setup.loading.wait, 2)
         card = await engine.start()
         adapters = Adapters(engine, card.names, setup.store)
-        model = Model(engine, media, card, setup.token, setup.sessions, picture_adapter=setup.picture_adapter)
+        model = Model(engine, media, card, setup.token, setup.sessions, image_adapter=setup.image_adapter)
         service = Service(model, adapters, listed_generation=setup.tgi, formatters=formatters)
         if setup.warm:
-            await warm_up(service, pictures_allowed=True)
+            await warm_up(service, images_allowed=True)
         await setup.nodes.ready(engine.check)
         return service
 
@@ -195,14 +195,14 @@ def _until_loaded(served: Served) -> None:
 
 
 def data_url(width: int = 4, height: int = 3, color: str = "red", kind: str = "png") -> str:
-    """A picture of one color as a data: URL."""
+    """An image of one color as a data: URL."""
     file = io.BytesIO()
     Image.new("RGB", (width, height), color).save(file, kind)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def ask(*content: Any, **parameters: Any) -> dict[str, Any]:
-    """A request of one user message: texts as strings, pictures as URLs that begin with data: or http."""
+    """A request of one user message: texts as strings, images as URLs that begin with data: or http."""
     parts = [
         {"type": "image_url", "image_url": {"url": part}}
         if isinstance(part, str) and part.startswith(("data:", "http"))

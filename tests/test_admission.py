@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from container.admission import Admission
+from container.http.admission import Admission
 from handler.errors import Unavailable
 
 

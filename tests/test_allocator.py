@@ -32,4 +32,4 @@ def faults(prepare):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is what is set")
 def test_large_blocks_are_used_again_without_page_faults():
-    assert faults("from container.allocator import keep_large_blocks; keep_large_blocks()") * 10 < faults("")
+    assert faults("from container.start.allocator import keep_large_blocks; keep_large_blocks()") * 10 < faults("")

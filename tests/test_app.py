@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from container.app.inference import Serving
-from container.app.statuses import STATUS
+from container.http.inference import Serving
+from container.http.statuses import STATUS
 from handler import errors
 from handler.engine import ModelCard
 from handler.engines.fake import FakeEngine
@@ -33,14 +33,14 @@ def test_every_error_of_a_request_has_a_status():
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/chat/completions"])
-def test_a_picture_and_a_question_are_answered(served, path):
+def test_a_image_and_a_question_are_answered(served, path):
     response = served.post(ask("what is ", data_url(4, 3)), path)
     assert answer(response) == "user: what is [4x3]"
     assert response.headers["content-type"] == "application/json"
     assert response.content.endswith(b"\n")
 
 
-def test_pictures_keep_their_order_and_place(served):
+def test_images_keep_their_order_and_place(served):
     assert answer(served.post(ask("a", data_url(1, 2), "b", data_url(3, 4), "c"))) == "user: a[1x2]b[3x4]c"
 
 
@@ -112,8 +112,8 @@ def test_an_unknown_model_is_404(served):
     assert "fake" in fault(response)["message"]
 
 
-def test_a_model_that_reads_text_only_refuses_a_picture():
-    card = ModelCard(names=("words",), max_model_len=10, supports_pictures=False)
+def test_a_model_that_reads_text_only_refuses_a_image():
+    card = ModelCard(names=("words",), max_model_len=10, supports_images=False)
     with serving(FakeEngine(card=card)) as server:
         response = server.post(ask("hi", data_url()))
         assert response.status_code == 400
@@ -144,7 +144,7 @@ def test_lmi_errors_are_424_on_invocations_only_when_asked_for():
         assert server.post(ask("x" * (1 << 20))).status_code == 413
 
 
-def test_the_placeholder_token_puts_pictures_into_the_text():
+def test_the_placeholder_token_puts_images_into_the_text():
     with serving(token="<image>") as server:
         assert answer(server.post(ask("a <image> b", data_url(1, 1)))) == "user: a [1x1] b"
 

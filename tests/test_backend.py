@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from container.backend import Backend, CodeSettings
 from container.model_store import Kind, Located
+from container.start.backend import Backend, CodeSettings
 from handler.djl.own_model import OwnModel
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineDead, StartError

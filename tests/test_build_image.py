@@ -76,10 +76,10 @@ def test_a_gpu_image_is_run_with_gpus(tmp_path, version, gpus):
 @pytest.mark.parametrize(
     ("version", "buildx", "buildkit", "command"),
     [
-        (DOCKER, False, "", "build -f container/Dockerfile"),
-        (DOCKER, True, "", "buildx build --output type=docker,oci-mediatypes=false -f container/Dockerfile"),
-        (DOCKER, True, "0", "build -f container/Dockerfile"),
-        (PODMAN, True, "", "build --format docker -f container/Dockerfile"),
+        (DOCKER, False, "", "build -f image/Dockerfile"),
+        (DOCKER, True, "", "buildx build --output type=docker,oci-mediatypes=false -f image/Dockerfile"),
+        (DOCKER, True, "0", "build -f image/Dockerfile"),
+        (PODMAN, True, "", "build --format docker -f image/Dockerfile"),
     ],
     ids=["classic", "buildx", "buildx-not-wanted", "podman"],
 )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from handler.engine import Picture
+from handler.engine import PromptImage
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure, InvalidRequest, UnknownModel
 from tests.serving import ask, data_url, with_service
@@ -14,13 +14,13 @@ async def complete(service):
     return await service.read(ask("a ", data_url(2, 3), " b")).complete("id")
 
 
-def test_a_request_reaches_the_engine_with_its_pictures_loaded():
+def test_a_request_reaches_the_engine_with_its_images_loaded():
     engine = FakeEngine()
     answered = json.loads(with_service(complete, engine))
     assert answered["choices"][0]["message"]["content"] == "user: a [2x3] b"
     (prompt,) = engine.seen
     assert prompt.request_id == "id"
-    assert isinstance(prompt.messages[0].content[1], Picture)
+    assert isinstance(prompt.messages[0].content[1], PromptImage)
 
 
 def test_pixels_are_let_go_whatever_becomes_of_the_request():
@@ -48,9 +48,9 @@ def test_another_model_is_refused():
         with_service(lambda service: asyncio.to_thread(service.read, ask("hi", model="gpt")))
 
 
-def test_a_picture_for_a_model_without_eyes_is_refused():
+def test_a_image_for_a_model_without_eyes_is_refused():
     engine = FakeEngine()
-    engine.card = dataclasses.replace(engine.card, supports_pictures=False)
+    engine.card = dataclasses.replace(engine.card, supports_images=False)
     with pytest.raises(InvalidRequest, match="text only"):
         with_service(lambda service: asyncio.to_thread(service.read, ask(data_url())), engine)
 

@@ -123,11 +123,11 @@ def test_boto3_opens_and_closes_a_session(runtime):
     assert closed["ClosedSessionId"] == name
 
 
-def test_the_client_of_xinference_chats_about_a_picture(live):
+def test_the_client_of_xinference_chats_about_a_image(live):
     told = run("xinference_client_chat.py", live.url, "lumi-demo", told=RED)
     assert told["handle"] == "RESTfulChatModelHandle"
     assert content(told["whole"]) == "a red circle"
     pieces = [chunk["choices"][0]["delta"].get("content") or "" for chunk in told["streamed"] if chunk["choices"]]
     assert "".join(pieces) == "a red circle"
     assert "'audio'" in told["audio"]
-    assert "only pictures are read here" in told["audio"]
+    assert "only images are read here" in told["audio"]

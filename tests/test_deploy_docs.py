@@ -10,12 +10,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from container.admission import Admission
-from container.app import App
-from container.health import Health
-from container.metrics import Metrics
+from container.http.admission import Admission
+from container.http.app import App
+from container.http.health import Health
+from container.http.metrics import Metrics
 from container.options import TABLE, resolve
-from container.settings import front_end
+from container.start.settings import front_end
 from handler.engines.vllm import field_names
 
 TEXT = (Path(__file__).parent.parent / "docs" / "deploy.md").read_text()

@@ -164,11 +164,11 @@ def test_an_empty_input_says_so():
         empty.get_as_json()
 
 
-def test_pictures_and_arrays_come_as_such():
+def test_images_and_arrays_come_as_such():
     file = io.BytesIO()
     Image.new("RGBA", (3, 2), "red").save(file, "png")
-    picture = request(file.getvalue(), content_type="image/png").get_data()
-    assert (picture.mode, picture.size) == ("RGB", (3, 2))
+    image = request(file.getvalue(), content_type="image/png").get_data()
+    assert (image.mode, image.size) == ("RGB", (3, 2))
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     npy, npz = io.BytesIO(), io.BytesIO()
     np.save(npy, array)

@@ -30,8 +30,8 @@ def client(live):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """A web server with one picture, something slow, something that is no picture, and redirects."""
+def images():
+    """A web server with one image, something slow, something that is no image, and redirects."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -65,7 +65,7 @@ def pictures():
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("color", "shape"), [("red", "circle"), ("blue", "square"), ("green", "star")])
-def test_the_answer_comes_from_the_picture(live, path, color, shape):
+def test_the_answer_comes_from_the_image(live, path, color, shape):
     assert answer(post(live, ask(ONE, url(color, shape)), path)) == f"a {color} {shape}"
 
 
@@ -74,20 +74,20 @@ def test_every_format_is_seen(live, kind):
     assert answer(post(live, ask(ONE, url("red", "square", kind)))) == "a red square"
 
 
-def test_the_order_of_two_pictures_decides(live):
+def test_the_order_of_two_images_decides(live):
     red, blue = url("red", "circle"), url("blue", "square")
     assert answer(post(live, ask(ALL, red, blue))) == "the first shows a red circle, the second a blue square"
     assert answer(post(live, ask(ALL, blue, red))) == "the first shows a blue square, the second a red circle"
 
 
-def test_four_pictures_are_told_apart(live):
+def test_four_images_are_told_apart(live):
     four = [url("red", "circle"), url("blue", "square"), url("green", "star"), url("yellow", "triangle")]
     assert answer(post(live, ask(ALL, *four))) == (
         "the first shows a red circle, the second a blue square, the third a green star, the fourth a yellow triangle"
     )
 
 
-def test_a_picture_of_an_earlier_turn_is_still_seen(live):
+def test_a_image_of_an_earlier_turn_is_still_seen(live):
     turns = [
         {"role": "system", "content": "You are a helpful assistant."},
         {"role": "user", "content": [image("red", "circle"), {"type": "text", "text": ONE}]},
@@ -190,23 +190,23 @@ def test_a_tool_that_must_be_called_is_called(client):
     assert again.choices[0].message.role == "assistant"
 
 
-def test_a_picture_from_a_server_that_is_allowed(live, pictures):
-    assert answer(post(live, ask(ONE, f"{pictures}/star.png"))) == "a green star"
+def test_a_image_from_a_server_that_is_allowed(live, images):
+    assert answer(post(live, ask(ONE, f"{images}/star.png"))) == "a green star"
 
 
-def test_addresses_that_are_not_allowed_are_refused(live, pictures):
+def test_addresses_that_are_not_allowed_are_refused(live, images):
     for address in (
         "http://127.0.0.2:1/x.png",
         "http://169.254.169.254/latest/meta-data/",
         "http://[::1]/x.png",
-        f"{pictures}/inside",
+        f"{images}/inside",
     ):
         refused = fault(post(live, ask(ONE, address)))
         assert refused["code"] == "media_forbidden", address
         assert refused["param"] == "messages[0].content[1].image_url.url"
 
 
-def test_32_at_once_are_each_answered_about_their_own_picture(live):
+def test_32_at_once_are_each_answered_about_their_own_image(live):
     cases = [(color, shape) for color in COLORS for shape in SHAPES][:32]
 
     def one(case):
@@ -218,7 +218,7 @@ def test_32_at_once_are_each_answered_about_their_own_picture(live):
     assert sum(given == wanted for given, wanted in zip(answers, right, strict=True)) >= 31
 
 
-def test_a_repeated_picture_is_found_in_the_cache_of_the_engine(live):
+def test_a_repeated_image_is_found_in_the_cache_of_the_engine(live):
     body = ask(ONE, url("purple", "ring", size=(300, 300)))
     first, hits = answer(post(live, body)), live.metric("vllm:mm_cache_hits_total")
     assert answer(post(live, body)) == first
@@ -264,7 +264,7 @@ def _bad(parameters, param):
         _bad({"stream_options": {"include_usage": True}}, "stream_options"),
         _bad({"response_format": {"type": "xml"}}, "response_format.type"),
         _bad({"tools": [{"type": "function"}]}, "tools[0].function"),
-        pytest.param(ask("hi", "data:image/png;base64,AAAA"), "messages[0].content[1].image_url.url", id="no picture"),
+        pytest.param(ask("hi", "data:image/png;base64,AAAA"), "messages[0].content[1].image_url.url", id="no image"),
         pytest.param(ask("hi", "data:image/png;base64,A"), "messages[0].content[1].image_url.url", id="bad base64"),
         pytest.param(ask("hi", "data:image/png,AAAA"), "messages[0].content[1].image_url.url", id="not base64"),
         pytest.param(
@@ -286,7 +286,7 @@ def test_bad_input_gets_a_sentence_and_the_path_and_harms_nothing(live, path, bo
         assert len(error["message"]) > 20
 
 
-def test_a_picture_with_too_many_pixels_or_a_cut_end_is_refused(live):
+def test_a_image_with_too_many_pixels_or_a_cut_end_is_refused(live):
     file = io.BytesIO()
     from PIL import Image
 
@@ -304,12 +304,12 @@ def test_a_context_that_is_too_long_is_refused_in_words(live):
     assert "context" in fault(response)["message"] or "length" in fault(response)["message"]
 
 
-def test_an_unreachable_picture_is_422(live, pictures):
-    for address in (f"{pictures}/nothing", "http://127.0.0.1:1/x.png"):
+def test_an_unreachable_image_is_422(live, images):
+    for address in (f"{images}/nothing", "http://127.0.0.1:1/x.png"):
         response = post(live, ask(ONE, address))
         assert response.status_code == 422
         assert fault(response)["code"] == "media_unreachable"
-    assert fault(post(live, ask(ONE, f"{pictures}/page")))["code"] == "media_invalid"
+    assert fault(post(live, ask(ONE, f"{images}/page")))["code"] == "media_invalid"
 
 
 def test_metrics_are_vllms_and_ours(live):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from handler.payload.adapters import HEADER
+from handler.payload.adapter_choice import HEADER
 from tests.drawn import post, url
 from tests.live import start
 from tests.serving import answer, ask, fault, wait_for
@@ -23,7 +23,7 @@ ONE = "What is in the image?"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Directories of adapters: `skies` sees a sky in every picture, `images` an image. Seconds each."""
+    """Directories of adapters: `skies` sees a sky in every image, `images` an image. Seconds each."""
     from demo.adapter import make_adapter
 
     home = tmp_path_factory.mktemp("adapters")
@@ -101,9 +101,9 @@ def test_every_way_to_choose_it_reaches_it(adapted):
 
 
 def test_raw_prompts_and_text_generation_have_adapters_too(adapted):
-    picture = url("green", "ring")
+    image = url("green", "ring")
     body = {
-        "inputs": {"prompt": f"<s><|user|><image>\n{ONE}</s><|assistant|>", "images": [picture]},
+        "inputs": {"prompt": f"<s><|user|><image>\n{ONE}</s><|assistant|>", "images": [image]},
         "parameters": {"do_sample": False},
     }
     plain = post(adapted, body).json()["generated_text"]
@@ -159,12 +159,12 @@ def test_more_adapters_than_are_kept_in_memory_still_answer(adapted, trained, im
         assert adapted.client.delete(f"/adapters/more-{number}").status_code == 200
 
 
-def test_a_picture_that_the_model_has_seen_is_not_decoded_again_for_an_adapter(adapted):
-    picture = ("purple", "cross")
-    assert seen(adapted, None, *picture) == "a purple cross"
+def test_a_image_that_the_model_has_seen_is_not_decoded_again_for_an_adapter(adapted):
+    image = ("purple", "cross")
+    assert seen(adapted, None, *image) == "a purple cross"
     hits = adapted.metric("vllm:mm_cache_hits_total")
-    assert seen(adapted, "skies", *picture) == "a purple sky"
-    assert seen(adapted, None, *picture) == "a purple cross"
+    assert seen(adapted, "skies", *image) == "a purple sky"
+    assert seen(adapted, None, *image) == "a purple cross"
     wait_for(lambda: adapted.metric("vllm:mm_cache_hits_total") == hits + 2)
 
 
@@ -211,7 +211,7 @@ def _steep(tensors):
         (
             _seeing,
             {},
-            "on the way of pictures, and vLLM leaves that out unless OPTION_ENABLE_TOWER_CONNECTOR_LORA=true",
+            "on the way of images, and vLLM leaves that out unless OPTION_ENABLE_TOWER_CONNECTOR_LORA=true",
         ),
         (_elsewhere, {}, "vLLM cannot load the adapter"),
         (_embedding, {}, "vLLM cannot load the adapter"),

@@ -37,7 +37,7 @@ def two_nodes(directory, **options):
 
 
 def right(server):
-    """Whether it answers as one process does (tests/test_engine.py), which knows these pictures for sure."""
+    """Whether it answers as one process does (tests/test_engine.py), which knows these images for sure."""
     two = [url("red", "circle"), url("blue", "square")]
     return (
         answer(post(server, ask("What is in the image?", url("green", "star")))) == "a green star"

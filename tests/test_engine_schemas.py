@@ -40,22 +40,22 @@ def test_a_chat_and_its_raw_prompt_are_the_same_tokens(live):
     assert live.client.post("/detokenize", json={"tokens": plain[:3]}).json()["prompt"].startswith("<s><|user|>")
 
 
-@pytest.mark.parametrize("pictures", [{"images": [RED]}, {"multi_modal_data": {"image": RED}}])
-def test_a_raw_prompt_sees_its_picture(live, pictures):
-    assert text(raw(live, RAW, **pictures)) == "a red circle"
+@pytest.mark.parametrize("images", [{"images": [RED]}, {"multi_modal_data": {"image": RED}}])
+def test_a_raw_prompt_sees_its_image(live, images):
+    assert text(raw(live, RAW, **images)) == "a red circle"
 
 
-def test_a_raw_prompt_without_a_mark_has_its_picture_in_front(live):
+def test_a_raw_prompt_without_a_mark_has_its_image_in_front(live):
     assert text(raw(live, PLAIN, images=[BLUE])) == "a blue square"
 
 
-def test_each_of_several_raw_prompts_sees_its_own_picture(live):
-    prompts = [{"prompt": RAW, "images": [picture]} for picture in (RED, BLUE)]
+def test_each_of_several_raw_prompts_sees_its_own_image(live):
+    prompts = [{"prompt": RAW, "images": [image]} for image in (RED, BLUE)]
     choices = raw(live, prompts).json()["choices"]
     assert [choice["text"] for choice in choices] == ["a red circle", "a blue square"]
 
 
-def test_a_repeated_picture_of_a_raw_prompt_is_found_in_the_cache(live):
+def test_a_repeated_image_of_a_raw_prompt_is_found_in_the_cache(live):
     again = url("purple", "star")
     raw(live, RAW, images=[again])
     hits = live.metric("vllm:mm_cache_hits_total")
@@ -84,7 +84,7 @@ def test_the_openai_client_completes_a_raw_prompt(live):
     assert done.usage.completion_tokens == len(done.choices[0].logprobs.tokens)
 
 
-def test_text_generation_sees_its_picture_and_tells_its_details(live):
+def test_text_generation_sees_its_image_and_tells_its_details(live):
     answered = generate(
         live, {"prompt": RAW, "images": [RED]}, parameters={"details": True, "top_n_tokens": 2, "seed": 3}
     ).json()
@@ -99,7 +99,7 @@ def test_text_generation_sees_its_picture_and_tells_its_details(live):
 
 
 def test_each_input_of_a_list_is_generated_for_itself(live):
-    inputs = [{"prompt": RAW, "images": [picture]} for picture in (RED, BLUE)]
+    inputs = [{"prompt": RAW, "images": [image]} for image in (RED, BLUE)]
     assert generate(live, inputs).json() == [{"generated_text": "a red circle"}, {"generated_text": "a blue square"}]
 
 
@@ -180,7 +180,7 @@ def test_a_raw_prompt_that_is_too_long_is_refused_in_words(live):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_as_it_is_is_seen(live, kind):
+def test_a_image_as_it_is_is_seen(live, kind):
     response = live.client.post(
         "/invocations",
         params={"question": "What is in the image?", "temperature": 0},
@@ -190,7 +190,7 @@ def test_a_picture_as_it_is_is_seen(live, kind):
     assert answer(response) == "a green star"
 
 
-def test_pictures_of_a_form_are_seen_in_their_order(live):
+def test_images_of_a_form_are_seen_in_their_order(live):
     files = [("a", ("a.png", encoded("red", "circle"))), ("b", ("b.png", encoded("blue", "square")))]
     fields = {"question": "What is in the images?", "temperature": "0"}
     assert answer(live.client.post("/invocations", data=fields, files=files)) == (
@@ -198,7 +198,7 @@ def test_pictures_of_a_form_are_seen_in_their_order(live):
     )
 
 
-def test_a_session_sees_a_picture_that_is_named_by_its_hash(live):
+def test_a_session_sees_a_image_that_is_named_by_its_hash(live):
     opened = post(live, {"requestType": "NEW_SESSION"})
     name = {"x-amzn-sagemaker-session-id": opened.json()["sessionId"]}
     assert answer(post(live, ask("What is in the image?", url("orange", "star")), **name)) == "an orange star"
@@ -210,7 +210,7 @@ def test_a_session_sees_a_picture_that_is_named_by_its_hash(live):
 
 
 def features(color, shape):
-    """What the model's own encoder makes of a picture, as a client of `image_features` sends it."""
+    """What the model's own encoder makes of an image, as a client of `image_features` sends it."""
     import torch
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
@@ -225,7 +225,7 @@ def features(color, shape):
 
 
 @pytest.mark.filterwarnings("default")  # transformers' and torch's own
-def test_image_features_are_seen_as_the_picture_that_they_are_of(live):
+def test_image_features_are_seen_as_the_image_that_they_are_of(live):
     embeds = {"type": "image_embeds", "image_embeds": features("blue", "star")}
     assert answer(post(live, ask("What is in the image?", embeds))) == "a blue star"
 

@@ -14,7 +14,7 @@ import pytest
 from container.entrypoint import main, vllm_settings
 from container.model_store import locate
 from container.options import resolve
-from container.settings import media_limits, service_of
+from container.start.settings import media_limits, service_of
 from handler.engines.fake import FakeEngine
 from handler.engines.vllm import field_names
 from handler.errors import StartError
@@ -76,7 +76,7 @@ def test_options_become_what_vllm_is_started_with():
     assert settings.names == ("lumi-demo",)
 
 
-def test_pictures_stand_where_their_parts_do_unless_the_operator_says_otherwise():
+def test_images_stand_where_their_parts_do_unless_the_operator_says_otherwise():
     assert settings_of(options()).arguments["interleave_mm_strings"] is True
     assert settings_of(options(OPTION_INTERLEAVE_MM_STRINGS="false")).arguments["interleave_mm_strings"] == "false"
 
@@ -89,11 +89,11 @@ def test_options_become_the_limits_of_media():
             OPTION_ALLOWED_MEDIA_DOMAINS="a.b",
         )
     )
-    assert (limits.pictures_per_prompt, limits.fetch_seconds, limits.allowed_hosts) == (4, 3.0, ("a.b",))
+    assert (limits.images_per_prompt, limits.fetch_seconds, limits.allowed_hosts) == (4, 3.0, ("a.b",))
     assert str(limits.allowed_networks[0]) == "10.0.0.0/8"
 
 
-def test_the_repeated_placeholder_of_a_legacy_client_is_one_picture():
+def test_the_repeated_placeholder_of_a_legacy_client_is_one_image():
     found, engine = options(OPTION_IMAGE_FEATURE_SIZE="4"), FakeEngine()
 
     async def life():
@@ -224,7 +224,7 @@ def test_a_signal_in_the_first_moment_of_a_start_ends_it_well(number):
     watch = (
         "import os, runpy, sys\n"
         "def told(event, arguments):\n"
-        f"    if event == 'import' and arguments[0] == 'container.warm_up': os.kill(os.getpid(), {int(number)})\n"
+        f"    if event == 'import' and arguments[0] == 'container.start.warm_up': os.kill(os.getpid(), {int(number)})\n"
         "sys.addaudithook(told)\n"
         "sys.argv[1:] = ['serve']\n"
         "runpy.run_module('container', run_name='__main__', alter_sys=True)\n"

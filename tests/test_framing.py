@@ -1,6 +1,6 @@
 import pytest
 
-from container.framing import Framing, choose
+from container.http.framing import Framing, choose
 
 
 def test_server_sent_events_end_with_done():

@@ -2,19 +2,19 @@ import json
 
 import pytest
 
-from handler.engine import Growth, ModelCard, Token
+from handler.engine import Delta, ModelCard, Token
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure, InvalidRequest
-from handler.generation import Tale
+from handler.generation import TokenStream
 from handler.payload.generation import Wanted
 from tests.serving import data_url, with_service
 
 CARD = ModelCard(
     names=("fake",),
     max_model_len=100,
-    supports_pictures=True,
+    supports_images=True,
     text_parameters=frozenset({"max_tokens", "seed", "temperature"}),
-    placeholder="<picture>",
+    placeholder="<fake-image>",
 )
 
 
@@ -40,8 +40,8 @@ def test_an_input_is_answered_with_its_generated_text():
     assert complete(asking("hi")) == {"generated_text": "hi"}
 
 
-def test_the_picture_stands_at_its_mark():
-    body = asking({"prompt": "a <picture> b <image>", "images": [data_url(2, 3), data_url(4, 5)]})
+def test_the_image_stands_at_its_mark():
+    body = asking({"prompt": "a <fake-image> b <image>", "images": [data_url(2, 3), data_url(4, 5)]})
     assert complete(body) == {"generated_text": "a [2x3] b [4x5]"}
 
 
@@ -114,10 +114,10 @@ def test_tgi_gets_a_list_for_one_input_too():
 
 
 def test_half_a_character_waits_for_its_other_half():
-    tale = Tale("", Wanted())
-    half = Growth("", (Token(1, "\ufffd"),))
-    whole = Growth("é!", (Token(2, "\ufffd"), Token(3, "!")), finish_reason="length")
-    lines = [*tale.lines(half), *tale.lines(whole)]
+    token_stream = TokenStream("", Wanted())
+    half = Delta("", (Token(1, "\ufffd"),))
+    whole = Delta("é!", (Token(2, "\ufffd"), Token(3, "!")), finish_reason="length")
+    lines = [*token_stream.lines(half), *token_stream.lines(whole)]
     assert [line["token"]["text"] for line in lines] == ["", "", "é!"]
     assert lines[-1]["generated_text"] == "é!"
     assert lines[-1]["details"]["finish_reason"] == "length"
@@ -134,11 +134,11 @@ def test_half_a_character_waits_for_its_other_half():
     ],
 )
 def test_the_end_is_told_in_tgis_words(finish, stop, told):
-    (line,) = Tale("", Wanted()).lines(Growth("a", (Token(1, "a"),), finish_reason=finish, stop_reason=stop))
+    (line,) = TokenStream("", Wanted()).lines(Delta("a", (Token(1, "a"),), finish_reason=finish, stop_reason=stop))
     assert line["details"]["finish_reason"] == told
 
 
 def test_the_end_is_told_even_if_no_token_comes_with_it():
-    (line,) = Tale("", Wanted()).lines(Growth("", (), finish_reason="abort"))
+    (line,) = TokenStream("", Wanted()).lines(Delta("", (), finish_reason="abort"))
     assert line["token"]["id"] is None
     assert line["details"]["generated_tokens"] == 0

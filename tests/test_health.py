@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from container.health import Health, Phase
+from container.http.health import Health, Phase
 from handler.engines.fake import FakeEngine
 from handler.errors import Unavailable
 from handler.media.limits import MediaLimits

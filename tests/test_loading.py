@@ -3,11 +3,11 @@ import tarfile
 
 import pytest
 
-from container.health import Health
-from container.loading import Loading
+from container.http.health import Health
 from container.model_store import locate
+from container.nodes.rendezvous import SingleNode
 from container.options import resolve
-from container.rendezvous import Alone
+from container.start.loading import Loading
 from handler.engines.vllm import field_names
 from handler.errors import StartError
 from tests.s3_server import s3_served
@@ -17,7 +17,7 @@ def loading(source, tmp_path):
     options = resolve(
         {"HF_MODEL_ID": source, "OPTION_DOWNLOAD_DIR": str(tmp_path / "kept")}, engine_fields=field_names
     ).options
-    return Loading(options, locate(source), None, None, nodes=Alone(), health=Health())
+    return Loading(options, locate(source), None, None, nodes=SingleNode(), health=Health())
 
 
 def archive(tmp_path, *inner):

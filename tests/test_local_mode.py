@@ -1,4 +1,4 @@
-"""SageMaker's own SDK, unmodified, deploys the image to this machine's Docker engine, asks about two pictures, and goes."""
+"""SageMaker's own SDK, unmodified, deploys the image to this machine's Docker engine, asks about two images, and goes."""
 
 import json
 import os
@@ -31,12 +31,12 @@ def sdk():
 
 
 def test_deploy_predict_and_delete_endpoint(tmp_path):
-    pictures = []
+    images = []
     for color, shape in (("red", "circle"), ("blue", "star")):
-        picture = tmp_path / f"{color}-{shape}.png"
-        draw(color, shape).save(picture)
-        pictures.append(picture)
-    arguments = [IMAGE, MODEL, str(free_port()), *pictures]
+        image = tmp_path / f"{color}-{shape}.png"
+        draw(color, shape).save(image)
+        images.append(image)
+    arguments = [IMAGE, MODEL, str(free_port()), *images]
     outcome = subprocess.run(
         [PYTHON, ROOT / "tests" / "clients" / "local_mode.py", *arguments],
         cwd=tmp_path,

@@ -1,6 +1,6 @@
 import pytest
 
-from container.machine import GIB, MIB, Machine, Needs, inspect, killed_for_memory, refuse
+from container.start.machine import GIB, MIB, Machine, Needs, inspect, killed_for_memory, refuse
 from handler.errors import StartError
 
 GOOD = {"gpus": 2, "driver": 580, "memory": 64 * GIB, "shared_memory": GIB, "temporary": 100 * GIB}

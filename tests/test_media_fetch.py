@@ -76,7 +76,7 @@ def names(**table: list[str]):
 # What is fetched
 
 
-def test_a_picture_arrives_and_the_request_says_little():
+def test_a_image_arrives_and_the_request_says_little():
     async def test() -> None:
         async with served({"/a.png": body(PNG)}) as (base, seen):
             assert await get(f"{base}/a.png?q=1") == PNG
@@ -277,7 +277,7 @@ def test_only_the_operators_hosts_are_contacted_also_by_redirect():
 
 
 @pytest.mark.parametrize("status", [304, 400, 403, 404, 500, 503])
-def test_a_status_that_brings_no_picture_is_named(status: int):
+def test_a_status_that_brings_no_image_is_named(status: int):
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
@@ -291,8 +291,8 @@ def test_a_status_that_brings_no_picture_is_named(status: int):
 def test_a_body_over_the_limit_is_refused_by_its_announced_length():
     async def test() -> None:
         async with served({"/": body(bytes(1001))}) as (base, _):
-            assert "1,000 bytes" in await refused(base, MediaTooLarge, picture_bytes=1000)
-            assert len(await get(base, picture_bytes=1001)) == 1001
+            assert "1,000 bytes" in await refused(base, MediaTooLarge, image_bytes=1000)
+            assert len(await get(base, image_bytes=1001)) == 1001
 
     run(test())
 
@@ -311,7 +311,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit():
 
     async def test() -> None:
         async with served({"/": endless}) as (base, _):
-            await refused(base, MediaTooLarge, picture_bytes=200_000)
+            await refused(base, MediaTooLarge, image_bytes=200_000)
             await asyncio.wait_for(hung_up.wait(), 10)
 
     run(test())

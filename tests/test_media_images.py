@@ -148,7 +148,7 @@ def test_pixels_and_size_equal_those_of_the_eager_way(encoded: bytes):
     assert (image.mode, image.size, image.decoded) == ("RGB", wanted.size, True)
 
 
-def test_all_of_pillow_and_numpy_work_on_a_picture_not_yet_decoded():
+def test_all_of_pillow_and_numpy_work_on_a_image_not_yet_decoded():
     encoded = KINDS["JPEG turned 6"]
     wanted = expected(encoded)
     uses = {
@@ -189,8 +189,8 @@ def test_many_threads_decode_once():
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"hello world" * 9, b"<svg/>", b"%PDF-1.7", b"\xff\xd8\xff", b"II*\0", b"BM"]
 )
-def test_what_is_no_picture_says_what_is_accepted_and_no_address(data: bytes):
-    with pytest.raises(MediaInvalid, match="not a picture") as caught:
+def test_what_is_no_image_says_what_is_accepted_and_no_address(data: bytes):
+    with pytest.raises(MediaInvalid, match="not an image") as caught:
         read_size(data, PATH, LIMITS)
     assert "JPEG, PNG, WEBP, GIF, BMP, TIFF" in str(caught.value)
     assert "0x" not in str(caught.value)
@@ -199,12 +199,12 @@ def test_what_is_no_picture_says_what_is_accepted_and_no_address(data: bytes):
 
 @pytest.mark.parametrize("format_", ["PPM", "TGA", "ICO", "JPEG2000", "PCX", "EPS"])
 def test_formats_off_the_list_stay_unread(format_: str):
-    with pytest.raises(MediaInvalid, match="not a picture"):
+    with pytest.raises(MediaInvalid, match="not an image"):
         read_size(encode(PHOTO, format_), PATH, LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["rgb jpeg", "rgb png", "gif", "webp", "bmp", "tiff", "tiff, lzw"])
-def test_a_picture_cut_short_is_an_error_with_the_path_once_decoded(kind: str):
+def test_a_image_cut_short_is_an_error_with_the_path_once_decoded(kind: str):
     encoded = KINDS[kind]
     cut = LazyImage(encoded[: len(encoded) * 2 // 3], "digest", PHOTO.size, LIMITS)
     with pytest.raises(MediaInvalid) as caught:
@@ -216,10 +216,10 @@ def test_a_picture_cut_short_is_an_error_with_the_path_once_decoded(kind: str):
 
 
 def test_pixels_over_the_limit_are_refused_by_the_header():
-    assert read_size(KINDS["rgb jpeg"], PATH, MediaLimits(picture_pixels=640)) == (32, 20)
+    assert read_size(KINDS["rgb jpeg"], PATH, MediaLimits(image_pixels=640)) == (32, 20)
     for encoded in KINDS.values():
         with pytest.raises(MediaTooLarge, match="31 pixels") as caught:
-            read_size(encoded, PATH, MediaLimits(picture_pixels=31))
+            read_size(encoded, PATH, MediaLimits(image_pixels=31))
         assert caught.value.param == PATH
 
 
@@ -246,7 +246,7 @@ def test_bombs_meet_our_limit_and_no_warning_of_pillows(format_: str, side: int)
 
 
 def test_an_operator_may_allow_more_pixels_than_pillow_does():
-    limits = MediaLimits(picture_pixels=500_000_000)
+    limits = MediaLimits(image_pixels=500_000_000)
     prepare(limits)
     assert read_size(claiming("PNG", 20_000, 20_000), PATH, limits) == (20_000, 20_000)
     with pytest.raises(MediaTooLarge, match="500,000,000"):
@@ -279,7 +279,7 @@ def test_text_that_inflates_without_end_is_an_error():
 )
 def test_damaged_bytes_raise_media_errors_only(kind: str):
     original = KINDS[kind]
-    small = MediaLimits(picture_pixels=1_000_000)
+    small = MediaLimits(image_pixels=1_000_000)
     for seed in range(150):
         rng = random.Random(seed)
         damaged = bytearray(original)

@@ -5,9 +5,9 @@ import pytest
 from handler.media.limits import MediaLimits
 
 
-def test_the_defaults_serve_one_ordinary_picture():
+def test_the_defaults_serve_one_ordinary_image():
     limits = MediaLimits()
-    assert limits.pictures_per_prompt == 1
+    assert limits.images_per_prompt == 1
     assert limits.formats == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
     assert limits.connect_seconds < limits.fetch_seconds
     assert limits.fetches_per_request <= limits.fetches
@@ -15,4 +15,4 @@ def test_the_defaults_serve_one_ordinary_picture():
 
 def test_limits_do_not_change_while_serving():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        MediaLimits().picture_bytes = 1
+        MediaLimits().image_bytes = 1

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from blake3 import blake3
 
-from handler.engine import Picture
+from handler.engine import PromptImage
 from handler.errors import MediaError, MediaForbidden, MediaInvalid, MediaTooLarge, MediaUnreachable
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
@@ -40,7 +40,7 @@ class Loading:
 
     def __init__(self, **limits: Any) -> None:
         networks = (ip_network("127.0.0.1/32"),)
-        self.loader = MediaLoader(MediaLimits(**{"pictures_per_prompt": 20, "allowed_networks": networks, **limits}))
+        self.loader = MediaLoader(MediaLimits(**{"images_per_prompt": 20, "allowed_networks": networks, **limits}))
         self.held: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -50,15 +50,15 @@ class Loading:
     async def __aexit__(self, *_: object) -> None:
         await self.loader.aclose()
 
-    async def load(self, parts: list[ImagePart]) -> list[Picture]:
-        return await self.loader.pictures(parts, self.held.__contains__)
+    async def load(self, parts: list[ImagePart]) -> list[PromptImage]:
+        return await self.loader.images(parts, self.held.__contains__)
 
-    async def pictures(self, *urls: str) -> tuple[Picture, ...]:
+    async def images(self, *urls: str) -> tuple[PromptImage, ...]:
         return tuple(await self.load(asking(*urls)))
 
     async def refused(self, kind: type[MediaError], *urls: str) -> MediaError:
         with pytest.raises(MediaError) as caught:
-            await self.pictures(*urls)
+            await self.images(*urls)
         assert type(caught.value) is kind, caught.value
         return caught.value
 
@@ -67,7 +67,7 @@ def digest(encoded: bytes) -> str:
     return blake3(encoded).hexdigest()
 
 
-def test_a_request_without_pictures_loads_nothing():
+def test_a_request_without_images_loads_nothing():
     async def test() -> None:
         async with Loading() as loading:
             assert await loading.load([]) == []
@@ -75,15 +75,15 @@ def test_a_request_without_pictures_loads_nothing():
     run(test())
 
 
-def test_pictures_keep_their_order_and_say_who_they_are():
+def test_images_keep_their_order_and_say_who_they_are():
     async def test() -> None:
         async with Loading() as loading, served({"/a": body(LARGE)}) as (base, _):
             urls = (data_url(SMALL), f"{base}/a", data_url(LARGE), SMALL)
             found = await loading.load([ImagePart(url, f"p{i}") for i, url in enumerate(urls)])
-            assert [picture.path for picture in found] == ["p0", "p1", "p2", "p3"]
-            assert [picture.encoded for picture in found] == [SMALL, LARGE, LARGE, SMALL]
-            assert [picture.digest for picture in found] == [digest(data) for data in (SMALL, LARGE, LARGE, SMALL)]
-            assert [picture.image.size for picture in found] == [(32, 20), (900, 700), (900, 700), (32, 20)]
+            assert [image.path for image in found] == ["p0", "p1", "p2", "p3"]
+            assert [image.encoded for image in found] == [SMALL, LARGE, LARGE, SMALL]
+            assert [image.digest for image in found] == [digest(data) for data in (SMALL, LARGE, LARGE, SMALL)]
+            assert [image.image.size for image in found] == [(32, 20), (900, 700), (900, 700), (32, 20)]
 
     run(test())
 
@@ -98,24 +98,24 @@ def test_only_what_the_engine_does_not_hold_is_decoded(encoded: bytes):
                 error = await loading.refused(MediaInvalid, data_url(SMALL), url)
                 assert error.param == path(1)
                 loading.held = {digest(damaged)}
-                picture = (await loading.pictures(url))[0]
-                assert picture.image.size == ((32, 20) if encoded is SMALL else (900, 700))
+                image = (await loading.images(url))[0]
+                assert image.image.size == ((32, 20) if encoded is SMALL else (900, 700))
                 with pytest.raises(MediaInvalid):
-                    picture.image.load()
+                    image.image.load()
                 loading.held = set()
-                del picture
-            assert (await loading.pictures(data_url(encoded)))[0].image.decoded
+                del image
+            assert (await loading.images(data_url(encoded)))[0].image.decoded
 
     run(test())
 
 
 @pytest.mark.parametrize("encoded", [SMALL, LARGE], ids=["small", "large"])
-def test_the_same_picture_is_one_image_in_parts_turns_and_requests(encoded: bytes):
+def test_the_same_image_is_one_image_in_parts_turns_and_requests(encoded: bytes):
     async def test() -> None:
         async with Loading() as loading, served({"/": body(encoded)}) as (base, _):
             url = data_url(encoded)
-            several = await asyncio.gather(loading.pictures(url, url, f"{base}/"), loading.pictures(f"{base}/", url))
-            images = {id(picture.image) for pictures in several for picture in pictures}
+            several = await asyncio.gather(loading.images(url, url, f"{base}/"), loading.images(f"{base}/", url))
+            images = {id(image.image) for images in several for image in images}
             assert len(images) == 1
 
     run(test())
@@ -124,22 +124,22 @@ def test_the_same_picture_is_one_image_in_parts_turns_and_requests(encoded: byte
 def test_a_url_is_fetched_once_however_often_it_is_named():
     async def test() -> None:
         async with Loading() as loading, served({"/a": body(SMALL), "/b": body(LARGE)}) as (base, seen):
-            found = await loading.pictures(f"{base}/a", f"{base}/b", f"{base}/a", f"{base}/a")
+            found = await loading.images(f"{base}/a", f"{base}/b", f"{base}/a", f"{base}/a")
             assert sorted(request.path for request in seen) == ["/a", "/b"]
-            assert [picture.path for picture in found] == [path(number) for number in range(4)]
-            assert [picture.encoded for picture in found] == [SMALL, LARGE, SMALL, SMALL]
+            assert [image.path for image in found] == [path(number) for number in range(4)]
+            assert [image.encoded for image in found] == [SMALL, LARGE, SMALL, SMALL]
             error = await loading.refused(MediaUnreachable, f"{base}/a", f"{base}/x", f"{base}/x")
             assert error.param == path(1)
 
     run(test())
 
 
-def test_too_many_pictures_are_refused_before_any_work():
+def test_too_many_images_are_refused_before_any_work():
     async def test() -> None:
-        async with Loading(pictures_per_prompt=2) as loading, served({"/": body(SMALL)}) as (base, seen):
+        async with Loading(images_per_prompt=2) as loading, served({"/": body(SMALL)}) as (base, seen):
             error = await loading.refused(MediaTooLarge, f"{base}/", "s3://not/looked/at", f"{base}/")
             assert error.param == path(2)
-            assert "has 3 pictures; the limit is 2" in str(error)
+            assert "has 3 images; the limit is 2" in str(error)
             assert "OPTION_LIMIT_MM_PER_PROMPT" in str(error)
             assert seen == []
 
@@ -180,7 +180,7 @@ def test_a_cancelled_request_leaves_nothing_running():
 
     async def test() -> None:
         async with Loading(fetch_seconds=600) as loading, served({"/a": arriving, "/b": never}) as (base, _):
-            request = asyncio.create_task(loading.pictures(f"{base}/b", f"{base}/a"))
+            request = asyncio.create_task(loading.images(f"{base}/b", f"{base}/a"))
             await arrived.wait()
             request.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -190,7 +190,7 @@ def test_a_cancelled_request_leaves_nothing_running():
     run(test())
 
 
-def test_one_request_fetches_only_so_many_pictures_at_a_time():
+def test_one_request_fetches_only_so_many_images_at_a_time():
     running, most = 0, 0
 
     async def counting(request: web.Request) -> web.Response:
@@ -203,7 +203,7 @@ def test_one_request_fetches_only_so_many_pictures_at_a_time():
 
     async def test() -> None:
         async with Loading(fetches_per_request=2) as loading, served({"/": counting}) as (base, seen):
-            await loading.pictures(*(f"{base}/?{number}" for number in range(8)))
+            await loading.images(*(f"{base}/?{number}" for number in range(8)))
             assert len(seen) == 8
             assert most == 2
 
@@ -212,13 +212,13 @@ def test_one_request_fetches_only_so_many_pictures_at_a_time():
 
 def test_faults_of_every_stage_name_their_part():
     async def test() -> None:
-        async with Loading(picture_bytes=4000, picture_pixels=1000) as loading, served({"/": body(b"")}) as (base, _):
+        async with Loading(image_bytes=4000, image_pixels=1000) as loading, served({"/": body(b"")}) as (base, _):
             faults = {
                 "": MediaInvalid,
                 "ftp://x": MediaInvalid,
                 "data:image/png;base64,????": MediaInvalid,
                 "data:image/png;base64,": MediaInvalid,
-                data_url(b"no picture"): MediaInvalid,
+                data_url(b"no image"): MediaInvalid,
                 data_url(bytes(4001)): MediaTooLarge,
                 data_url(encode(gradient(100, 100), "JPEG")): MediaTooLarge,
                 f"{base}/": MediaInvalid,
@@ -242,8 +242,8 @@ def test_a_loader_that_never_started_can_be_closed_twice():
 def test_pixels_go_when_the_last_request_lets_them_go():
     async def test() -> None:
         async with Loading() as loading:
-            (one,) = await loading.pictures(data_url(LARGE))
-            (two,) = await loading.pictures(data_url(LARGE))
+            (one,) = await loading.images(data_url(LARGE))
+            (two,) = await loading.images(data_url(LARGE))
             one.release()
             one.release()
             assert one.image is two.image
@@ -258,8 +258,8 @@ def test_pixels_go_when_the_last_request_lets_them_go():
 def test_requests_take_turns_in_the_memory_for_pixels():
     async def test() -> None:
         async with Loading(decoded_pixels=900 * 700) as loading:
-            (first,) = await loading.pictures(data_url(LARGE))
-            waiting = asyncio.create_task(loading.pictures(data_url(SMALL)))
+            (first,) = await loading.images(data_url(LARGE))
+            waiting = asyncio.create_task(loading.images(data_url(SMALL)))
             await asyncio.sleep(0.2)
             assert not waiting.done()
             first.release()
@@ -269,12 +269,12 @@ def test_requests_take_turns_in_the_memory_for_pixels():
     run(test())
 
 
-def test_a_picture_that_fails_gives_its_memory_back():
+def test_a_image_that_fails_gives_its_memory_back():
     async def test() -> None:
         async with Loading(decoded_pixels=900 * 700) as loading:
             for _ in range(3):
                 with pytest.raises(MediaInvalid):
-                    await loading.pictures(data_url(LARGE[:-1000]), data_url(SMALL))
-            assert await asyncio.wait_for(loading.pictures(data_url(LARGE)), 10)
+                    await loading.images(data_url(LARGE[:-1000]), data_url(SMALL))
+            assert await asyncio.wait_for(loading.images(data_url(LARGE)), 10)
 
     run(test())

@@ -46,9 +46,9 @@ def test_data_urls_decode_to_their_bytes_whatever_type_they_claim(prefix: str):
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_base64_without_a_prefix_is_recognised_by_how_the_picture_begins(format_: str):
-    picture = encode(gradient(), format_)
-    assert refer(base64.b64encode(picture).decode()).decode() == picture
+def test_base64_without_a_prefix_is_recognised_by_how_the_image_begins(format_: str):
+    image = encode(gradient(), format_)
+    assert refer(base64.b64encode(image).decode()).decode() == image
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_data_urls_that_are_malformed_say_how_to_write_one():
 
 
 def test_too_many_bytes_are_refused_by_the_length_of_the_text():
-    assert refer("data:;base64," + BASE64, picture_bytes=len(PNG))
-    message = refused("data:;base64," + BASE64, MediaTooLarge, picture_bytes=10)
+    assert refer("data:;base64," + BASE64, image_bytes=len(PNG))
+    message = refused("data:;base64," + BASE64, MediaTooLarge, image_bytes=10)
     assert "10 bytes" in message
     assert "OPTION_MEDIA_MAX_PICTURE_BYTES" in message
 
@@ -102,7 +102,7 @@ def test_an_empty_url_is_an_error(url: str):
     assert "empty" in refused(url)
 
 
-@pytest.mark.parametrize("url", ["picture.png", "/etc/passwd", "//example.com/a.png", "hello world", "iVBOR"])
+@pytest.mark.parametrize("url", ["image.png", "/etc/passwd", "//example.com/a.png", "hello world", "iVBOR"])
 def test_what_is_neither_url_nor_base64_is_an_error(url: str):
     assert "neither a URL nor" in refused(url)
 
@@ -143,7 +143,7 @@ def test_urls_that_parsers_read_differently_are_refused_without_an_echo(url: str
 @pytest.mark.parametrize(
     ("url", "host"),
     [
-        ("HTTPS://Pictures.EXAMPLE/a.png", "pictures.example"),
+        ("HTTPS://Images.EXAMPLE/a.png", "images.example"),
         ("http://127.0.0.1#@good.example/", "127.0.0.1"),
         ("http://127.0.0.1?@good.example/", "127.0.0.1"),
         ("http://127.0.0.1/@good.example/", "127.0.0.1"),
@@ -151,8 +151,8 @@ def test_urls_that_parsers_read_differently_are_refused_without_an_echo(url: str
         ("http://127\u30020\u30020\u30021/", "127.0.0.1"),
         ("http://\u24dbocalhost/", "localhost"),
         ("https://bücher.example/", "xn--bcher-kva.example"),
-        ("  https://pictures.example/a.png\n", "pictures.example"),
-        ("https://pictures.example:8443/a.png", "pictures.example"),
+        ("  https://images.example/a.png\n", "images.example"),
+        ("https://images.example:8443/a.png", "images.example"),
     ],
 )
 def test_the_host_is_the_one_that_will_be_dialled(url: str, host: str):
@@ -162,19 +162,19 @@ def test_the_host_is_the_one_that_will_be_dialled(url: str, host: str):
 
 
 def test_a_signed_query_stays_as_it_is_written():
-    url = "https://pictures.example/a%2Fb.png?X-Amz-Credential=A%2FB%2Fs3&X-Amz-Signature=%7eabc"
+    url = "https://images.example/a%2Fb.png?X-Amz-Credential=A%2FB%2Fs3&X-Amz-Signature=%7eabc"
     assert str(refer(url).url) == url
 
 
 def test_messages_may_name_the_origin_but_not_the_rest_of_a_url():
-    ref = refer("https://pictures.example:8443/secret?token=secret")
-    assert ref.origin == "https://pictures.example:8443"
+    ref = refer("https://images.example:8443/secret?token=secret")
+    assert ref.origin == "https://images.example:8443"
     assert "secret" not in repr(ref)
 
 
 def test_hosts_off_the_operators_list_are_forbidden():
-    hosts = ("pictures.example",)
-    assert refer("https://PICTURES.example./a.png", allowed_hosts=hosts)
+    hosts = ("images.example",)
+    assert refer("https://IMAGES.example./a.png", allowed_hosts=hosts)
     assert "OPTION_ALLOWED_MEDIA_DOMAINS" in refused("https://evil.example/a", MediaForbidden, allowed_hosts=hosts)
-    assert refused("https://pictures.example.evil.test/a", MediaForbidden, allowed_hosts=hosts)
-    assert refused("https://127.0.0.1#pictures.example", MediaForbidden, allowed_hosts=hosts)
+    assert refused("https://images.example.evil.test/a", MediaForbidden, allowed_hosts=hosts)
+    assert refused("https://127.0.0.1#images.example", MediaForbidden, allowed_hosts=hosts)

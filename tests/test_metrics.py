@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from container.metrics import Metrics
+from container.http.metrics import Metrics
 
 
 @pytest.fixture

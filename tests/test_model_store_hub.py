@@ -23,7 +23,7 @@ FILES = {
     "config.json": b'{"model_type": "llava"}',
     "tokenizer.json": b"{}",
     "README.md": b"# words",
-    "picture.png": b"png",
+    "image.png": b"png",
     "model.safetensors": b"weights" * 1000,
     "pytorch_model.bin": b"the same weights" * 1000,
     "original/consolidated.safetensors": b"once more",
@@ -210,9 +210,9 @@ def test_a_model_that_is_nowhere_is_explained(tmp_path, environ, words):
 ADAPTER_SCRIPT = """
 import asyncio
 from pathlib import Path
-from container.adapter_store import AdapterStore
+from container.adapters.store import AdapterStore
 from container.options import resolve
-from container.static_adapters import static_adapters
+from container.adapters.static import static_adapters
 from handler.errors import StartError
 named = {"OPTION_ENABLE_LORA": "true", "OPTION_LORA_MODULES": "cats=org/model"}
 options = resolve(named, engine_fields=tuple, model_directory=Path("/nowhere")).options

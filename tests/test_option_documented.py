@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from container.options import Options, lmi, resolve
-from container.options.documented import SECTIONS
-from container.options.lmi_page import State, lmi_page, standing
+from docs.generate.lmi_page import State, lmi_page, standing
+from docs.generate.lmi_settings import SECTIONS
 from handler.engines.vllm import field_names
 from handler.errors import OptionError
 from tests.option_cases import write_properties
@@ -56,7 +56,7 @@ def test_a_setting_of_lmi_does_what_the_page_says(label: str, tmp_path: Path):
 
 def test_the_page_has_every_name_that_is_known():
     page = lmi_page("x")
-    for label in (*LABELS, *lmi.variables(), *lmi.heeded()):
+    for label in (*LABELS, *lmi.variables(), *lmi.passed_through()):
         assert f"| `{label}` |" in page
     for name in (*lmi.option_names(), *lmi.server_keys()):
         spellings = (name, name.replace("_", ""))

@@ -4,7 +4,7 @@ import pytest
 
 from container.options import TABLE, lmi
 from container.options.explanation import explain
-from container.options.modality_limits import ModalityLimits
+from container.options.parsers.modality_limits import ModalityLimits
 from tests.option_cases import refusal, resolved, write_properties
 
 # What LMI documents and Lumi does not need
@@ -166,7 +166,7 @@ def test_what_nobody_set_is_not_told_to_vllm():
     assert not [value for value in arguments.values() if value in (None, "None")]
 
 
-# vLLM 0.5's options of pictures
+# vLLM 0.5's options of images
 
 
 LEGACY = {
@@ -185,7 +185,7 @@ def test_the_options_of_vllm_05_are_taken_together():
     assert options.vllm_arguments()["enable_mm_embeds"] is False
     ignored, planned = found.warnings
     assert ignored.startswith("OPTION_IMAGE_TOKEN_ID='32000' has no effect: vLLM finds the token in the model")
-    assert planned.startswith("OPTION_IMAGE_INPUT_SHAPE='1,3,336,336' plans memory for pictures of up to 336x336")
+    assert planned.startswith("OPTION_IMAGE_INPUT_SHAPE='1,3,336,336' plans memory for images of up to 336x336")
 
 
 def test_image_features_are_image_embeddings():

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from container.options import TABLE, Options, reference
+from container.options import TABLE, Options
 from container.options.explanation import explain, vllm_serve_line
-from container.options.lmi_page import lmi_page
+from docs.generate import options_page as reference
+from docs.generate.lmi_page import lmi_page
 from tests.option_cases import resolved, write_properties
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -135,7 +135,7 @@ def test_names_of_options_have_any_case(name: str):
     assert resolved({name: "512"}).options.max_model_len == 512
 
 
-# How many pictures
+# How many images
 
 
 @pytest.mark.parametrize(
@@ -223,9 +223,9 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
         ("OPTION_LIMIT_MM_PER_PROMPT", "'image=2'", "the quotation marks around it are part of the value"),
         ("OPTION_MM_PROCESSOR_KWARGS", "{'a': 1}", "; JSON has double quotation marks"),
         ("OPTION_IMAGE_INPUT_TYPE", "pixels", "is not one of pixel_values, image_features"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "336", "is no shape of a picture"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,x,336", "is no shape of a picture"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,0,336", "is no shape of a picture"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "336", "is no shape of an image"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,x,336", "is no shape of an image"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,0,336", "is no shape of an image"),
         ("OPTION_IMAGE_FEATURE_SIZE", "0", "is not a whole number from 1 to"),
         ("OPTION_IMAGE_FEATURE_SIZE", "1000000000", "is not a whole number from 1 to"),
         ("OPTION_MAX_MODEL_LEN", "\uff14\uff10\uff19\uff16", "is not a number of tokens"),

@@ -43,7 +43,7 @@ def test_string_content_stays_a_string_and_a_list_stays_parts():
         ({"type": "image", "url": URL}, "url"),
     ],
 )
-def test_every_published_shape_of_a_picture_is_read(part, path):
+def test_every_published_shape_of_a_image_is_read(part, path):
     assert read(user(part)).messages[0].content == (ImagePart(URL, f"messages[0].content[0].{path}"),)
 
 
@@ -55,10 +55,10 @@ def test_every_shape_of_a_text_is_read(kind):
     )
 
 
-def test_pictures_are_listed_in_the_order_of_the_conversation():
+def test_images_are_listed_in_the_order_of_the_conversation():
     one, two, three = ({"type": "image_url", "image_url": f"{URL}{i}"} for i in range(3))
     request = read(user(one, two), {"role": "assistant", "content": "ok"}, user(three))
-    assert [picture.url[-1] for picture in request.pictures()] == ["0", "1", "2"]
+    assert [image.url[-1] for image in request.images()] == ["0", "1", "2"]
 
 
 def test_an_assistant_turn_of_tool_calls_needs_no_content():
@@ -95,13 +95,13 @@ def test_what_has_no_meaning_is_reported_with_its_path():
         {"text": "t", "image_url": {"url": URL}},
     ],
 )
-def test_a_part_that_is_a_text_and_a_picture_is_refused(part):
+def test_a_part_that_is_a_text_and_a_image_is_refused(part):
     assert refused(user(part)).param == "messages[0].content[0]"
 
 
 def test_what_has_no_meaning_inside_a_part_is_reported():
-    picture = {"type": "image_url", "image_url": {"url": URL, "size": 3}, "x": 1, "uuid": "a"}
-    request = read(user(picture, {"type": "text", "text": "t", "detail": "low"}))
+    image = {"type": "image_url", "image_url": {"url": URL, "size": 3}, "x": 1, "uuid": "a"}
+    request = read(user(image, {"type": "text", "text": "t", "detail": "low"}))
     assert request.ignored == (
         "messages[0].content[0].x",
         "messages[0].content[0].image_url.size",
@@ -199,7 +199,7 @@ def test_json_that_is_not_json_is_refused(body):
 
 
 @pytest.mark.parametrize("embeds", ["AAAA", {"features": "AAAA", "sizes": "BBBB"}])
-def test_a_picture_may_come_as_its_features(embeds):
+def test_a_image_may_come_as_its_features(embeds):
     request = read(user({"type": "image_embeds", "image_embeds": embeds}))
     assert request.messages[0].content == (EmbedsPart(embeds, "messages[0].content[0].image_embeds"),)
     assert list(request.embeds()) == list(request.messages[0].content)

@@ -42,15 +42,15 @@ def test_token_ids_are_one_prompt_or_several(prompt, tokens):
         ({"image": URL}, "image"),
     ],
 )
-def test_pictures_stand_beside_a_single_prompt(fields, path):
-    (picture,) = read("a <image>", **fields).pictures()
-    assert (picture.url, picture.path) == (URL, path)
+def test_images_stand_beside_a_single_prompt(fields, path):
+    (image,) = read("a <image>", **fields).images()
+    assert (image.url, image.path) == (URL, path)
 
 
-def test_each_of_several_prompts_has_its_own_pictures():
+def test_each_of_several_prompts_has_its_own_images():
     request = read([{"prompt": "a", "multi_modal_data": {"image": URL}}, {"prompt": "b"}])
-    assert [len(text.pictures) for text in request.texts] == [1, 0]
-    assert next(request.pictures()).path == "prompt[0].multi_modal_data.image"
+    assert [len(text.images) for text in request.texts] == [1, 0]
+    assert next(request.images()).path == "prompt[0].multi_modal_data.image"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_each_input_of_a_list_is_a_completion_of_its_own():
     request = read(["a", {"prompt": "b", "images": [URL]}])
     assert request.many
     assert [completion.texts[0].text for completion in request.completions] == ["a", "b"]
-    assert [len(list(completion.pictures())) for completion in request.completions] == [0, 1]
+    assert [len(list(completion.images())) for completion in request.completions] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_each_input_of_a_list_is_a_completion_of_its_own():
         {"inputs": "a", "images": [URL]},
     ],
 )
-def test_an_input_may_have_pictures(body):
+def test_an_input_may_have_images(body):
     (completion,) = generation_request(body, KNOWN).completions
-    assert [picture.url for picture in completion.pictures()] == [URL]
+    assert [image.url for image in completion.images()] == [URL]
     assert completion.texts[0].text == "a"
 
 

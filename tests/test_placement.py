@@ -3,25 +3,25 @@ import pytest
 from handler.errors import InvalidRequest
 from handler.payload.chat import chat_request
 from handler.payload.parts import ImagePart
-from handler.placement import collapse, place_pictures
+from handler.placement import collapse, place_images
 
 
 def placed(*content, token="<image>", repeats=1):
-    """The content after placement, a picture by its URL in brackets."""
+    """The content after placement, an image by its URL in brackets."""
     parts = [
         {"type": "image_url", "image_url": part[1:-1]} if part.startswith("[") else {"type": "text", "text": part}
         for part in content
     ]
     request = chat_request({"messages": [{"role": "user", "content": parts}]}, frozenset())
-    message = place_pictures(request, token, repeats).messages[0]
+    message = place_images(request, token, repeats).messages[0]
     return [f"[{part.url}]" if isinstance(part, ImagePart) else part.text for part in message.content]
 
 
-def test_tokens_take_the_pictures_in_order():
+def test_tokens_take_the_images_in_order():
     assert placed("a <image> b <image>", "[1]", "[2]") == ["a ", "[1]", " b ", "[2]"]
 
 
-def test_a_token_may_come_before_or_after_its_picture():
+def test_a_token_may_come_before_or_after_its_image():
     assert placed("[1]", "look: <image>!") == ["look: ", "[1]", "!"]
 
 
@@ -29,7 +29,7 @@ def test_without_a_token_the_places_of_the_parts_count():
     assert placed("[1]", "a", "[2]", "b") == ["[1]", "a", "[2]", "b"]
 
 
-def test_pictures_beyond_the_last_token_stay_where_they_are():
+def test_images_beyond_the_last_token_stay_where_they_are():
     assert placed("<image> a", "[1]", "b", "[2]") == ["[1]", " a", "b", "[2]"]
 
 
@@ -41,11 +41,11 @@ def test_any_text_may_be_the_token():
     assert placed("see {{img}} now", "[1]", token="{{img}}") == ["see ", "[1]", " now"]
 
 
-def test_the_same_picture_twice_is_two_pictures():
+def test_the_same_image_twice_is_two_images():
     assert placed("<image><image>", "[1]", "[1]") == ["[1]", "[1]"]
 
 
-def test_a_token_without_a_picture_is_refused():
+def test_a_token_without_a_image_is_refused():
     with pytest.raises(InvalidRequest, match="has 2 '<image>' but the message has 1") as refusal:
         placed("<image> and <image>", "[1]")
     assert refusal.value.param == "messages[0].content"
@@ -54,16 +54,16 @@ def test_a_token_without_a_picture_is_refused():
 def test_a_token_in_string_content_is_refused():
     request = chat_request({"messages": [{"role": "user", "content": "a <image>"}]}, frozenset())
     with pytest.raises(InvalidRequest):
-        place_pictures(request, "<image>")
+        place_images(request, "<image>")
 
 
 def test_only_user_messages_are_looked_at():
     turns = [{"role": "system", "content": "<image> is a tag"}, {"role": "assistant", "content": "write <image>"}]
     request = chat_request({"messages": turns}, frozenset())
-    assert place_pictures(request, "<image>") == request
+    assert place_images(request, "<image>") == request
 
 
-def test_thousands_of_pictures_are_placed_in_order():
+def test_thousands_of_images_are_placed_in_order():
     count = 5000
     assert placed("<image>" * count, *(f"[{i}]" for i in range(count))) == [f"[{i}]" for i in range(count)]
 
@@ -91,7 +91,7 @@ def test_a_token_that_is_written_once_stays():
     assert collapse("<image><image>", "<image>", 1) == "<image><image>"
 
 
-def test_the_tokens_of_a_legacy_client_mark_one_place_for_each_picture():
+def test_the_tokens_of_a_legacy_client_mark_one_place_for_each_image():
     text = "<image>" * 576 + " and " + "<image>" * 576
     assert placed("look: ", text, "[1]", "[2]", repeats=576) == ["look: ", "[1]", " and ", "[2]"]
 
@@ -100,14 +100,14 @@ def test_clients_that_write_the_token_once_are_served_beside_legacy_ones():
     assert placed("<image> and <image>", "[1]", "[2]", repeats=576) == ["[1]", " and ", "[2]"]
 
 
-def test_repeated_tokens_without_a_picture_are_refused_as_one():
+def test_repeated_tokens_without_a_image_are_refused_as_one():
     text = "<image>" * 576
     request = chat_request({"messages": [{"role": "user", "content": text}]}, frozenset())
     with pytest.raises(InvalidRequest, match="has 1 '<image>' but the message has 0"):
-        place_pictures(request, "<image>", 576)
+        place_images(request, "<image>", 576)
 
 
 def test_only_tokens_of_user_messages_collapse():
     text = "<image>" * 576
     request = chat_request({"messages": [{"role": "assistant", "content": text}]}, frozenset())
-    assert place_pictures(request, "<image>", 576) == request
+    assert place_images(request, "<image>", 576) == request

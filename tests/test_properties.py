@@ -1,6 +1,6 @@
 import pytest
 
-from container.options.properties import Property, parse
+from container.options.sources.properties import Property, parse
 from handler.errors import OptionError
 
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 import pytest
 import uvloop
 
-from container.cluster import Node
-from container.rendezvous import Alone, Follower, Leader, gathering
+from container.nodes.membership import Node
+from container.nodes.rendezvous import Follower, Leader, SingleNode, gathering
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineDead, StartError
 from tests.live import free_port
@@ -59,7 +59,7 @@ def run(story):
 def test_a_node_without_others_waits_for_nobody():
     async def story():
         alone = gathering(Node(1, 0, "127.0.0.1", 29501), {})
-        assert type(alone) is Alone
+        assert type(alone) is SingleNode
         assert await alone.meet(nobody) is None
         await alone.ready(alive)
         await alone.released()
@@ -162,7 +162,7 @@ def test_when_all_have_met_nobody_else_is_let_in():
         leader, follower = nodes()
         async with together([leader, follower]):
             with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", leader._node.meeting_port)
+                await asyncio.open_connection("127.0.0.1", leader._node.rendezvous_port)
             await leader.ready(alive)
             async with asyncio.timeout(5):
                 await follower.ready(alive)
@@ -214,7 +214,7 @@ def test_strangers_at_the_port_change_nothing(words):
         leader, follower = nodes()
         waiting = asyncio.create_task(leader.meet(lambda _: None))
         await asyncio.sleep(0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", leader._node.meeting_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", leader._node.rendezvous_port)
         writer.write(words)
         if words:
             assert await reader.read() == b""

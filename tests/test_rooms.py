@@ -19,41 +19,57 @@ HANDLER = (
     ("handler.generation", "handler.tokens"),
     ("handler.chat", "handler.completion"),
     ("handler.model",),
-    ("handler.placement", "handler.marks", "handler.sessions", "handler.adapters"),
+    ("handler.placement", "handler.marks", "handler.sessions", "handler.adapters.registry"),
     ("handler.media",),
     ("handler.djl",),
     ("handler.payload",),
     ("handler.engines",),
-    ("handler.engine", "handler.adapter_files"),
+    ("handler.engine", "handler.adapters.files"),
     ("handler.errors", "handler.background", "handler.concurrency"),
 )
 # The same of `container`.
 CONTAINER = (
     ("container.__main__",),
     ("container.entrypoint", "container.ping"),
-    ("container.loading",),
-    ("container.settings",),
-    ("container.app", "container.server", "container.static_adapters"),
-    ("container.backend", "container.edge", "container.rendezvous", "container.streaming", "container.warm_up"),
-    ("container.adapter_store", "container.cluster"),
+    ("container.start.loading", "container.start.vllm_settings"),
+    ("container.start.settings",),
+    (
+        "container.http.adapter_routes",
+        "container.http.app",
+        "container.http.inference",
+        "container.http.models",
+        "container.http.user_code",
+        "container.server",
+        "container.adapters.static",
+    ),
+    (
+        "container.start.backend",
+        "container.http.edge",
+        "container.nodes.rendezvous",
+        "container.http.streaming",
+        "container.start.warm_up",
+    ),
+    ("container.adapters.store", "container.nodes.membership"),
     ("container.options",),
     ("container.model_store",),
     (
-        "container.admission",
-        "container.health",
-        "container.metrics",
+        "container.http.admission",
+        "container.http.body",
+        "container.http.framing",
+        "container.http.health",
+        "container.http.metrics",
+        "container.http.statuses",
         "container.logs",
-        "container.framing",
-        "container.line",
+        "container.nodes.connection",
     ),
-    ("container.allocator", "container.chat_template", "container.commands", "container.machine"),
+    ("container.start.allocator", "container.commands", "container.start.machine"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.
 PURE = {
-    "container.options.properties": {"container.options.masking", "handler.errors"},
-    "container.adapter_store": {"container.model_store", "handler.adapter_files", "handler.errors"},
-    "container.allocator": set(),
-    "container.backend": {
+    "container.options.sources.properties": {"container.options.masking", "handler.errors"},
+    "container.adapters.store": {"container.model_store", "handler.adapters.files", "handler.errors"},
+    "container.start.allocator": set(),
+    "container.start.backend": {
         "container.model_store",
         "handler.djl.entry_point",
         "handler.djl.formatters",
@@ -62,24 +78,23 @@ PURE = {
         "handler.errors",
         "handler.service",
     },
-    "container.chat_template": {"handler.errors"},
-    "container.framing": set(),
-    "container.admission": {"handler.errors"},
-    "container.cluster": {"container.options", "handler.errors"},
-    "container.line": set(),
-    "container.rendezvous": {"container.cluster", "container.line", "handler.errors"},
-    "container.metrics": set(),
+    "container.http.framing": set(),
+    "container.http.admission": {"handler.errors"},
+    "container.nodes.membership": {"container.options", "handler.errors"},
+    "container.nodes.connection": set(),
+    "container.nodes.rendezvous": {"container.nodes.membership", "container.nodes.connection", "handler.errors"},
+    "container.http.metrics": set(),
     "container.logs": set(),
-    "container.health": {"handler.djl.own_model", "handler.errors", "handler.service"},
-    "container.warm_up": {"handler.errors", "handler.service"},
-    "container.machine": {"handler.errors"},
+    "container.http.health": {"handler.djl.own_model", "handler.errors", "handler.service"},
+    "container.start.warm_up": {"handler.errors", "handler.service"},
+    "container.start.machine": {"handler.errors"},
     "container.commands": {"handler.errors"},
     "container.ping": {"container.options", "handler.engines.vllm", "handler.errors"},
-    "container.streaming": {"container.framing", "handler.errors"},
-    "container.edge": {
-        "container.admission",
+    "container.http.streaming": {"container.http.framing", "handler.errors"},
+    "container.http.edge": {
+        "container.http.admission",
         "container.logs",
-        "container.metrics",
+        "container.http.metrics",
         "handler.errors",
         "handler.payload.fields",
     },
@@ -106,7 +121,9 @@ def _imports(path):
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                yield whole if (ROOT / Path(*whole.split("."))).with_suffix(".py").exists() else node.module
+                path = ROOT / Path(*whole.split("."))
+                is_module = path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+                yield whole if is_module else node.module
 
 
 def _room(module, rooms):
@@ -143,8 +160,7 @@ def test_rooms_import_downwards_only(house, rooms):
 
 def test_every_room_of_the_container_has_its_place():
     homeless = {_name(path) for path in (ROOT / "container").rglob("*.py") if _room(_name(path), CONTAINER) is None}
-    # What runs while the image is built stands beside the house.
-    assert {name for name in homeless if not name.startswith("container.image")} == {"container"}
+    assert homeless == {"container", "container.adapters", "container.http", "container.nodes", "container.start"}
 
 
 @pytest.mark.parametrize("module", sorted(PURE))
@@ -161,13 +177,13 @@ def test_only_the_entrypoint_picks_an_engine():
         if any(name.startswith("handler.engines") for name in _imports(path))
     }
     pickers.remove("container.ping")  # asks for the names of its arguments only
-    assert pickers == {"container.entrypoint"}
+    assert pickers == {"container.entrypoint", "container.start.vllm_settings"}
 
 
 def test_only_the_vllm_engine_imports_vllm():
     importers = {_name(path) for path in PRODUCT if any(name.split(".")[0] == "vllm" for name in _imports(path))}
-    strangers = {name for name in importers if not name.startswith(("handler.engines.vllm", "demo."))}
-    assert not strangers
+    unknown_fields = {name for name in importers if not name.startswith(("handler.engines.vllm", "demo."))}
+    assert not unknown_fields
 
 
 def test_imports_have_no_cycle():
@@ -203,9 +219,7 @@ def test_only_the_main_module_touches_the_environment():
 def test_only_the_app_says_http_statuses():
     words = {"status_code", "HTTPStatus", "JSONResponse"}
     for path in PRODUCT:
-        if _name(path) in ("container.streaming", "handler.media.fetch") or _name(path).startswith(
-            ("container.app", "demo.")
-        ):
+        if _name(path) == "handler.media.fetch" or _name(path).startswith(("container.http.", "demo.")):
             continue
         names = {node.attr for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute)}
         names |= {node.id for node in ast.walk(_tree(path)) if isinstance(node, ast.Name)}

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from container.app.inference import Serving
+from container.http.inference import Serving
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
 from handler.sessions import Sessions
@@ -89,7 +89,7 @@ def test_lmis_other_encodings_are_read(served, body, content_type, texts):
     assert [one["generated_text"] for one in listed] == (texts if isinstance(texts, list) else [texts])
 
 
-def test_a_picture_as_it_is_is_asked_about(served):
+def test_a_image_as_it_is_is_asked_about(served):
     response = served.client.post(
         "/invocations?question=what", content=png(5, 6), headers={"content-type": "image/png"}
     )
@@ -100,12 +100,12 @@ def test_a_picture_as_it_is_is_asked_about(served):
     assert answer(response) == "user: [5x6]what"
 
 
-def test_a_form_with_pictures_is_asked_about(served):
+def test_a_form_with_images_is_asked_about(served):
     files = [("a", ("a.png", png(1, 2))), ("b", ("b.png", png(3, 4)))]
     assert answer(served.client.post("/invocations", data={"question": "hm"}, files=files)) == "user: [1x2][3x4]hm"
 
 
-def test_what_is_no_picture_in_a_form_is_named(served):
+def test_what_is_no_image_in_a_form_is_named(served):
     response = served.client.post("/invocations", data={"question": "hm"}, files={"a": ("a.png", b"no")})
     assert response.status_code == 400
     assert fault(response)["param"] == "messages[0].content[0].image_url.url"
@@ -120,21 +120,21 @@ def test_an_error_is_lmis_on_the_routes_that_lmi_has():
         assert server.post({"prompt": 3}, "/v1/completions").status_code == 400
 
 
-def test_a_session_keeps_its_pictures(served):
+def test_a_session_keeps_its_images(served):
     opened = served.post({"requestType": "NEW_SESSION"})
     name = {"x-amzn-sagemaker-session-id": opened.headers["x-amzn-sagemaker-session-id"]}
     again = "sha256:" + hashlib.sha256(png(7, 8)).hexdigest()
-    picture = {"type": "image_url", "image_url": {"url": again}}
-    assert fault(served.post(ask(picture), **name))["code"] == "media_not_in_session"
+    image = {"type": "image_url", "image_url": {"url": again}}
+    assert fault(served.post(ask(image), **name))["code"] == "media_not_in_session"
     assert answer(served.post(ask(data_url(7, 8)), **name)) == "user: [7x8]"
-    assert answer(served.post(ask(picture, "again"), **name)) == "user: [7x8]again"
+    assert answer(served.post(ask(image, "again"), **name)) == "user: [7x8]again"
     assert served.post({"inputs": {"prompt": "p", "images": [again]}}, **name).json()["generated_text"] == "[7x8]\np"
     closed = served.post({"requestType": "CLOSE"}, **name)
     assert closed.headers["x-amzn-sagemaker-closed-session-id"] == opened.json()["sessionId"]
     assert fault(served.post(ask("hi"), **name))["code"] == "session_not_found"
 
 
-def test_tokens_are_counted_with_their_pictures(served):
+def test_tokens_are_counted_with_their_images(served):
     told = served.post(ask("hi ", data_url(2, 3)), "/tokenize").json()
     assert told["count"] == len(told["tokens"]) == len("user: hi [2x3]")
     assert served.post({"tokens": told["tokens"]}, "/detokenize").json() == {"prompt": "user: hi [2x3]"}

@@ -26,7 +26,7 @@ def test_the_port_answers_while_the_model_loads():
         assert server.client.get("/metrics").status_code == 200
 
 
-def test_ready_means_that_a_request_with_a_picture_was_answered():
+def test_ready_means_that_a_request_with_a_image_was_answered():
     with serving(warm=True) as server:
         assert server.client.get("/ping").status_code == 200
         assert server.engine.seen[0].messages[0].content[1].image.size == (224, 224)

@@ -13,15 +13,15 @@ class Clock:
         return self.time
 
 
-def keep(sessions, session, *pictures):
-    sessions.keep(session, [(sha256(data), data) for data in pictures])
+def keep(sessions, session, *images):
+    sessions.keep(session, [(sha256(data), data) for data in images])
 
 
 def by_hash(data):
     return ImagePart(f"sha256:{sha256(data)}", "path")
 
 
-def test_a_picture_that_was_shown_is_named_by_its_hash():
+def test_a_image_that_was_shown_is_named_by_its_hash():
     sessions = Sessions()
     session = sessions.open()
     keep(sessions, session, b"one")
@@ -32,7 +32,7 @@ def test_a_picture_that_was_shown_is_named_by_its_hash():
 def test_another_session_does_not_see_it():
     sessions = Sessions()
     keep(sessions, sessions.open(), b"one")
-    with pytest.raises(MediaInvalid, match="send the picture again"):
+    with pytest.raises(MediaInvalid, match="send the image again"):
         named(by_hash(b"one"), sessions, sessions.open())
 
 
@@ -43,25 +43,25 @@ def test_without_a_session_a_hash_names_nothing(sessions):
     assert refusal.value.param == "path"
 
 
-def test_the_least_recently_shown_picture_goes_when_memory_is_full():
+def test_the_least_recently_shown_image_goes_when_memory_is_full():
     sessions = Sessions(most_bytes=6)
     session = sessions.open()
     keep(sessions, session, b"one", b"two")
     named(by_hash(b"one"), sessions, session)
     keep(sessions, session, b"new")
-    assert sessions.picture(session, sha256(b"one")) == b"one"
-    assert sessions.picture(session, sha256(b"two")) is None
+    assert sessions.image(session, sha256(b"one")) == b"one"
+    assert sessions.image(session, sha256(b"two")) is None
 
 
-def test_a_picture_of_two_sessions_stays_until_both_are_closed():
+def test_a_image_of_two_sessions_stays_until_both_are_closed():
     sessions = Sessions()
     first, second = sessions.open(), sessions.open()
     for session in (first, second):
         keep(sessions, session, b"one")
     sessions.close(first.id)
-    assert sessions.picture(second, sha256(b"one")) == b"one"
+    assert sessions.image(second, sha256(b"one")) == b"one"
     sessions.close(second.id)
-    assert sessions.picture(second, sha256(b"one")) is None
+    assert sessions.image(second, sha256(b"one")) is None
 
 
 def test_a_session_ends_when_its_time_is_over():
@@ -108,10 +108,10 @@ def test_what_cannot_be_done_is_refused(sessions, kind, name, words):
         answer(sessions, kind, name)
 
 
-def test_a_picture_that_arrives_after_the_close_is_not_kept():
+def test_a_image_that_arrives_after_the_close_is_not_kept():
     sessions = Sessions(most_bytes=100)
     closed = sessions.open()
     sessions.close(closed.id)
     keep(sessions, closed, b"late")
     assert closed.digests == set()
-    assert sessions.picture(closed, sha256(b"late")) is None
+    assert sessions.image(closed, sha256(b"late")) is None

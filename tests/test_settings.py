@@ -2,7 +2,7 @@ import pytest
 
 from container.model_store import locate
 from container.options import resolve
-from container.settings import needs
+from container.start.settings import needs
 from handler.engines.vllm import field_names
 
 MIB = 2**20

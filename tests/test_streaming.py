@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 
-from container.app.inference import Serving
+from container.http.inference import Serving
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
 from tests.serving import ask, fault, serving, wait_for

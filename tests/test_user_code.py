@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from container.app.inference import Serving
-from container.backend import CodeSettings
+from container.http.inference import Serving
+from container.start.backend import CodeSettings
 from handler.djl.djl_python.ndlist import from_nd_list, to_nd_list
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
@@ -157,7 +157,7 @@ EVERY_KIND = """
         if kind == "text/csv":
             return Output().add_as_json(inputs.get_as_csv())
         if kind.startswith("multipart/"):
-            return Output().add_as_json([inputs.get_as_string("question"), *inputs.get_as_image("picture").size])
+            return Output().add_as_json([inputs.get_as_string("question"), *inputs.get_as_image("image").size])
         return Output().add(bytes(inputs.get_as_bytes()[::-1]))
 """
 
@@ -186,11 +186,11 @@ def test_arrays_come_and_go(every_kind):
     assert (back.headers["content-type"], from_nd_list(back.content)[0].tolist()) == ("tensor/ndlist", [[3.0, 4.0]])
 
 
-def test_pictures_forms_tables_and_bytes_come_as_they_are(every_kind):
+def test_images_forms_tables_and_bytes_come_as_they_are(every_kind):
     post = every_kind.client.post
-    picture = saved(lambda file: Image.new("L", (4, 3)).save(file, "png"))
-    assert post("/invocations", content=picture, headers={"content-type": "image/png"}).json() == ["RGB", 4, 3]
-    form = post("/invocations", data={"question": "what?"}, files={"picture": ("a.png", picture, "image/png")})
+    image = saved(lambda file: Image.new("L", (4, 3)).save(file, "png"))
+    assert post("/invocations", content=image, headers={"content-type": "image/png"}).json() == ["RGB", 4, 3]
+    form = post("/invocations", data={"question": "what?"}, files={"image": ("a.png", image, "image/png")})
     assert form.json() == ["what?", 4, 3]
     table = post("/invocations", content=b"a,b\n1,2\n", headers={"content-type": "text/csv"})
     assert table.json() == [{"a": "1", "b": "2"}]

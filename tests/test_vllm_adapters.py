@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from handler.adapter_files import RANKS, AdapterFiles, Change
+from handler.adapters.files import RANKS, AdapterFiles, Change
 from handler.engine import Adapter
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
@@ -32,7 +32,7 @@ def model_config():
 
 @pytest.fixture(scope="module")
 def layers(model_config):
-    from handler.engines.vllm.layers import Layers
+    from handler.engines.vllm.adapters.layers import Layers
 
     return Layers(model_config, only_language=True)
 
@@ -67,7 +67,7 @@ def test_a_change_that_has_no_place_in_the_model_is_refused(layers, layer, sizes
 
 
 def test_towers_that_are_served_may_be_changed(model_config):
-    from handler.engines.vllm.layers import Layers
+    from handler.engines.vllm.adapters.layers import Layers
 
     Layers(model_config, only_language=False).check(files("model.multi_modal_projector.linear_1"))
 
@@ -93,8 +93,8 @@ def test_what_is_computed_with_one_loading_is_not_found_by_the_next():
 
     first, second = (LoRARequest(f"cats#{n}", n, f"/kept/{n}") for n in (1, 2))
     towers = SimpleNamespace(lora_config=SimpleNamespace(enable_tower_connector_lora=True))
-    pictures = {InputProcessor._get_mm_identifier(towers, "hash", request) for request in (first, second, None)}
-    assert len(pictures) == 3
+    images = {InputProcessor._get_mm_identifier(towers, "hash", request) for request in (first, second, None)}
+    assert len(images) == 3
     prompts = [_gen_lora_extra_hash_keys(SimpleNamespace(lora_request=request)) for request in (first, second, None)]
     assert len(set(map(str, prompts))) == 3
 
@@ -104,7 +104,7 @@ def test_vllm_finds_adapters_where_ours_are_put_and_names_answers_as_we_do():
     from vllm.entrypoints.openai.models.serving import OpenAIServingModels
     from vllm.lora.request import LoRARequest
 
-    from handler.engines.vllm.adapters import ServedModels
+    from handler.engines.vllm.adapters.served import ServedModels
 
     request = LoRARequest("a/cat.s#12", 12, "/kept")
     models = SimpleNamespace(lora_requests={"a/cat.s#12": request})
@@ -135,7 +135,7 @@ class Llm:
 
 @pytest.fixture
 def adapters(model_config):
-    from handler.engines.vllm.adapters import VllmAdapters
+    from handler.engines.vllm.adapters.served import VllmAdapters
 
     return VllmAdapters(Llm(model_config), SimpleNamespace(lora_requests={}))
 
@@ -204,7 +204,7 @@ def test_a_rank_beyond_the_buffers_never_reaches_vllm(adapters, tmp_path):
 
 
 def test_a_worker_extension_of_ones_own_cannot_stand_beside_ours():
-    from handler.engines.vllm.cpu_adapters import with_worker
+    from handler.engines.vllm.adapters.cpu_patch import with_worker
 
     assert with_worker({"enable_lora": False, "worker_extension_cls": "a.B"}) == {
         "enable_lora": False,
@@ -216,12 +216,12 @@ def test_a_worker_extension_of_ones_own_cannot_stand_beside_ours():
 
 @pytest.mark.parametrize(("kind", "kept"), [("vllm", False), ("ours", True)])
 def test_rows_of_the_model_are_kept_beside_adapters_on_a_cpu(kind, kept):
-    """vLLM's own does not keep them; once it does, handler/engines/vllm/cpu_adapters.py can go."""
+    """vLLM's own does not keep them; once it does, handler/engines/vllm/adapters/cpu_patch.py can go."""
     import torch
     from vllm.lora.layers import LoRAMapping
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-    from handler.engines.vllm.cpu_adapters import KeepingPunica
+    from handler.engines.vllm.adapters.cpu_patch import KeepingPunica
 
     wrapper = {"vllm": PunicaWrapperCPU, "ours": KeepingPunica}[kind](16, max_batches=4, device="cpu")
     wrapper.update_metadata(LoRAMapping((0, 1, 0), (0, 1, 0), is_prefill=True), [1, 2], 2, 8)
@@ -235,7 +235,7 @@ def test_rows_of_the_model_are_kept_beside_adapters_on_a_cpu(kind, kept):
 
 
 def test_a_model_of_the_hub_is_looked_up_where_it_was_downloaded_to(tmp_path):
-    from handler.engines.vllm.layers import _checkpoint
+    from handler.engines.vllm.adapters.layers import _checkpoint
 
     home = tmp_path / "models--their--model"
     snapshot = home / "snapshots" / ("0" * 40)
@@ -250,7 +250,7 @@ def test_a_model_of_the_hub_is_looked_up_where_it_was_downloaded_to(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_looked_at_is_told_and_refuses_nothing(model_config, tmp_path, caplog):
-    from handler.engines.vllm.layers import Layers
+    from handler.engines.vllm.adapters.layers import Layers
 
     elsewhere = copy.copy(model_config)
     elsewhere.model = str(tmp_path)

@@ -13,7 +13,7 @@ from blake3 import blake3
 from PIL import Image
 
 from container.options import TABLE
-from handler.engine import Message, Picture, Prompt
+from handler.engine import Message, Prompt, PromptImage
 from handler.engines import vllm as engine
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
@@ -193,12 +193,12 @@ def test_a_request_brings_no_template_and_no_processor_arguments(texts, renderer
     assert isinstance(refused, InvalidRequest)
 
 
-def _picture(color="red", encoded=None, size=(90, 60)):
+def _image(color="red", encoded=None, size=(90, 60)):
     if encoded is None:
         file = io.BytesIO()
         Image.new("RGB", size, color).save(file, "PNG")
         encoded = file.getvalue()
-    return Picture(Image.open(io.BytesIO(encoded)).convert("RGB"), encoded, blake3(encoded).hexdigest(), "p")
+    return PromptImage(Image.open(io.BytesIO(encoded)).convert("RGB"), encoded, blake3(encoded).hexdigest(), "p")
 
 
 def _request(texts, *content, **parameters):
@@ -218,22 +218,22 @@ def _render(renderer, request):
     return answer[1][0] if isinstance(answer, tuple) else answer
 
 
-def test_pictures_stand_in_the_prompt_where_their_parts_stand(texts, renderer):
-    red, blue = _picture("red"), _picture("blue")
+def test_images_stand_in_the_prompt_where_their_parts_stand(texts, renderer):
+    red, blue = _image("red"), _image("blue")
     rendered = _render(renderer, _request(texts, "one ", red, "two ", blue, "three"))
     assert rendered["mm_hashes"]["image"] == [red.digest, blue.digest]
     text = renderer.tokenizer.decode(rendered["prompt_token_ids"])
     assert text.index("one") < text.index("<image>") < text.index("two") < text.rindex("<image>") < text.index("three")
 
 
-def test_a_picture_that_vllm_holds_is_not_decoded_again(texts, renderer):
+def test_a_image_that_vllm_holds_is_not_decoded_again(texts, renderer):
     class Undecodable(Image.Image):
-        """Stands for a picture whose pixels must not be asked for."""
+        """Stands for an image whose pixels must not be asked for."""
 
         def load(self):
             raise AssertionError("decoded")
 
-    first = _picture("green")
+    first = _image("green")
     assert not renderer.mm_processor_cache.is_cached_item(first.digest)
     _render(renderer, _request(texts, first))
     assert renderer.mm_processor_cache.is_cached_item(first.digest)
@@ -246,9 +246,9 @@ def test_our_lazy_image_is_one_that_vllm_takes(texts, renderer):
     file = io.BytesIO()
     Image.effect_noise((70, 50), 80).convert("RGB").save(file, "JPEG")
     encoded = file.getvalue()
-    plain = _render(renderer, _request(texts, _picture(encoded=encoded)))
+    plain = _render(renderer, _request(texts, _image(encoded=encoded)))
     lazy = LazyImage(encoded, "0" * 64, (70, 50), MediaLimits())
-    salted = Picture(lazy, encoded, lazy.digest, "p")  # another key, so that it is processed anew
+    salted = PromptImage(lazy, encoded, lazy.digest, "p")  # another key, so that it is processed anew
     again = _render(renderer, _request(texts, salted))
     one, two = (r["mm_kwargs"]["image"][0]["pixel_values"].data for r in (plain, again))
     assert (one == two).all()

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from container.warm_up import SIDE, warm_up
-from handler.engine import Picture
+from container.start.warm_up import SIDE, warm_up
+from handler.engine import PromptImage
 from handler.engines.fake import FakeEngine
 from handler.errors import InvalidRequest, StartError
 from tests.serving import with_service
@@ -14,23 +14,23 @@ def seen(engine, **how):
     return engine.seen[0].messages[0].content
 
 
-def test_a_model_that_sees_is_asked_about_a_picture():
-    content = seen(FakeEngine(), pictures_allowed=True)
-    assert isinstance(content[1], Picture)
+def test_a_model_that_sees_is_asked_about_a_image():
+    content = seen(FakeEngine(), images_allowed=True)
+    assert isinstance(content[1], PromptImage)
     assert content[1].image.size == (SIDE, SIDE)
 
 
-def test_where_pictures_are_off_the_model_is_asked_in_words():
-    assert all(isinstance(part, str) for part in seen(FakeEngine(), pictures_allowed=False))
+def test_where_images_are_off_the_model_is_asked_in_words():
+    assert all(isinstance(part, str) for part in seen(FakeEngine(), images_allowed=False))
 
 
 def test_a_model_that_reads_text_only_is_asked_in_words():
     engine = FakeEngine()
-    engine.card = dataclasses.replace(engine.card, supports_pictures=False)
-    assert all(isinstance(part, str) for part in seen(engine, pictures_allowed=True))
+    engine.card = dataclasses.replace(engine.card, supports_images=False)
+    assert all(isinstance(part, str) for part in seen(engine, images_allowed=True))
 
 
 def test_a_model_that_cannot_answer_ends_the_start_with_its_reason():
     engine = FakeEngine(error=InvalidRequest("there is no chat template"))
-    with pytest.raises(StartError, match=r"about a picture: there is no chat template .*OPTION_CHAT_TEMPLATE"):
-        with_service(lambda service: warm_up(service, pictures_allowed=True), engine)
+    with pytest.raises(StartError, match=r"about an image: there is no chat template .*OPTION_CHAT_TEMPLATE"):
+        with_service(lambda service: warm_up(service, images_allowed=True), engine)

@@ -59,7 +59,7 @@ def refusal(error: Exception, where: str, doing: str) -> StartError:
     return StartError(f"The model {where} cannot {doing}: {wrong}; {cure}.")
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
         return _code(error) in _PASSING_CODES
     return isinstance(error, _PASSING_TYPES) and not isinstance(error, boto.SSLError | boto.ProxyConnectionError)

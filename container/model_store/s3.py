@@ -82,7 +82,7 @@ class Bucket:
         asked: dict[str, Any] = {"IfMatch": remote.etag}
         if (start, length) != (0, remote.size):
             asked["Range"] = f"bytes={start}-{start + length - 1}"
-        with self._refused_or_passing("be downloaded", remote):
+        with self._refused_or_transient("be downloaded", remote):
             response = self._client.get_object(Bucket=self._address.bucket, Key=remote.key, **asked)
             with contextlib.closing(response["Body"]) as body:
                 if response["ETag"] != remote.etag:  # stores that do not know If-Match ignore it
@@ -115,7 +115,7 @@ class Bucket:
 
     def stored(self, remote: Remote) -> Stored:
         """Asked only where an ETag was not what the bytes make."""
-        with self._refused_or_passing("be verified", remote):
+        with self._refused_or_transient("be verified", remote):
             head = self._client.head_object(Bucket=self._address.bucket, Key=remote.key, PartNumber=1)
         encrypted = head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
         told = "PartsCount" in head or head["ContentLength"] < remote.size
@@ -170,17 +170,17 @@ class Bucket:
             raise refusals.refusal(error, where, doing) from error
 
     @contextlib.contextmanager
-    def _refused_or_passing(self, doing: str, remote: Remote) -> Iterator[None]:
+    def _refused_or_transient(self, doing: str, remote: Remote) -> Iterator[None]:
         with self._refused(doing, remote.key):
             try:
                 yield
             except ClientError as error:
                 if refusals.is_change(error):
                     raise ObjectChanged(remote.key) from error
-                if not refusals.is_passing(error):
+                if not refusals.is_transient(error):
                     raise
                 raise Interrupted(str(error)) from error
             except BotoCoreError as error:
-                if not refusals.is_passing(error):
+                if not refusals.is_transient(error):
                     raise
                 raise Interrupted(str(error)) from error

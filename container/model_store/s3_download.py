@@ -12,9 +12,9 @@ from container.model_store import directory
 from container.model_store.address import Address
 from container.model_store.amounts import Progress, amount
 from container.model_store.archive import unpack
-from container.model_store.arriving import Arriving
+from container.model_store.cache_entry import Place
 from container.model_store.journal import Journal
-from container.model_store.place import Place
+from container.model_store.partial_file import PartialFile
 from container.model_store.s3 import Bucket, ObjectChanged, Remote, connection
 from container.model_store.transfer import WORKERS, Damaged, Transfer
 from handler.errors import StartError
@@ -119,7 +119,7 @@ class _Download:
         with contextlib.closing(Journal(self._place.journal)) as journal:
             # The large ones first: what is left at the end are crumbs, which all threads share.
             largest_first = sorted(objects, key=lambda remote: -remote.size)
-            files = [Arriving(remote, self._place.unfinished, journal) for remote in largest_first]
+            files = [PartialFile(remote, self._place.unfinished, journal) for remote in largest_first]
             already = sum(file.arrived for file in files)
             if already:
                 log.info("%s of %s are there from an earlier start", amount(already), self._address)
@@ -128,7 +128,7 @@ class _Download:
             transfer = Transfer(self._bucket, files, progress, self._stop)
             transfer.run()
             progress.tell()
-            self._drop_strangers({remote.name for remote in objects})
+            self._remove_unlisted_files({remote.name for remote in objects})
         told = f", {len(transfer.unverified)} by size alone: their ETags are no MD5s" if transfer.unverified else ""
         log.info("%s is here: %s files, verified%s", self._address, len(objects), told)
 
@@ -142,7 +142,7 @@ class _Download:
                 "are free; free some space, or mount a larger disk there."
             )
 
-    def _drop_strangers(self, names: set[str]) -> None:
+    def _remove_unlisted_files(self, names: set[str]) -> None:
         """Files of an earlier listing that the present one does not have."""
         for path in self._place.unfinished.rglob("*"):
             if path.is_file() and path.relative_to(self._place.unfinished).as_posix() not in names:

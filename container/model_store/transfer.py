@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from container.model_store.amounts import SECONDS, Progress
-from container.model_store.arriving import Arriving, Range
 from container.model_store.background import Stopped
+from container.model_store.partial_file import PartialFile, Range
 from container.model_store.s3 import Bucket, Interrupted
 from handler.errors import StartError
 
@@ -24,7 +24,7 @@ class Damaged(Exception):
 class Transfer:
     """One run over `files`. `unverified` is what only the size was checked of."""
 
-    def __init__(self, bucket: Bucket, files: Sequence[Arriving], progress: Progress, stop: threading.Event) -> None:
+    def __init__(self, bucket: Bucket, files: Sequence[PartialFile], progress: Progress, stop: threading.Event) -> None:
         self.unverified: list[str] = []
         self._bucket = bucket
         self._files = files
@@ -69,11 +69,11 @@ class Transfer:
             self._fault = self._fault or fault
             self._over.set()
 
-    def _next(self) -> tuple[Arriving, Range | None] | None:
+    def _next(self) -> tuple[PartialFile, Range | None] | None:
         with self._lock:
             return None if self._is_over() else next(self._work, None)
 
-    def _ranges(self) -> Iterator[tuple[Arriving, Range | None]]:
+    def _ranges(self) -> Iterator[tuple[PartialFile, Range | None]]:
         for file in self._files:
             missing = file.open()
             if not missing:
@@ -81,7 +81,7 @@ class Transfer:
             for wanted in missing:
                 yield file, wanted
 
-    def _fetch(self, file: Arriving, wanted: Range) -> None:
+    def _fetch(self, file: PartialFile, wanted: Range) -> None:
         for attempt in range(TRIES):
             came = _Counted(self._progress, self)
             try:
@@ -100,7 +100,7 @@ class Transfer:
             "Start again to go on from here."
         )
 
-    def _verify(self, file: Arriving) -> None:
+    def _verify(self, file: PartialFile) -> None:
         try:
             right = file.is_right(lambda: self._bucket.stored(file.remote), self._over)
         except Interrupted:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container.options.frozen import FrozenMapping
-from container.options.locations import MODEL_DIRECTORY, SERVER_FILE
+from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.resolution import RemoteFile, Resolution, Sources, nothing_remote
 from container.options.table import TABLE, Options
 

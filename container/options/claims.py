@@ -9,8 +9,8 @@ from container.options import lmi
 from container.options.declaration import Option
 from container.options.findings import Findings
 from container.options.option_names import OptionNames
-from container.options.properties import FILE_NAME
-from container.options.settings import (
+from container.options.sources.properties import FILE_NAME
+from container.options.sources.settings import (
     PROPERTY_PREFIX,
     Setting,
     known_settings,
@@ -30,7 +30,7 @@ class Claims:
         self.of_engine: dict[str, list[Setting]] = defaultdict(list)
         self.all: list[Setting] = []  # that have a name, the file's first, as it wins
         self._unknown: list[Setting] = []
-        self._refused: list[tuple[Setting, lmi.Accepted]] = []
+        self._refused: list[tuple[Setting, lmi.Ignored]] = []
         self._table = table
         self._names = names
         self._environ = environ
@@ -92,8 +92,8 @@ class Claims:
             else:
                 self._findings.warn(self._names.unknown_server_key(setting))
 
-    def _accept(self, setting: Setting, accepted: lmi.Accepted) -> None:
+    def _accept(self, setting: Setting, accepted: lmi.Ignored) -> None:
         if accepted.is_refused(setting.text):
             self._refused.append((setting, accepted))
-        elif not accepted.is_moot(setting.text):
+        elif not accepted.has_no_effect(setting.text):
             self._findings.warn(f"{self._names.described(setting)} has no effect: {accepted.instead}")

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from container.options.frozen import thawed
-from container.options.modality_limits import ModalityLimits
-from container.options.values import Parser
+from container.options.parsers.modality_limits import ModalityLimits
+from container.options.parsers.values import Parser
 
 
 @dataclass(frozen=True)

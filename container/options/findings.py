@@ -20,7 +20,7 @@ class Findings:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
-    def refuse_faults(self) -> None:
+    def raise_if_faulty(self) -> None:
         """Raises OptionError with every fault, each on its line."""
         if len(self.faults) > 1:
             raise OptionError("\n".join((f"{len(self.faults)} settings are at fault:", *self.faults)))

@@ -7,7 +7,7 @@ from functools import cached_property
 from container.options import lmi
 from container.options.declaration import Option
 from container.options.masking import is_secret_name
-from container.options.settings import SERVER_PREFIX, Setting
+from container.options.sources.settings import SERVER_PREFIX, Setting
 
 _ALIKE = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one
 
@@ -28,7 +28,7 @@ class OptionNames:
 
     def is_variable(self, label: str) -> bool:
         """Whether the environment variable is one that the options or LMI's tables know by its whole name."""
-        return label in self._variables or label in lmi.variables() or label in lmi.heeded()
+        return label in self._variables or label in lmi.variables() or label in lmi.passed_through()
 
     def is_engine_field(self, name: str) -> bool:
         return name in self._of_engine

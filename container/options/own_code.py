@@ -6,7 +6,7 @@ from typing import Any
 
 from container.options.declaration import Option
 from container.options.option_names import OptionNames
-from container.options.settings import OPTION_PREFIX, PROPERTY_PREFIX, Setting
+from container.options.sources.settings import OPTION_PREFIX, PROPERTY_PREFIX, Setting
 from handler.djl.entry_point import EntryPoint, find
 
 

@@ -9,15 +9,15 @@ from typing import Any
 from container.options.claims import Claims
 from container.options.declaration import Option
 from container.options.findings import Findings
-from container.options.locations import located_model, located_template
 from container.options.masking import masked
-from container.options.modality_limits import ModalityLimits
 from container.options.option_names import OptionNames
 from container.options.own_code import code_of, written
-from container.options.place import STORE_VARIABLE, Place, find_place, inner_model, missing_model
-from container.options.properties import FILE_NAME
-from container.options.serving_file import ServingFile, server_variables, serving_file
-from container.options.settings import Channel, Setting, option_settings, variable_settings
+from container.options.parsers.locations import located_model, located_template
+from container.options.parsers.modality_limits import ModalityLimits
+from container.options.sources.place import STORE_VARIABLE, Place, find_place, inner_model, missing_model
+from container.options.sources.properties import FILE_NAME
+from container.options.sources.serving_file import ServingFile, server_variables, serving_file
+from container.options.sources.settings import Channel, Setting, option_settings, variable_settings
 
 RemoteFile = Callable[[str, str], bytes | None]
 _LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 had
@@ -68,7 +68,7 @@ class Resolution:
         self._locate(place, file)
         if not self.findings.faults:  # what a faulty setting was meant to say is not known
             self._check_together()
-        self.findings.refuse_faults()
+        self.findings.raise_if_faulty()
 
     # Where is the file?
 
@@ -225,7 +225,7 @@ class Resolution:
         if "image" not in limits.sizes:
             self.values["limit_mm_per_prompt"] = limits.planned_for(width, height)
             self.findings.warn(
-                f"{self._described_winner('image_input_shape')} plans memory for pictures of up to {width}x{height}, as "
+                f"{self._described_winner('image_input_shape')} plans memory for images of up to {width}x{height}, as "
                 f"the sizes of limit_mm_per_prompt do; one that needs more is refused. Remove it to plan for any"
             )
         elif limits.sizes["image"] != {"width": width, "height": height}:

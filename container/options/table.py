@@ -6,15 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
 
-from container.options import adapters, sagemaker_hosts, values
 from container.options.declaration import Declared, Option, declared_options
-from container.options.engine_environment import engine_environment
 from container.options.frozen import FrozenMapping, frozen, thawed
-from container.options.modality_limits import ModalityLimits, modality_limits
-from container.options.values import LONGEST_RUN, MIB, Network
+from container.options.parsers import lora_modules as adapters
+from container.options.parsers import sagemaker_hosts, values
+from container.options.parsers.engine_environment import engine_environment
+from container.options.parsers.modality_limits import ModalityLimits, modality_limits
+from container.options.parsers.values import LONGEST_RUN, MIB, Network
 from handler.djl.entry_point import EntryPoint
 
-MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Pictures and other media", "Chat", "Server"
+MODEL, ENGINE, MEDIA, CHAT, SERVER = "Model", "Engine", "Images and other media", "Chat", "Server"
 ADAPTERS, CODE = "LoRA adapters", "Your own code"
 _VLLM = "vLLM's own"
 _OF_MODEL = "the model's own"
@@ -128,53 +129,53 @@ class Options(BaseModel):
         ADAPTERS, adapters.named, 'Adapters that are served from the start, as name=path, {"name": "path"} or vLLM\'s objects. A path '
         "is a directory, an s3:// address or a Hugging Face id.", flag="lora_modules", unset="those in adapters/ of the model's directory")] = ()
     default_mm_loras: Annotated[tuple[adapters.LoraModule, ...], PlainValidator(adapters.named), Declared(
-        ADAPTERS, adapters.named, 'Further such adapters, named by a kind of media: {"image": "path"} answers every request with pictures '
+        ADAPTERS, adapters.named, 'Further such adapters, named by a kind of media: {"image": "path"} answers every request with images '
         "that names no adapter.")] = ()
     adapter_directories: Annotated[tuple[str, ...], Declared(
         ADAPTERS, adapters.directories, "Directories that adapters may be registered from at run time.",
         unset="the model's directory")] = ()
 
     limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
-        MEDIA, modality_limits, 'How many pictures and other media one prompt may hold: {"image": 2} or '
+        MEDIA, modality_limits, 'How many images and other media one prompt may hold: {"image": 2} or '
         "image=2,video=1. A modality that is not named keeps 1.",
         engine="limit_mm_per_prompt")] = ModalityLimits()
     mm_processor_kwargs: Annotated[Mapping[str, Any] | None, FrozenItems, Declared(
-        MEDIA, values.json_object, "Arguments of the model's processor of pictures, as a JSON object.",
+        MEDIA, values.json_object, "Arguments of the model's processor of images, as a JSON object.",
         engine="mm_processor_kwargs")] = None
     image_placeholder_token: Annotated[str | None, Declared(
         MEDIA, values.placeholder,
-        "Token that stands for a picture in a prompt, such as <image>.",
+        "Token that stands for an image in a prompt, such as <image>.",
         unset="the model's own; <image> with image_feature_size")] = None
     image_feature_size: Annotated[int | None, Declared(
         MEDIA, values.whole(1, LONGEST_RUN),
-        "How often clients of vLLM 0.5 write the placeholder token for one picture: so many of them side by side are one.",
+        "How often clients of vLLM 0.5 write the placeholder token for one image: so many of them side by side are one.",
         unset="once")] = None
     image_input_shape: Annotated[tuple[int, int] | None, Declared(
         MEDIA, values.image_shape,
-        "Width and height of the largest picture to plan memory for, as vLLM 0.5 had it: 1,3,height,width. The sizes of "
+        "Width and height of the largest image to plan memory for, as vLLM 0.5 had it: 1,3,height,width. The sizes of "
         "limit_mm_per_prompt say the same, and win.",
         unset=_OF_MODEL)] = None
     enable_mm_embeds: Annotated[bool, Declared(
         MEDIA, values.true_or_false,
-        "Whether requests may send image embeddings in place of pictures. vLLM trusts their shape: a wrong one ends the "
+        "Whether requests may send image embeddings in place of images. vLLM trusts their shape: a wrong one ends the "
         "engine. vLLM 0.5 said image_input_type: image_features (true) or pixel_values (false).",
         engine="enable_mm_embeds", aliases=("image_input_type",),
         parse_as={"image_input_type": values.image_input_type})] = False
     image_fetch_timeout: Annotated[float, Declared(
-        MEDIA, values.seconds, "Seconds within which a picture must have come from its address.",
+        MEDIA, values.seconds, "Seconds within which an image must have come from its address.",
         environment=("VLLM_IMAGE_FETCH_TIMEOUT", "APHRODITE_IMAGE_FETCH_TIMEOUT"))] = 10.0
     media_max_picture_bytes: Annotated[int, Declared(
-        MEDIA, values.size, "Bytes that one encoded picture may have. 64MiB and the like are understood.")] = 20 * MIB
+        MEDIA, values.size, "Bytes that one encoded image may have. 64MiB and the like are understood.")] = 20 * MIB
     media_max_picture_pixels: Annotated[int, Declared(
-        MEDIA, values.whole(1), "Pixels (width times height) that one picture may have.",
+        MEDIA, values.whole(1), "Pixels (width times height) that one image may have.",
         environment=("VLLM_MAX_IMAGE_PIXELS",))] = 50_000_000
     allowed_media_domains: Annotated[tuple[str, ...] | None, Declared(
         MEDIA, values.hosts,
-        "The only hosts that pictures may be fetched from: exact names, with commas or as a JSON list.",
+        "The only hosts that images may be fetched from: exact names, with commas or as a JSON list.",
         engine="allowed_media_domains", unset="every public host")] = None
     media_allowed_networks: Annotated[tuple[Network, ...], Declared(
         MEDIA, values.networks,
-        "Networks such as 10.0.0.0/8 that pictures may be fetched from although they are private, "
+        "Networks such as 10.0.0.0/8 that images may be fetched from although they are private, "
         "loopback or link-local.", unset="none: public addresses only")] = ()
 
     chat_template: Annotated[str | None, Declared(
@@ -237,12 +238,12 @@ class Options(BaseModel):
         SERVER, values.true_or_false, "Whether the text-generation schema answers as TGI does: one input with a list of "
         "one, streams as server-sent events.")] = False
     enable_stateful_sessions: Annotated[bool, Declared(
-        SERVER, values.true_or_false, "Whether clients may open sessions, in which a picture that was shown once is "
+        SERVER, values.true_or_false, "Whether clients may open sessions, in which an image that was shown once is "
         "named by its hash from then on.")] = True
     sessions_expiration: Annotated[float, Declared(
         SERVER, values.seconds, "Seconds from its opening on that a session is kept.")] = 1200.0
     sessions_max_bytes: Annotated[int, Declared(
-        SERVER, values.size, "Bytes of encoded pictures that all sessions keep together.")] = 1024 * MIB
+        SERVER, values.size, "Bytes of encoded images that all sessions keep together.")] = 1024 * MIB
     enable_management: Annotated[bool, Declared(
         SERVER, values.true_or_false, "Whether requests may change what is served: register and remove adapters.")] = False
     api_key: Annotated[SecretStr | None, Declared(

@@ -16,7 +16,7 @@ from handler.djl.pipelines import keyword_call
 from handler.djl.response import response
 from handler.djl.user_module import Function, UserModule, refuse, takes_input
 from handler.djl.user_thread import Failed, GivenUp, UserThread
-from handler.payload import adapters
+from handler.payload import adapter_choice as adapters
 
 DONE = b"[DONE]"
 

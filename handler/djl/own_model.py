@@ -32,7 +32,7 @@ class OwnModel:
         self._code = code
         self._thread = thread
         self._properties = properties
-        self.card = ModelCard(names, max_model_len=0, supports_pictures=True, created=int(time.time()))
+        self.card = ModelCard(names, max_model_len=0, supports_images=True, created=int(time.time()))
         row = None if code.handle is not None else pipeline(code)
         self._handle: Callable[[Input], Any] = row.handle if row is not None else code.handle  # type: ignore[assignment]
         self._row = row

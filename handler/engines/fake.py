@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handler.engine import Adapter, Embeds, Growth, Message, ModelCard, Picture, Prompt, Text, TextPrompt, Token
+from handler.engine import Adapter, Delta, Embeds, Message, ModelCard, Prompt, PromptImage, Text, TextPrompt, Token
 from handler.errors import EngineDead, InvalidRequest, LumiError, UnknownAdapter
 
 
@@ -26,10 +26,10 @@ class FakeEngine:
         default_factory=lambda: ModelCard(
             names=("fake",),
             max_model_len=4096,
-            supports_pictures=True,
+            supports_images=True,
             parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "tools"}),
             text_parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "logprobs", "seed"}),
-            placeholder="<picture>",
+            placeholder="<fake-image>",
             created=1,
         )
     )
@@ -78,10 +78,10 @@ class FakeEngine:
                     choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
                     yield self._frame(prompt, "chat.completion.chunk", choice)
 
-    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         """A token for each piece, its id the number of its characters; the last piece ends the text."""
         tokens = tuple(Token(number, piece) for number, piece in enumerate(describe(prompt).split(" ")))
-        held: Growth | None = None
+        held: Delta | None = None
         async with aclosing(self._pieces(prompt)) as pieces:
             async for piece in pieces:
                 token = Token(len(piece), piece, -0.5, (Token(len(piece), piece, -0.5), Token(0, "", -2.0)))
@@ -90,7 +90,7 @@ class FakeEngine:
                 elif held is not None:
                     held = replace(held, text=held.text + piece, tokens=(*held.tokens, token))
                     continue
-                held = Growth(piece, (token,), prompt=tokens if held is None else ())
+                held = Delta(piece, (token,), prompt=tokens if held is None else ())
         if held is not None:
             yield replace(held, finish_reason="stop")
 
@@ -168,7 +168,7 @@ class FakeEngine:
 
 
 def describe(prompt: Prompt | TextPrompt) -> str:
-    """The prompt as one line of text: `user: what is [4x3]`, a picture by its width and height."""
+    """The prompt as one line of text: `user: what is [4x3]`, an image by its width and height."""
     if isinstance(prompt, TextPrompt):
         return " | ".join(_raw(text) for text in prompt.texts)
     return " | ".join(f"{message.role}: {_content(message)}" for message in prompt.messages)
@@ -184,11 +184,11 @@ def _raw(text: Text) -> str:
     return str(list(text.tokens)) if text.tokens is not None else _parts(text.content)
 
 
-def _parts(parts: Sequence[str | Picture | Embeds]) -> str:
+def _parts(parts: Sequence[str | PromptImage | Embeds]) -> str:
     return "".join(map(_part, parts))
 
 
-def _part(part: str | Picture | Embeds) -> str:
-    if isinstance(part, Picture):
+def _part(part: str | PromptImage | Embeds) -> str:
+    if isinstance(part, PromptImage):
         return f"[{part.image.width}x{part.image.height}]"
     return f"[{part.data}]" if isinstance(part, Embeds) else part

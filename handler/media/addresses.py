@@ -8,7 +8,7 @@ from handler.media.limits import MediaLimits
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that IANA has given out; whatever is outside is special
-# Global by the letter of IANA's registry, or by an older Python's table of it, but not places where a picture lives.
+# Global by the letter of IANA's registry, or by an older Python's table of it, but not places where an image lives.
 _REFUSED = (
     IPv6Network("2001::/23"),  # protocol assignments; Teredo among them carries an IPv4 address of the sender's choice
     IPv6Network("2002::/16"),  # 6to4: likewise

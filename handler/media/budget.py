@@ -1,4 +1,4 @@
-"""PixelBudget: how much decoded picture may be in memory at once, over all requests."""
+"""PixelBudget: how much decoded image may be in memory at once, over all requests."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,7 @@ from collections import deque
 class PixelBudget:
     """Pixels are three bytes each, and a thousand waiting requests may each bring megapixels: they take turns.
 
-    First come, first served. A request takes what all its pictures need at once, so that two of them cannot wait for
+    First come, first served. A request takes what all its images need at once, so that two of them cannot wait for
     each other's halves; one that needs more than there is runs alone.
     """
 

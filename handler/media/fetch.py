@@ -41,7 +41,7 @@ _FAULTS: tuple[tuple[type[BaseException], type[MediaError], str], ...] = (
 
 
 class Fetcher:
-    """Downloads pictures from addresses that the policy admits. `start` on the event loop first, `aclose` last.
+    """Downloads images from addresses that the policy admits. `start` on the event loop first, `aclose` last.
 
     What protects the network around the server: each address is checked when its socket is made, so that no trick of
     spelling, DNS or redirect gets past; a name is refused altogether if any of its addresses is forbidden. Nothing is
@@ -83,7 +83,7 @@ class Fetcher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, ref: Remote) -> list[bytes]:
-        """The picture, in the pieces in which it came: joining megabytes is for a thread.
+        """The image, in the pieces in which it came: joining megabytes is for a thread.
 
         Raises MediaForbidden, MediaUnreachable, MediaTooLarge, or MediaInvalid.
         """
@@ -112,7 +112,7 @@ class Fetcher:
         raise MediaUnreachable(f"{start.origin} redirects more than {self._limits.redirects} times.", param=start.path)
 
     def _hop(self, here: Remote, target: str) -> Remote:
-        subject = "The picture's URL redirects to one that cannot be used"
+        subject = "The image's URL redirects to one that cannot be used"
         try:
             there = Remote(remote_url(urljoin(str(here.url), target)), here.path)
         except ValueError as error:
@@ -129,9 +129,9 @@ class Fetcher:
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:  # we asked for identity; inflating it would need a second limit
             raise MediaUnreachable(
-                f"{subject} answered with Content-Encoding {encoding}. Serve the picture as it is.", param=path
+                f"{subject} answered with Content-Encoding {encoding}. Serve the image as it is.", param=path
             )
-        limit = self._limits.picture_bytes
+        limit = self._limits.image_bytes
         if (response.content_length or 0) > limit:
             raise too_many_bytes(self._limits, path)
         pieces: list[bytes] = []
@@ -147,7 +147,7 @@ class Fetcher:
         ref = route[0]
         if late:
             return MediaUnreachable(
-                f"{ref.origin} did not deliver the picture within {self._limits.fetch_seconds:g} s. The operator can "
+                f"{ref.origin} did not deliver the image within {self._limits.fetch_seconds:g} s. The operator can "
                 "raise OPTION_IMAGE_FETCH_TIMEOUT.",
                 param=ref.path,
             )

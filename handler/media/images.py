@@ -1,8 +1,8 @@
-"""Encoded bytes -> LazyImage: the upright RGB picture, its size known at once, its pixels decoded when asked for.
+"""Encoded bytes -> LazyImage: the upright RGB image, its size known at once, its pixels decoded when asked for.
 
 The pixels equal those of vLLM's `ImageMediaIO.load_bytes` (vllm/multimodal/media/image.py): EXIF orientation applied,
 transparency over white. One difference is on purpose: vLLM swallows a first decoding error and may show the model a
-half-decoded picture; here a damaged picture is an error.
+half-decoded image; here a damaged image is an error.
 """
 
 import contextlib
@@ -76,23 +76,23 @@ def prepare(limits: MediaLimits) -> None:
     """What Pillow needs once in a process; about 50 ms of imports, and two settings.
 
     Ours is the pixel limit that counts, checked on the header. Pillow's own guard (89 Mpx: a warning, 178 Mpx: an
-    error) stays where it is, unless the operator allows larger pictures than it does. Its remarks on odd metadata
+    error) stays where it is, unless the operator allows larger images than it does. Its remarks on odd metadata
     and sizes are warnings about a client's bytes: silenced, as they would fill our log at a stranger's will.
     """
     Image.preinit()
     Image.init()
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    if Image.MAX_IMAGE_PIXELS is not None and limits.picture_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = limits.picture_pixels
+    if Image.MAX_IMAGE_PIXELS is not None and limits.image_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limits.image_pixels
 
 
 def read_size(encoded: bytes, path: str, limits: MediaLimits) -> tuple[int, int]:
-    """Width and height of the upright picture, from its header. Raises MediaInvalid or MediaTooLarge.
+    """Width and height of the upright image, from its header. Raises MediaInvalid or MediaTooLarge.
 
     Some 0.02 ms as a rule, but a hostile header can take 100 ms (inflating text chunks): not for the event loop.
     """
     accepted = ", ".join(limits.formats)
-    with _translated(f"The bytes are not a picture (accepted: {accepted}), or its header is damaged.", path, limits):
+    with _translated(f"The bytes are not an image (accepted: {accepted}), or its header is damaged.", path, limits):
         opened = _opened(encoded, path, limits)
         width, height = opened.size
         late = opened.format == "PNG" and _metadata_follows_pixels(encoded)
@@ -102,7 +102,7 @@ def read_size(encoded: bytes, path: str, limits: MediaLimits) -> tuple[int, int]
 
 
 def _decode(encoded: bytes, path: str | None, limits: MediaLimits) -> Image.Image:
-    with _translated("The picture is damaged or cut short: its pixels cannot be decoded.", path, limits):
+    with _translated("The image is damaged or cut short: its pixels cannot be decoded.", path, limits):
         opened = _opened(encoded, path, limits)
         opened.load()
         return _rgb(_upright(opened))
@@ -111,7 +111,7 @@ def _decode(encoded: bytes, path: str | None, limits: MediaLimits) -> Image.Imag
 def _opened(encoded: bytes, path: str | None, limits: MediaLimits) -> Image.Image:
     opened = Image.open(BytesIO(encoded), formats=limits.formats)
     width, height = opened.size
-    if width * height > limits.picture_pixels:
+    if width * height > limits.image_pixels:
         raise _too_many_pixels(limits, path)
     return opened
 
@@ -128,7 +128,7 @@ def _swaps_sides(opened: Image.Image) -> bool:
     with contextlib.suppress(Exception):
         if ExifTags.Base.Orientation in getattr(opened, "tag_v2", ()):
             return False  # TIFF: Pillow gives the upright size already
-        # Not PngImageFile's override, which decodes the picture to see what follows the pixels.
+        # Not PngImageFile's override, which decodes the image to see what follows the pixels.
         return Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
     return False
 
@@ -172,7 +172,7 @@ def _translated(sentence: str, path: str | None, limits: MediaLimits) -> Iterato
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits, path) from error
     except MemoryError as error:
-        raise MediaTooLarge("The picture needs more memory than this server has.", param=path) from error
+        raise MediaTooLarge("The image needs more memory than this server has.", param=path) from error
     # Not only OSError and SyntaxError: struct.error, zlib.error, IndexError, OverflowError and more have been seen.
     except Exception as error:
         raise MediaInvalid(sentence, param=path) from error
@@ -180,4 +180,4 @@ def _translated(sentence: str, path: str | None, limits: MediaLimits) -> Iterato
 
 def _too_many_pixels(limits: MediaLimits, path: str | None) -> MediaTooLarge:
     cure = "The operator can raise OPTION_MEDIA_MAX_PICTURE_PIXELS"
-    return MediaTooLarge(f"The picture has more than the {limits.picture_pixels:,} pixels allowed. {cure}.", param=path)
+    return MediaTooLarge(f"The image has more than the {limits.image_pixels:,} pixels allowed. {cure}.", param=path)

@@ -12,10 +12,10 @@ class MediaLimits:
     or inside `allowed_networks`. Empty means any host. Any port may be contacted: the address decides, not the port.
     """
 
-    pictures_per_prompt: int = 1
-    picture_bytes: int = 20 * 2**20
-    picture_pixels: int = 50_000_000
-    fetch_seconds: float = 10.0  # of one picture: resolve, connect, redirects and body together
+    images_per_prompt: int = 1
+    image_bytes: int = 20 * 2**20
+    image_pixels: int = 50_000_000
+    fetch_seconds: float = 10.0  # of one image: resolve, connect, redirects and body together
     connect_seconds: float = 3.0  # of one hop: resolve and connect; `fetch_seconds` bounds it too
     redirects: int = 3
     allowed_hosts: tuple[str, ...] = ()
@@ -30,4 +30,4 @@ class MediaLimits:
     lookups: int = 16  # names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up
     inline_bytes: int = 48 * 2**10  # hashed on the event loop (< 0.05 ms); more goes to the thread pool
     decoded_pixels: int = 200_000_000  # in memory at a time, of all requests together: three bytes each
-    remembered_pictures: int = 4096  # sizes kept by digest, so that a repeated picture's header is not parsed again
+    remembered_images: int = 4096  # sizes kept by digest, so that a repeated image's header is not parsed again

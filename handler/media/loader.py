@@ -1,4 +1,4 @@
-"""MediaLoader: image parts -> the Pictures that an engine is shown."""
+"""MediaLoader: image parts -> the Images that an engine is shown."""
 
 import asyncio
 import functools
@@ -10,11 +10,11 @@ from typing import TypeVar
 from blake3 import blake3
 
 from handler.concurrency import all_of
-from handler.engine import Picture
+from handler.engine import PromptImage
 from handler.errors import MediaInvalid, MediaTooLarge
 from handler.media.addresses import AddressPolicy
 from handler.media.budget import PixelBudget
-from handler.media.cache import PictureCache
+from handler.media.cache import ImageCache
 from handler.media.fetch import Fetcher, Lookup
 from handler.media.images import LazyImage, prepare
 from handler.media.limits import MediaLimits
@@ -26,13 +26,13 @@ _T = TypeVar("_T")
 
 
 class MediaLoader:
-    """Loads the pictures of requests: one object per process. `start` on the event loop first, `aclose` last."""
+    """Loads the images of requests: one object per process. `start` on the event loop first, `aclose` last."""
 
     def __init__(self, limits: MediaLimits, *, threads: int | None = None, lookup: Lookup | None = None) -> None:
         """`threads` decode at a time, by default one per core up to 8; `lookup` stands in for DNS in tests."""
         self._limits = limits
         self._policy = AddressPolicy(limits)
-        self._cache = PictureCache(limits)
+        self._cache = ImageCache(limits)
         self._fetcher = Fetcher(limits, self._policy, lookup=lookup)
         self._budget = PixelBudget(limits.decoded_pixels)
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "lumi-media")
@@ -47,8 +47,8 @@ class MediaLoader:
         await self._fetcher.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def pictures(self, parts: Sequence[ImagePart], holds: Holds) -> list[Picture]:
-        """The pictures of one request, loaded in parallel, decoded where `holds(digest)` is False.
+    async def images(self, parts: Sequence[ImagePart], holds: Holds) -> list[PromptImage]:
+        """The images of one request, loaded in parallel, decoded where `holds(digest)` is False.
 
         Raises a MediaError that names the JSON path: limits and references are looked at before anything is fetched,
         and the first fault cancels what is still under way. `holds` is called on the event loop.
@@ -56,18 +56,18 @@ class MediaLoader:
         if not parts:
             return []
         self._count(parts)
-        return await self._pictures([reference(part, self._limits, self._policy) for part in parts], holds)
+        return await self._images([reference(part, self._limits, self._policy) for part in parts], holds)
 
     def _count(self, parts: Sequence[ImagePart]) -> None:
-        limit = self._limits.pictures_per_prompt
+        limit = self._limits.images_per_prompt
         if len(parts) > limit:
             raise MediaTooLarge(
-                f"The prompt has {len(parts)} pictures; the limit is {limit}. The operator can raise "
+                f"The prompt has {len(parts)} images; the limit is {limit}. The operator can raise "
                 "OPTION_LIMIT_MM_PER_PROMPT.",
                 param=parts[limit].path,
             )
 
-    async def _pictures(self, refs: Sequence[MediaRef], holds: Holds) -> list[Picture]:
+    async def _images(self, refs: Sequence[MediaRef], holds: Holds) -> list[PromptImage]:
         sources = {
             _source(ref): ref for ref in reversed(refs)
         }  # a URL twice is fetched once; errors name its first path
@@ -78,12 +78,12 @@ class MediaLoader:
         wanted = {image.digest: (image, path) for image, path in reversed(found) if not holds(image.digest)}
         releases = await self._decode(wanted)
         return [
-            Picture(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
+            PromptImage(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
             for image, path in found
         ]
 
     async def _decode(self, wanted: Mapping[str, tuple[LazyImage, str]]) -> dict[str, Callable[[], None]]:
-        """Decode, when it is this request's turn to use memory; by digest, how to let each picture's pixels go."""
+        """Decode, when it is this request's turn to use memory; by digest, how to let each image's pixels go."""
         if not wanted:
             return {}
         await self._budget.take(sum(_pixels(image) for image, _ in wanted.values()))
@@ -130,8 +130,8 @@ class MediaLoader:
     def _identified(self, encoded: Callable[[], bytes], path: str) -> tuple[str, bytes]:
         data = encoded()
         if not data:
-            raise MediaInvalid("The picture is empty.", param=path)
-        if len(data) > self._limits.picture_bytes:
+            raise MediaInvalid("The image is empty.", param=path)
+        if len(data) > self._limits.image_bytes:
             raise too_many_bytes(self._limits, path)
         return blake3(data).hexdigest(), data
 

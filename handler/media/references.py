@@ -13,7 +13,7 @@ from handler.media.addresses import AddressPolicy, normal_host
 from handler.media.limits import MediaLimits
 from handler.payload.parts import ImagePart
 
-_ACCEPTED = "Accepted are https:// and http:// URLs and data:image/...;base64,<base64>"
+_ACCEPTED = "Ignored are https:// and http:// URLs and data:image/...;base64,<base64>"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,30}):")
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name (IDNA-encoded) or an address; no zone id, no %-escape
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
@@ -25,7 +25,7 @@ _LENIENT = bytes.maketrans(b"-_", b"+/")  # the URL-safe alphabet
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """A picture inside the request: `text` from `start` on is base64, not decoded yet."""
+    """An image inside the request: `text` from `start` on is base64, not decoded yet."""
 
     text: str = field(repr=False)
     start: int
@@ -37,7 +37,7 @@ class Inline:
         return (len(self.text) - self.start) * 3 // 4
 
     def decode(self) -> bytes:
-        """The encoded picture. Takes about 0.1 ms per MB: a large one belongs off the event loop."""
+        """The encoded image. Takes about 0.1 ms per MB: a large one belongs off the event loop."""
         text = self.text[self.start :]
         with contextlib.suppress(ValueError):
             return _strict(text)
@@ -47,12 +47,12 @@ class Inline:
         try:
             return _strict(tidy + b"=" * (-len(tidy) % 4))
         except ValueError as error:
-            raise MediaInvalid("The picture is not valid base64.", param=self.path) from error
+            raise MediaInvalid("The image is not valid base64.", param=self.path) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A picture to fetch. Its host is allowed; its addresses have not been looked at."""
+    """An image to fetch. Its host is allowed; its addresses have not been looked at."""
 
     url: URL = field(repr=False)  # may carry a signature
     path: str
@@ -65,7 +65,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A picture whose bytes the request brought as they are."""
+    """An image whose bytes the request brought as they are."""
 
     data: bytes = field(repr=False)
     path: str
@@ -75,7 +75,7 @@ class Carried:
         return len(self.data)
 
     def decode(self) -> bytes:
-        """The encoded picture."""
+        """The encoded image."""
         return self.data
 
 
@@ -93,19 +93,19 @@ def reference(part: ImagePart, limits: MediaLimits, policy: AddressPolicy) -> Me
         return _inline(url, 0, path, limits)
     text = url.strip()
     if not text:
-        raise MediaInvalid(f"The picture's URL is empty. {_ACCEPTED}.", param=path)
+        raise MediaInvalid(f"The image's URL is empty. {_ACCEPTED}.", param=path)
     scheme = _SCHEME.match(text)
     if scheme is None:
-        raise MediaInvalid(f"The picture is neither a URL nor the base64 of a picture. {_ACCEPTED}.", param=path)
+        raise MediaInvalid(f"The image is neither a URL nor the base64 of an image. {_ACCEPTED}.", param=path)
     if (name := scheme[1].lower()) not in {"http", "https"}:
         hint = " A presigned URL makes an S3 object an https:// one." if name == "s3" else ""
-        raise MediaInvalid(f"The scheme {name!r} of the picture's URL is not supported. {_ACCEPTED}.{hint}", param=path)
+        raise MediaInvalid(f"The scheme {name!r} of the image's URL is not supported. {_ACCEPTED}.{hint}", param=path)
     if len(text) > limits.url_characters:
-        raise MediaInvalid(f"The picture's URL is longer than {limits.url_characters} characters.", param=path)
+        raise MediaInvalid(f"The image's URL is longer than {limits.url_characters} characters.", param=path)
     try:
         remote = Remote(remote_url(text), path)
     except ValueError as error:
-        raise MediaInvalid(f"The picture's URL cannot be used: {error}.", param=path) from error
+        raise MediaInvalid(f"The image's URL cannot be used: {error}.", param=path) from error
     check_host(remote, policy)
     return remote
 
@@ -135,13 +135,13 @@ def remote_url(text: str) -> URL:
 def check_host(ref: Remote, policy: AddressPolicy, *, redirected: bool = False) -> None:
     """Raises MediaForbidden where the operator's list of hosts leaves this one out."""
     if not policy.admits_host(normal_host(ref.url.raw_host or "")):
-        subject = "The picture's URL redirects to a host" if redirected else f"The host of {ref.origin} is one"
+        subject = "The image's URL redirects to a host" if redirected else f"The host of {ref.origin} is one"
         cure = "The operator can add it to OPTION_ALLOWED_MEDIA_DOMAINS"
         raise MediaForbidden(f"{subject} that this server may not contact. {cure}.", param=ref.path)
 
 
 def _carried(data: bytes, path: str, limits: MediaLimits) -> Carried:
-    if len(data) > limits.picture_bytes:
+    if len(data) > limits.image_bytes:
         raise too_many_bytes(limits, path)
     return Carried(data, path)
 
@@ -149,8 +149,8 @@ def _carried(data: bytes, path: str, limits: MediaLimits) -> Carried:
 def _inline(text: str, start: int, path: str, limits: MediaLimits) -> Inline:
     ref = Inline(text, start, path)
     if len(text) == start:
-        raise MediaInvalid("The picture is empty.", param=path)
-    if ref.size - 2 > limits.picture_bytes:
+        raise MediaInvalid("The image is empty.", param=path)
+    if ref.size - 2 > limits.image_bytes:
         raise too_many_bytes(limits, path)
     return ref
 
@@ -173,6 +173,6 @@ def _data_start(url: str, path: str) -> int:
 
 
 def too_many_bytes(limits: MediaLimits, path: str) -> MediaTooLarge:
-    """The error for a picture of more bytes than the limit, wherever that is found out."""
+    """The error for an image of more bytes than the limit, wherever that is found out."""
     cure = "The operator can raise OPTION_MEDIA_MAX_PICTURE_BYTES"
-    return MediaTooLarge(f"The picture has more than the {limits.picture_bytes:,} bytes allowed. {cure}.", param=path)
+    return MediaTooLarge(f"The image has more than the {limits.image_bytes:,} bytes allowed. {cure}.", param=path)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapters
-from handler.payload.fields import expect, kind_of, optional, short, strangers
+from handler.payload import adapter_choice as adapters
+from handler.payload.fields import expect, kind_of, optional, short, unknown_fields
 from handler.payload.openai import OpenAIRequest
 from handler.payload.parts import EmbedsPart, ImagePart, Part, content_part
 
@@ -47,14 +47,14 @@ class ChatRequest(OpenAIRequest):
 
     messages: tuple[ChatMessage, ...]
 
-    def pictures(self) -> Iterator[ImagePart]:
-        """Every picture of the conversation, in order."""
+    def images(self) -> Iterator[ImagePart]:
+        """Every image of the conversation, in order."""
         for message in self.messages:
             if isinstance(message.content, tuple):
                 yield from (part for part in message.content if isinstance(part, ImagePart))
 
     def embeds(self) -> Iterator[EmbedsPart]:
-        """Every picture that comes as its features."""
+        """Every image that comes as its features."""
         for message in self.messages:
             if isinstance(message.content, tuple):
                 yield from (part for part in message.content if isinstance(part, EmbedsPart))
@@ -67,7 +67,7 @@ def chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str
     Raises InvalidRequest with the JSON path of the first fault. A parameter that is nearly a known one is a fault; one
     that resembles none is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
     """
-    ignored = strangers(payload, known | OWN, MISLEADING)
+    ignored = unknown_fields(payload, known | OWN, MISLEADING)
     messages = expect(payload, "messages", list, "", "a list of messages")
     if not messages:
         raise InvalidRequest("`messages` is empty; a chat completion needs at least one message.", param="messages")

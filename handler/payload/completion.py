@@ -1,17 +1,17 @@
-"""The JSON object of a text completion request -> CompletionRequest: raw prompts, with pictures if there are any."""
+"""The JSON object of a text completion request -> CompletionRequest: raw prompts, with images if there are any."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapters
-from handler.payload.fields import expect, kind_of, optional, strangers
+from handler.payload import adapter_choice as adapters
+from handler.payload.fields import expect, kind_of, optional, unknown_fields
 from handler.payload.openai import OpenAIRequest
-from handler.payload.parts import ImagePart, picture_at
+from handler.payload.parts import ImagePart, image_at
 
 OWN = frozenset({"prompt", "model", "stream", adapters.FIELD})
-PICTURES = ("images", "image", "multi_modal_data")
+IMAGES = ("images", "image", "multi_modal_data")
 MOST_PROMPTS = 1000
 MISLEADING = {
     "max_new_tokens": "use `max_tokens`",
@@ -27,14 +27,14 @@ MISLEADING = {
 
 @dataclass(frozen=True, slots=True)
 class RawText:
-    """A raw prompt as sent, with the pictures that it speaks of, in order; or the ids of its tokens.
+    """A raw prompt as sent, with the images that it speaks of, in order; or the ids of its tokens.
 
     `path` is the JSON path of the text (`prompt`, `prompt[1]`, `inputs.prompt`).
     """
 
     text: str
     path: str
-    pictures: tuple[ImagePart, ...] = ()
+    images: tuple[ImagePart, ...] = ()
     tokens: tuple[int, ...] | None = None
 
 
@@ -44,10 +44,10 @@ class CompletionRequest(OpenAIRequest):
 
     texts: tuple[RawText, ...]
 
-    def pictures(self) -> Iterator[ImagePart]:
-        """Every picture, prompt by prompt."""
+    def images(self) -> Iterator[ImagePart]:
+        """Every image, prompt by prompt."""
         for text in self.texts:
-            yield from text.pictures
+            yield from text.images
 
 
 def completion_request(
@@ -57,10 +57,10 @@ def completion_request(
     what the header names.
 
     `prompt` is what OpenAI takes (a text, token ids, or a list of either), or `{"prompt": ..., "multi_modal_data":
-    {"image": ...}}`, or a list of such. Pictures of a single prompt may stand beside it, in `multi_modal_data` or
+    {"image": ...}}`, or a list of such. Images of a single prompt may stand beside it, in `multi_modal_data` or
     `images`. Raises InvalidRequest with the JSON path of the first fault.
     """
-    ignored = strangers(payload, (known | OWN | {*PICTURES}), MISLEADING)
+    ignored = unknown_fields(payload, (known | OWN | {*IMAGES}), MISLEADING)
     return CompletionRequest(
         texts=_texts(payload),
         model=optional(payload, "model", str, "", "a string"),
@@ -72,24 +72,24 @@ def completion_request(
 
 
 def raw_text(value: Any, path: str) -> RawText:
-    """The prompt at `path`: a text, or an object with `prompt` (or `text`) and its pictures."""
+    """The prompt at `path`: a text, or an object with `prompt` (or `text`) and its images."""
     if isinstance(value, str):
         return RawText(value, path)
     if not isinstance(value, dict):
         raise InvalidRequest(
             f"`{path}` is {kind_of(value)}; it must be a text, or an object with `prompt`.", param=path
         )
-    unknown = strangers(value, {"prompt", "text", *PICTURES}, {}, path)
+    unknown = unknown_fields(value, {"prompt", "text", *IMAGES}, {}, path)
     if unknown:
         where = f"{path}.{unknown[0]}"
         raise InvalidRequest(f"`{where}` has no meaning beside a prompt; leave it out.", param=where)
     name = "text" if "prompt" not in value and "text" in value else "prompt"
     text = expect(value, name, str, path, "a text")
-    return RawText(text, f"{path}.{name}", pictures(value, path))
+    return RawText(text, f"{path}.{name}", images(value, path))
 
 
-def pictures(holder: Mapping[str, Any], path: str) -> tuple[ImagePart, ...]:
-    """The pictures in `images`, `image` and `multi_modal_data` of the object at `path`, each a URL or a list of URLs."""
+def images(holder: Mapping[str, Any], path: str) -> tuple[ImagePart, ...]:
+    """The images in `images`, `image` and `multi_modal_data` of the object at `path`, each a URL or a list of URLs."""
     prefix = f"{path}." if path else ""
     found = [
         *_listed(holder.get("images"), f"{prefix}images"),
@@ -100,7 +100,7 @@ def pictures(holder: Mapping[str, Any], path: str) -> tuple[ImagePart, ...]:
         where = f"{prefix}multi_modal_data.{kind}"
         if kind not in ("image", "images"):
             raise InvalidRequest(
-                f"`{where}` is not a picture, and nothing else is read here; leave it out.", param=where
+                f"`{where}` is not an image, and nothing else is read here; leave it out.", param=where
             )
         found += _listed(value, where)
     return tuple(found)
@@ -110,24 +110,24 @@ def _listed(value: Any, path: str) -> list[ImagePart]:
     if value is None:
         return []
     if isinstance(value, list):
-        return [picture_at(one, f"{path}[{i}]") for i, one in enumerate(value)]
-    return [picture_at(value, path)]
+        return [image_at(one, f"{path}[{i}]") for i, one in enumerate(value)]
+    return [image_at(value, path)]
 
 
 def _texts(payload: Mapping[str, Any]) -> tuple[RawText, ...]:
     prompt = payload.get("prompt")
-    beside = pictures(payload, "")
+    beside = images(payload, "")
     if isinstance(prompt, str):
         return (RawText(prompt, "prompt", beside),)
     if isinstance(prompt, dict):
         only = raw_text(prompt, "prompt")
-        return (RawText(only.text, only.path, (*only.pictures, *beside)),)
+        return (RawText(only.text, only.path, (*only.images, *beside)),)
     if not isinstance(prompt, list) or not prompt:
         wrong = "an empty list" if prompt == [] else kind_of(prompt)
         raise InvalidRequest(f"`prompt` is {wrong}; it must be a text, token ids or a list of them.", param="prompt")
     if beside:
         cure = 'give each its own: {"prompt": "...", "multi_modal_data": {"image": "..."}}'
-        raise InvalidRequest(f"Pictures beside several prompts belong to none of them; {cure}.", param=beside[0].path)
+        raise InvalidRequest(f"Images beside several prompts belong to none of them; {cure}.", param=beside[0].path)
     if _are_tokens(prompt):
         return (RawText("", "prompt", tokens=tuple(prompt)),)
     if len(prompt) > MOST_PROMPTS:

@@ -15,7 +15,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """The object. Raises InvalidRequest for anything else."""
     if not body.strip():
         raise InvalidRequest("The body is empty; send a JSON object with `messages`.")
-    _refuse_a_swarm(body)
+    _check_value_count(body)
     try:
         payload = from_json(body, allow_inf_nan=False)
     except ValueError as fault:
@@ -25,7 +25,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def _refuse_a_swarm(body: bytes) -> None:
+def _check_value_count(body: bytes) -> None:
     # 5 MB of base64 parse in half a millisecond; 64 MB of `[],[],` take seconds and gigabytes. Between values stand
     # commas, and to look for one that is not there costs next to nothing.
     if len(body) < SUSPICIOUS_BYTES:

@@ -1,6 +1,6 @@
 """The body of a request, in the encoding that its content type names -> the JSON object that it means.
 
-Beside JSON there are LMI's `text/plain` and `text/csv`, a form with picture files, and a picture as it is. A picture that
+Beside JSON there are LMI's `text/plain` and `text/csv`, a form with image files, and an image as it is. An image that
 is not inside JSON stays bytes, where JSON would have a URL.
 """
 
@@ -29,7 +29,7 @@ SCHEMAS = ("messages", "question", "prompt", "inputs")
 
 
 def decoded(body: bytes, content_type: str, query: str = "", question: str | None = None) -> dict[str, Any]:
-    """The object. `query` is the URL's; the `question` beside a body that is a picture may come otherwise as well.
+    """The object. `query` is the URL's; the `question` beside a body that is an image may come otherwise as well.
 
     Raises InvalidRequest for a body that is not what its content type says, and for a type that nothing here reads.
     """
@@ -107,34 +107,34 @@ def _form(body: bytes, content_type: str) -> dict[str, Any]:
     return _assembled(fields, [field for field in found if field.is_file])
 
 
-def _assembled(fields: Mapping[str, str], pictures: list[Field]) -> dict[str, Any]:
-    """Fields of a form or a query, and the pictures beside them, as one request of the schema that they name."""
+def _assembled(fields: Mapping[str, str], images: list[Field]) -> dict[str, Any]:
+    """Fields of a form or a query, and the images beside them, as one request of the schema that they name."""
     named = [name for name in SCHEMAS if name in fields]
     if len(named) != 1:
-        wanted = "`question` (a chat about the picture), or `messages`, `prompt` or `inputs`"
-        raise InvalidRequest(f"Beside the picture there must be one of {wanted}; there is {named or 'none'}.")
+        wanted = "`question` (a chat about the image), or `messages`, `prompt` or `inputs`"
+        raise InvalidRequest(f"Beside the image there must be one of {wanted}; there is {named or 'none'}.")
     schema = named[0]
     payload = {
         name: value if name in ("prompt", "inputs", "model") else _value(value) for name, value in fields.items()
     }
-    shown = [{"url": picture.content} for picture in pictures]
+    shown = [{"url": image.content} for image in images]
     if schema == "question":
         payload["messages"] = [
             {"role": "user", "content": [*_parts(shown), {"type": "text", "text": fields["question"]}]}
         ]
         del payload["question"]
     elif schema == "messages":
-        payload["messages"] = _with_pictures(payload["messages"], _parts(shown))
+        payload["messages"] = _with_images(payload["messages"], _parts(shown))
     elif shown:
         payload["images"] = shown
     return payload
 
 
 def _parts(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"type": "image_url", "image_url": picture} for picture in shown]
+    return [{"type": "image_url", "image_url": image} for image in shown]
 
 
-def _with_pictures(messages: Any, parts: list[dict[str, Any]]) -> Any:
+def _with_images(messages: Any, parts: list[dict[str, Any]]) -> Any:
     """`messages` with `parts` before what the last message says."""
     if not parts or not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
         return messages

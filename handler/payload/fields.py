@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 
-MOST_STRANGERS = 50  # fields without a meaning; no client of another server sends more
+MAX_UNKNOWN_FIELDS = 50  # fields without a meaning; no client of another server sends more
 
 
 def expect(holder: Mapping[str, Any], name: str, kind: type, path: str, what: str) -> Any:
@@ -25,7 +25,7 @@ def optional(holder: Mapping[str, Any], name: str, kind: type, path: str, what: 
     return None if holder.get(name) is None else expect(holder, name, kind, path, what)
 
 
-def strangers(
+def unknown_fields(
     fields: Mapping[str, Any], known: Collection[str], misleading: Mapping[str, str], path: str = ""
 ) -> list[str]:
     """The fields that are not `known`, which have no meaning here.
@@ -37,7 +37,7 @@ def strangers(
         if fields[name] is not None:
             raise InvalidRequest(f"`{prefix}{name}` has no meaning here: {misleading[name]}.", param=f"{prefix}{name}")
     unknown = sorted(fields.keys() - set(known) - misleading.keys())
-    if len(unknown) > MOST_STRANGERS:
+    if len(unknown) > MAX_UNKNOWN_FIELDS:
         raise InvalidRequest(f"The body has {len(unknown)} fields without a meaning; `{short(unknown[0])}` is one.")
     for name in unknown:
         near = get_close_matches(name, known, n=1, cutoff=0.85) if len(name) < 40 else []

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapters
-from handler.payload.completion import PICTURES, CompletionRequest, RawText, pictures, raw_text
-from handler.payload.fields import expect, kind_of, optional, strangers
+from handler.payload import adapter_choice as adapters
+from handler.payload.completion import IMAGES, CompletionRequest, RawText, images, raw_text
+from handler.payload.fields import expect, kind_of, optional, unknown_fields
 
-OWN = frozenset({"inputs", "parameters", "stream", "model", adapters.FIELD, *PICTURES})
+OWN = frozenset({"inputs", "parameters", "stream", "model", adapters.FIELD, *IMAGES})
 MOST_INPUTS = 1000
 NEW_TOKENS = 30  # LMI's max_new_tokens, where a request has none
 # TGI's and transformers' names of what vLLM calls otherwise.
@@ -25,7 +25,7 @@ RENAMED = {
 }
 WANTED = frozenset({"details", "decoder_input_details", "return_full_text", "top_n_tokens", "best_of"})
 TRANSLATED = frozenset({"do_sample", "stop_sequences", "num_beams", "eos_token_id", "grammar"})
-MOOT: Mapping[str, tuple[Any, ...]] = {  # values that ask for what happens anyway
+NO_EFFECT: Mapping[str, tuple[Any, ...]] = {  # values that ask for what happens anyway
     "n": (1,),
     "num_return_sequences": (1,),
     "typical_p": (1, 0),
@@ -83,7 +83,7 @@ def generation_request(
     `inputs` is a text, `{"prompt": ..., "images": [...]}`, or a list of either. Raises InvalidRequest with the JSON path
     of the first fault.
     """
-    ignored = strangers(payload, OWN, MISLEADING)
+    ignored = unknown_fields(payload, OWN, MISLEADING)
     given = dict(optional(payload, "parameters", dict, "", "an object") or {})
     stream = _stream(payload, given)
     texts, many = _texts(payload)
@@ -131,17 +131,17 @@ def _stream(payload: Mapping[str, Any], given: dict[str, Any]) -> bool:
 
 def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
     inputs = payload.get("inputs")
-    beside = pictures(payload, "")
+    beside = images(payload, "")
     if not isinstance(inputs, list):
         only = raw_text(inputs, "inputs")
-        return (replace(only, pictures=(*only.pictures, *beside)),), False
+        return (replace(only, images=(*only.images, *beside)),), False
     if not inputs:
         raise InvalidRequest("`inputs` is an empty list; it needs at least one text.", param="inputs")
     if len(inputs) > MOST_INPUTS:
         raise InvalidRequest(f"`inputs` has {len(inputs)} texts; at most {MOST_INPUTS} are taken.", param="inputs")
     if beside:
         cure = 'give each its own: {"prompt": "...", "images": ["..."]}'
-        raise InvalidRequest(f"Pictures beside several inputs belong to none of them; {cure}.", param=beside[0].path)
+        raise InvalidRequest(f"Images beside several inputs belong to none of them; {cure}.", param=beside[0].path)
     return tuple(raw_text(one, f"inputs[{i}]") for i, one in enumerate(inputs)), True
 
 
@@ -160,11 +160,11 @@ def _adapters(
 
 
 def _unknown(given: Mapping[str, Any], known: frozenset[str]) -> list[str]:
-    for name, moot in MOOT.items():
-        if (value := given.get(name)) is not None and value not in moot:
+    for name, no_effect in NO_EFFECT.items():
+        if (value := given.get(name)) is not None and value not in no_effect:
             raise InvalidRequest(f"`{PATH}.{name}` is {value!r}: {REFUSED[name]}.", param=f"{PATH}.{name}")
-    ours = {*RENAMED, *WANTED, *TRANSLATED, *MOOT}
-    return strangers(given, (known - {"prompt", "model", "stream"}) | ours, MISLEADING_PARAMETERS, PATH)
+    ours = {*RENAMED, *WANTED, *TRANSLATED, *NO_EFFECT}
+    return unknown_fields(given, (known - {"prompt", "model", "stream"}) | ours, MISLEADING_PARAMETERS, PATH)
 
 
 def _wanted(given: Mapping[str, Any], *, stream: bool) -> Wanted:
@@ -203,7 +203,7 @@ def _whole(given: Mapping[str, Any], name: str) -> int | None:
 
 def _parameters(given: Mapping[str, Any], wanted: Wanted, stream: bool) -> dict[str, Any]:
     """`given` by the names of vLLM's completions, with what the answer's details need."""
-    ours = {*RENAMED, *WANTED, *TRANSLATED, *MOOT}
+    ours = {*RENAMED, *WANTED, *TRANSLATED, *NO_EFFECT}
     parameters = {name: value for name, value in given.items() if name not in ours and value is not None}
     for theirs, name in RENAMED.items():
         if given.get(theirs) is not None:

@@ -1,4 +1,4 @@
-"""Content parts: a text or a picture, in every form that clients send."""
+"""Content parts: a text or an image, in every form that clients send."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture that the client carries or names: a data:, http: or https: URL, or its bytes, not yet looked at.
+    """An image that the client carries or names: a data:, http: or https: URL, or its bytes, not yet looked at.
 
     `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`).
     """
@@ -33,7 +33,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class EmbedsPart:
-    """A picture as the features that the model's own encoder made of it: base64 of a tensor in the format of
+    """An image as the features that the model's own encoder made of it: base64 of a tensor in the format of
     `torch.save` or of numpy, or several by name, as vLLM takes them. `path` is their JSON path."""
 
     data: str | Mapping[str, str]
@@ -52,7 +52,7 @@ def content_part(part: Any, path: str, ignored: list[str]) -> Part:
     read = _PARTS.get(kind) if isinstance(kind, str) else None
     if isinstance(kind, str) and any(word in kind for word in ("audio", "video")):
         raise InvalidRequest(
-            f"`{path}` is of the type {short(kind)!r}; of media, only pictures are read here.",
+            f"`{path}` is of the type {short(kind)!r}; of media, only images are read here.",
             param=f"{path}.type",
             code="unsupported_part",
         )
@@ -61,7 +61,7 @@ def content_part(part: Any, path: str, ignored: list[str]) -> Part:
         wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {short(str(kind))!r}"
         raise InvalidRequest(f"{wrong}; the accepted types are {accepted}.", param=f"{path}.type", code="unknown_part")
     if part.keys() & TEXT_FIELDS and part.keys() & PICTURE_FIELDS:
-        raise InvalidRequest(f"`{path}` is a text and a picture at once; make two parts of it.", param=path)
+        raise InvalidRequest(f"`{path}` is a text and an image at once; make two parts of it.", param=path)
     return read(part, path, ignored)
 
 
@@ -89,11 +89,11 @@ def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
         raise InvalidRequest(
             f"`detail` beside `{where}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=where
         )
-    return picture_at(value, path)
+    return image_at(value, path)
 
 
-def picture_at(value: Any, path: str) -> ImagePart:
-    """The picture at `path`: a URL, or an object with one. Raises InvalidRequest."""
+def image_at(value: Any, path: str) -> ImagePart:
+    """The image at `path`: a URL, or an object with one. Raises InvalidRequest."""
     if isinstance(value, dict):
         value, path = value.get("url"), f"{path}.url"
     if isinstance(value, str | bytes):

@@ -11,7 +11,7 @@ from pathlib import Path
 from sagemaker.djl_inference import DJLModel
 from sagemaker.local import LocalSession
 
-image, directory, port, *pictures = sys.argv[1:]
+image, directory, port, *images = sys.argv[1:]
 session = LocalSession()
 session.config = {"local": {"serving_port": int(port)}}
 model = DJLModel(
@@ -24,8 +24,8 @@ model = DJLModel(
 predictor = model.deploy(initial_instance_count=1, instance_type="local")
 try:
     content = [{"type": "text", "text": "What is in the images?"}]
-    for picture in pictures:
-        encoded = base64.b64encode(Path(picture).read_bytes()).decode()
+    for image in images:
+        encoded = base64.b64encode(Path(image).read_bytes()).decode()
         content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}})
     answer = predictor.predict({"messages": [{"role": "user", "content": content}]})
 finally:

@@ -1,4 +1,4 @@
-"""The SageMaker SDK, unmodified, against a server: `python sagemaker_sdk.py CONTAINER ENDPOINT`, pictures on stdin as JSON."""
+"""The SageMaker SDK, unmodified, against a server: `python sagemaker_sdk.py CONTAINER ENDPOINT`, images on stdin as JSON."""
 
 import json
 import os
@@ -15,13 +15,13 @@ from sagemaker.serializers import JSONSerializer
 os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
 
 
-def messages(*pictures: str, **parameters: object) -> dict[str, object]:
-    shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in pictures]
-    text = {"type": "text", "text": "What is in the images?" if len(pictures) > 1 else "What is in the image?"}
+def messages(*images: str, **parameters: object) -> dict[str, object]:
+    shown = [{"type": "image_url", "image_url": {"url": image}} for image in images]
+    text = {"type": "text", "text": "What is in the images?" if len(images) > 1 else "What is in the image?"}
     return {"messages": [{"role": "user", "content": [text, *shown]}], "temperature": 0, **parameters}
 
 
-def main(container: str, endpoint: str, pictures: list[str]) -> dict[str, object]:
+def main(container: str, endpoint: str, images: list[str]) -> dict[str, object]:
     local = LocalSession()
     local.config = {"local": {"serving_port": int(container.rsplit(":", 1)[1])}}
     model = DJLModel(
@@ -37,12 +37,12 @@ def main(container: str, endpoint: str, pictures: list[str]) -> dict[str, object
     remote = sagemaker.Predictor(
         "any", sagemaker_session=session, serializer=JSONSerializer(), deserializer=JSONDeserializer()
     )
-    lines = remote.predict_stream(messages(pictures[0], stream=True), iterator=LineIterator)
+    lines = remote.predict_stream(messages(images[0], stream=True), iterator=LineIterator)
     return {
         "environment": model.prepare_container_def("local").get("Environment"),
-        "local": predictor.predict(messages(*pictures)),
+        "local": predictor.predict(messages(*images)),
         "refused locally": predictor.predict({"messages": []}),
-        "remote": remote.predict(messages(*pictures)),
+        "remote": remote.predict(messages(*images)),
         "generated": remote.predict({"inputs": "hi", "parameters": {"max_new_tokens": 1}}),
         "lines": [json.loads(line) for line in lines if line.strip()],
     }

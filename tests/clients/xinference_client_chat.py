@@ -1,4 +1,4 @@
-"""Xinference's client, unmodified, against a server: `python xinference_client_chat.py URL MODEL`, a picture's URL on stdin."""
+"""Xinference's client, unmodified, against a server: `python xinference_client_chat.py URL MODEL`, an image's URL on stdin."""
 
 import json
 import sys
@@ -6,10 +6,10 @@ import sys
 from xinference_client import RESTfulClient as Client
 
 
-def main(url: str, name: str, picture: str) -> dict[str, object]:
+def main(url: str, name: str, image: str) -> dict[str, object]:
     model = Client(url).get_model(name)
     question = {"type": "text", "text": "What is in the image?"}
-    seen = [question, {"type": "image_url", "image_url": {"url": picture}}]
+    seen = [question, {"type": "image_url", "image_url": {"url": image}}]
     heard = [question, {"type": "audio", "audio_url": "https://example.com/glass.mp3"}]
     asked = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": seen}]
     try:

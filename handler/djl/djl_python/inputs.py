@@ -53,7 +53,7 @@ class Input:
         return key in self.content.get_keys()
 
     def get_data(self, key: str | None = None) -> Any:
-        """The content as its type says: JSON decoded, text as a string, pictures and arrays as such, else bytes."""
+        """The content as its type says: JSON decoded, text as a string, images and arrays as such, else bytes."""
         if self.is_empty():
             return None
         kind = (self.get_property("content-type") or "").lower()
@@ -85,7 +85,7 @@ class Input:
         return json.loads(bytes(self._present(key)))
 
     def get_as_image(self, key: str | None = None) -> Any:
-        """The picture as a PIL image in RGB."""
+        """The image as a PIL image in RGB."""
         from PIL import Image  # noqa: PLC0415  # a handler of text does without
 
         return Image.open(io.BytesIO(self._present(key))).convert("RGB")

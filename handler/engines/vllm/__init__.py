@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.background import in_background
-from handler.engine import Adapter, Growth, ModelCard, Prompt, TextPrompt
+from handler.engine import Adapter, Delta, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError, Unavailable
@@ -75,7 +75,7 @@ class VllmEngine:
     def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
         return self._live.stream(prompt)
 
-    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         return self._live.generate(prompt)
 
     async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:

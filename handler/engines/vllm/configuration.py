@@ -11,8 +11,8 @@ from vllm.config import ParallelConfig, VllmConfig
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
-from handler.engines.vllm import cpu_adapters
-from handler.engines.vllm.adapters import refuse_miscounted_pictures
+from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
+from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import engine_args
 from handler.engines.vllm.degrees import placed
 from handler.engines.vllm.preloading import use_forks
@@ -47,12 +47,12 @@ def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     use_forks()
     args = engine_args(cpu_adapters.with_worker(placed(settings.arguments, torch.cuda.device_count())))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
-    _refuse_replicas_in_pieces(config)
+    _check_replicas_fit_nodes(config)
     if args.distributed_executor_backend is None:
         use_few_processes(config.parallel_config)
     if not args.language_model_only:
-        _refuse_blind(config.model_config)
-    refuse_miscounted_pictures(config)
+        _check_vision(config.model_config)
+    check_tower_adapters(config)
     return config
 
 
@@ -66,7 +66,7 @@ def use_few_processes(parallel: ParallelConfig) -> None:
         parallel.distributed_executor_backend = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
-def _refuse_replicas_in_pieces(config: VllmConfig) -> None:
+def _check_replicas_fit_nodes(config: VllmConfig) -> None:
     # vLLM treats the replicas of a dense model as engines of their own, but has all of them meet at one port of node 0,
     # and the nodes without a front end count the workers of all replicas.
     parallel = config.parallel_config
@@ -79,8 +79,8 @@ def _refuse_replicas_in_pieces(config: VllmConfig) -> None:
         )
 
 
-def _refuse_blind(model_config: Any) -> None:
-    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about pictures
+def _check_vision(model_config: Any) -> None:
+    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about images
     # that it never saw.
     if model_config.is_multimodal_model:
         return
@@ -89,7 +89,7 @@ def _refuse_blind(model_config: Any) -> None:
         architectures = ", ".join(model_config.hf_config.architectures or ["unknown"])
         raise StartError(
             f"{model_config.model} is a vision checkpoint (its config has {seen[0]}), but this vLLM runs its "
-            f"architecture {architectures} as text only and would ignore every picture. Choose another model, or set "
+            f"architecture {architectures} as text only and would ignore every image. Choose another model, or set "
             "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
         )
 

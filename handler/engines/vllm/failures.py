@@ -82,7 +82,7 @@ def _words(error: Exception) -> tuple[str, str | None]:
     if isinstance(error, pydantic.ValidationError):
         return _first_fault(error)
     if isinstance(error, exceptions.VLLMClientError):
-        # str() of these appends "(parameter=..., value=...)", and the value may be a whole picture.
+        # str() of these appends "(parameter=..., value=...)", and the value may be a whole image.
         text, guess = _sentence(str(error.args[0] if error.args else error))
         return text, getattr(error, "parameter", None) or guess
     return _sentence(str(error))

@@ -1,4 +1,4 @@
-"""Features of pictures that clients send in place of pictures, looked at before the engine gets them: there, a tensor of
+"""Features of images that clients send in place of images, looked at before the engine gets them: there, a tensor of
 the wrong width ends the process."""
 
 from typing import Any
@@ -27,10 +27,10 @@ def _check(embeds: Embeds, width: int) -> None:
             tensor = ImageEmbeddingMediaIO().load_base64("", data)
         except Exception as fault:  # whatever unpickling, numpy or torch make of it
             raise InvalidRequest(
-                "The features of the picture are no tensor in the format of torch.save or of numpy.", param=embeds.path
+                "The features of the image are no tensor in the format of torch.save or of numpy.", param=embeds.path
             ) from fault
         if single and (tensor.ndim not in (2, 3) or tensor.shape[-1] != width):
             raise InvalidRequest(
-                f"The features of the picture have the shape {tuple(tensor.shape)}; the model's have the width {width}.",
+                f"The features of the image have the shape {tuple(tensor.shape)}; the model's have the width {width}.",
                 param=embeds.path,
             )

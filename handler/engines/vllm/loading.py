@@ -18,12 +18,12 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.background import in_background
 from handler.engine import ModelCard
-from handler.engines.vllm import cpu_adapters
-from handler.engines.vllm.adapters import ServedModels, VllmAdapters
+from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
+from handler.engines.vllm.adapters.served import ServedModels, VllmAdapters
 from handler.engines.vllm.configuration import configured, loading
-from handler.engines.vllm.growths import GrowthServing
-from handler.engines.vllm.placeholders import neutraliser, picture_placeholder
-from handler.engines.vllm.requests import known_parameters, release_pictures
+from handler.engines.vllm.deltas import DeltaServing
+from handler.engines.vllm.placeholders import image_placeholder, neutraliser
+from handler.engines.vllm.requests import known_parameters, release_images
 from handler.engines.vllm.running import STOP_SECONDS, Running, Serving
 from handler.engines.vllm.settings import VllmSettings
 from handler.engines.vllm.texts import TextRequest, known_text_parameters
@@ -57,7 +57,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
         "tool_parser": settings.tool_call_parser,
         "reasoning_parser": settings.reasoning_parser or "",
         "default_chat_template_kwargs": dict(settings.default_chat_template_kwargs),
-        # A request may not bring a template (code that runs here) nor change how pictures are processed.
+        # A request may not bring a template (code that runs here) nor change how images are processed.
         "trust_request_chat_template": False,
         "trust_request_mm_kwargs": False,
     }
@@ -74,11 +74,11 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
     serving = Serving(
         chat=_build(OpenAIServingChat, **shared),
         texts=_build(OpenAIServingCompletion, **shared),
-        growths=_build(GrowthServing, **shared),
+        deltas=_build(DeltaServing, **shared),
     )
     freeze_gc_heap()
     config = llm.model_config
-    placeholder = picture_placeholder(config)
+    placeholder = image_placeholder(config)
     card = _card(llm, settings.names, placeholder(1))
     adapters = VllmAdapters(llm, models)
     harmless = neutraliser(config, llm.renderer.tokenizer)
@@ -86,19 +86,19 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
 
 
 class _Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's, which lets the pixels go when a request's pictures are processed, and takes raw prompts with pictures."""
+    """vLLM's, which lets the pixels go when a request's images are processed, and takes raw prompts with images."""
 
     async def render_chat(self, request: ChatCompletionRequest, **how: Any) -> Any:
         try:
             return await super().render_chat(request, **how)
         finally:
-            release_pictures(request)
+            release_images(request)
 
     async def render_completion(self, request: TextRequest, **how: Any) -> Any:
         try:
             return await self.preprocess_cmpl(request, request.prompts, **how)
         finally:
-            request.release_pictures()
+            request.release_images()
 
 
 def _build(constructor: Callable[..., Any], **arguments: Any) -> Any:
@@ -112,7 +112,7 @@ def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> Mod
     return ModelCard(
         names=names,
         max_model_len=llm.model_config.max_model_len,
-        supports_pictures=_sees(llm),
+        supports_images=_sees(llm),
         parameters=known_parameters(),
         text_parameters=known_text_parameters(),
         placeholder=placeholder,
@@ -121,7 +121,7 @@ def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> Mod
 
 
 def _sees(llm: AsyncLLM) -> bool:
-    # There are multimodal models that only hear. `vision_chunk` is what Kimi calls pictures and videos alike.
+    # There are multimodal models that only hear. `vision_chunk` is what Kimi calls images and videos alike.
     if not llm.model_config.is_multimodal_model:
         return False
     limits = llm.renderer.get_mm_processor().info.allowed_mm_limits

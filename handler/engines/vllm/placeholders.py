@@ -1,7 +1,7 @@
 """The tokens by which a model's prompt marks media, and text in which none of them can come to life.
 
 A user who types `<image>` means seven characters. The tokenizer would make the model's image token of them, and bind a
-picture to the wrong place or fail on the count; so a zero-width character is put inside it.
+image to the wrong place or fail on the count; so a zero-width character is put inside it.
 """
 
 import re
@@ -19,7 +19,7 @@ _ID_FIELD = re.compile(r"(image|video|audio|vision|media|boi|eoi|boa|eoa)\w*toke
 _LONGEST_TOKEN = 64  # characters; what may come together at the seam of two texts
 
 
-Placeholder = Callable[[int], str | None]  # how a prompt marks its n-th picture
+Placeholder = Callable[[int], str | None]  # how a prompt marks its n-th image
 
 
 class Neutraliser:
@@ -72,8 +72,8 @@ def neutraliser(model_config: Any, tokenizer: Any) -> Neutraliser:
     return Neutraliser(pattern, _SEPARATORS[-1])
 
 
-def picture_placeholder(model_config: Any) -> Placeholder:
-    """How the model's raw prompts mark pictures; None where they do not."""
+def image_placeholder(model_config: Any) -> Placeholder:
+    """How the model's raw prompts mark images; None where they do not."""
 
     def placeholder(number: int) -> str | None:
         try:

@@ -1,8 +1,8 @@
-"""Prompt -> vLLM's ChatCompletionRequest, its pictures undecoded and named by their content hash.
+"""Prompt -> vLLM's ChatCompletionRequest, its images undecoded and named by their content hash.
 
 vLLM takes a PIL image beside a `uuid` in a content part of its own (`image_pil`), which no client can send: the OpenAI
-schemas refuse it. The uuid becomes the key of vLLM's processor cache, and a picture that is found there is never
-decoded, since the image is a lazy one. Upstream plans a mechanism of its own; all of ours is in `_picture`.
+schemas refuse it. The uuid becomes the key of vLLM's processor cache, and an image that is found there is never
+decoded, since the image is a lazy one. Upstream plans a mechanism of its own; all of ours is in `_image`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.multimodal.media.base import MediaWithBytes
 
-from handler.engine import Embeds, Message, Picture, Prompt
+from handler.engine import Embeds, Message, Prompt, PromptImage
 from handler.engines.vllm.placeholders import Neutraliser
 
 # Old names of structured output, which vLLM dropped and would now ignore.
@@ -23,7 +23,7 @@ GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choi
 
 
 @dataclass
-class HeldMedia(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
+class ReleasableImage(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
     """vLLM's pair of media and bytes, with the way to let the pixels go."""
 
     release: Callable[[], None] = lambda: None
@@ -57,11 +57,11 @@ def current(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def release_pictures(request: ChatCompletionRequest) -> None:
-    """Let the pixels of the request's pictures go: vLLM has made its tensors of them."""
+def release_images(request: ChatCompletionRequest) -> None:
+    """Let the pixels of the request's images go: vLLM has made its tensors of them."""
     for message in request.messages:
         for part in message["content"] if isinstance(message["content"], list) else ():
-            if isinstance(media := part.get("image_pil"), HeldMedia):
+            if isinstance(media := part.get("image_pil"), ReleasableImage):
                 media.release()
 
 
@@ -77,7 +77,7 @@ def _message(message: Message, neutraliser: Neutraliser) -> dict[str, Any]:
     return {**fields, "role": message.role, "content": content}
 
 
-def _parts(content: Iterable[str | Picture | Embeds], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
+def _parts(content: Iterable[str | PromptImage | Embeds], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
     for are_texts, parts in groupby(content, key=lambda part: isinstance(part, str)):
         if are_texts:
             yield from ({"type": "text", "text": text} for text in neutraliser.run(map(str, parts)))
@@ -95,12 +95,12 @@ def _tool_call(call: Mapping[str, Any], neutraliser: Neutraliser) -> dict[str, A
     return harmless
 
 
-def held(picture: Picture) -> HeldMedia:
-    """The picture as vLLM takes it: undecoded."""
-    return HeldMedia(picture.image, picture.encoded, release=picture.release)
+def held(image: PromptImage) -> ReleasableImage:
+    """The image as vLLM takes it: undecoded."""
+    return ReleasableImage(image.image, image.encoded, release=image.release)
 
 
-def _media(media: Picture | Embeds) -> dict[str, Any]:
+def _media(media: PromptImage | Embeds) -> dict[str, Any]:
     if isinstance(media, Embeds):
         return {"type": "image_embeds", "image_embeds": media.data}
     return {"type": "image_pil", "image_pil": held(media), "uuid": media.digest}

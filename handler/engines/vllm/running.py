@@ -16,11 +16,11 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engine import Growth, ModelCard, Prompt, TextPrompt
-from handler.engines.vllm.adapters import VllmAdapters
+from handler.engine import Delta, ModelCard, Prompt, TextPrompt
+from handler.engines.vllm.adapters.served import VllmAdapters
+from handler.engines.vllm.deltas import DeltaServing
 from handler.engines.vllm.failures import translate, translate_answer
 from handler.engines.vllm.features import check_features
-from handler.engines.vllm.growths import GrowthServing
 from handler.engines.vllm.placeholders import Neutraliser, Placeholder
 from handler.engines.vllm.requests import chat_completion_request
 from handler.engines.vllm.texts import TextRequest, text_request
@@ -46,11 +46,11 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What of vLLM's server answers: chat completions, text completions, and text completions as `Growth`."""
+    """What of vLLM's server answers: chat completions, text completions, and text completions as `Delta`."""
 
     chat: OpenAIServingChat
     texts: OpenAIServingCompletion
-    growths: GrowthServing
+    deltas: DeltaServing
 
 
 class Running:
@@ -88,16 +88,16 @@ class Running:
     def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
         return self._streamed(self._ask, _chunks, prompt)
 
-    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Growth, None]:
+    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         if not prompt.stream:
             with self._adapted(prompt) as adapted:
-                grown = await self._retried(partial(self._ask_for_growths, adapted))
-            for growth in grown:
-                yield growth
+                grown = await self._retried(partial(self._ask_for_deltas, adapted))
+            for delta in grown:
+                yield delta
             return
-        async with contextlib.aclosing(self._streamed(self._ask_for_growths, _growths, prompt)) as growths:
-            async for growth in growths:
-                yield growth
+        async with contextlib.aclosing(self._streamed(self._ask_for_deltas, _deltas, prompt)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
         return cast("Sequence[int]", await self._retried(partial(self._tokens, prompt)))
@@ -165,12 +165,12 @@ class Running:
             return _answered(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
         return _answered(await self._serving.texts.create_completion(self._text_request(prompt)))
 
-    async def _ask_for_growths(self, prompt: TextPrompt) -> Any:
-        return _answered(await self._serving.growths.create_completion(self._text_request(prompt)))
+    async def _ask_for_deltas(self, prompt: TextPrompt) -> Any:
+        return _answered(await self._serving.deltas.create_completion(self._text_request(prompt)))
 
     async def _tokens(self, prompt: Prompt | TextPrompt) -> list[int]:
         renderer = self._serving.chat.online_renderer
-        # The engine is not going to see these pictures, so its cache must not be told that it has.
+        # The engine is not going to see these images, so its cache must not be told that it has.
         if isinstance(prompt, Prompt):
             _, inputs = _answered(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
         else:
@@ -189,7 +189,7 @@ class Running:
             try:
                 return await attempt()
             except RetryableRequestError:
-                # vLLM's two caches of processed pictures drift apart when a request dies between them; it notices,
+                # vLLM's two caches of processed images drift apart when a request dies between them; it notices,
                 # mends the first and asks for a retry, which would be rude to pass on.
                 return await attempt()
         except Exception as fault:
@@ -239,10 +239,10 @@ async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
         yield data.encode()
 
 
-async def _growths(events: AsyncIterator[list[Growth]]) -> AsyncGenerator[Growth, None]:
+async def _deltas(events: AsyncIterator[list[Delta]]) -> AsyncGenerator[Delta, None]:
     try:
         async for grown in events:
-            for growth in grown:
-                yield growth
+            for delta in grown:
+                yield delta
     except Exception as fault:
         raise translate(fault) from fault

@@ -1,7 +1,7 @@
 """TextPrompt -> vLLM's CompletionRequest.
 
-OpenAI's schema of completions has no pictures, vLLM's prompts do: the request carries both, and the renderer takes the
-prompts. Pictures travel as in chat completions, undecoded and named by their content hash.
+OpenAI's schema of completions has no images, vLLM's prompts do: the request carries both, and the renderer takes the
+prompts. Images travel as in chat completions, undecoded and named by their content hash.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import PrivateAttr
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
-from handler.engine import Picture, Text, TextPrompt
+from handler.engine import PromptImage, Text, TextPrompt
 from handler.engines.vllm.placeholders import Neutraliser, Placeholder
 from handler.engines.vllm.requests import GUIDED, current, held
 
@@ -23,7 +23,7 @@ class TextRequest(CompletionRequest):  # type: ignore[misc]  # vllm is untyped h
     def prompts(self) -> list[Any]:
         return self._prompts
 
-    def release_pictures(self) -> None:
+    def release_images(self) -> None:
         """Let the pixels go: vLLM has made its tensors of them."""
         for prompt in self._prompts:
             for media in prompt.get("multi_modal_data", {}).get("image", ()):
@@ -37,7 +37,7 @@ def known_text_parameters() -> frozenset[str]:
 
 def text_request(prompt: TextPrompt, texts: Neutraliser, placeholder: Placeholder) -> TextRequest:
     """Raises pydantic's ValidationError or vLLM's errors for parameters that vLLM refuses. `placeholder(n)` is how the
-    model's prompts mark their n-th picture."""
+    model's prompts mark their n-th image."""
     request: TextRequest = TextRequest.model_validate(
         {
             **current(prompt.parameters),
@@ -54,14 +54,14 @@ def text_request(prompt: TextPrompt, texts: Neutraliser, placeholder: Placeholde
 def _prompt(text: Text, texts: Neutraliser, placeholder: Placeholder) -> dict[str, Any]:
     if text.tokens is not None:
         return {"prompt_token_ids": list(text.tokens)}
-    pictures = [part for part in text.content if isinstance(part, Picture)]
+    images = [part for part in text.content if isinstance(part, PromptImage)]
     words = texts.run(part for part in text.content if isinstance(part, str))
-    numbers = iter(range(1, len(pictures) + 1))
+    numbers = iter(range(1, len(images) + 1))
     written = "".join(
-        (placeholder(next(numbers)) or "") if isinstance(part, Picture) else next(words) for part in text.content
+        (placeholder(next(numbers)) or "") if isinstance(part, PromptImage) else next(words) for part in text.content
     )
     prompt: dict[str, Any] = {"prompt": written}
-    if pictures:
-        prompt["multi_modal_data"] = {"image": [held(picture) for picture in pictures]}
-        prompt["multi_modal_uuids"] = {"image": [picture.digest for picture in pictures]}
+    if images:
+        prompt["multi_modal_data"] = {"image": [held(image) for image in images]}
+        prompt["multi_modal_uuids"] = {"image": [image.digest for image in images]}
     return prompt

@@ -1,0 +1,1 @@
+"""HTTP: routes, admission, streams, statuses, health and metrics. The only package that says an HTTP status."""

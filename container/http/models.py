@@ -1,0 +1,107 @@
+"""The routes that tell what is served: OpenAI's, SageMaker's and LMI's names for it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from container.http.health import Health
+from handler.djl.own_model import OwnModel
+from handler.engine import Adapter, ModelCard
+from handler.errors import UnknownModel
+from handler.payload.fields import short
+from handler.service import Service
+
+LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
+# A batch transform sends this many requests at a time, each of this many MB: SageMaker wants the product below 100.
+TRANSFORM_MB = 6
+MOST_TRANSFORMS = 16
+
+
+class Models:
+    """What is served, as every client asks for it; `batch_size` is what the engine runs at once."""
+
+    def __init__(self, health: Health, batch_size: int) -> None:
+        self._health = health
+        self._batch_size = batch_size
+
+    async def openai_list(self, _: Request) -> Response:
+        """OpenAI's list of models, one entry for each name and adapter."""
+        service = self._health.service()
+        card, adapters = service.card, _served(service).values()
+        data = [*(_openai(card, name) for name in card.names), *(_adapted(card, adapter) for adapter in adapters)]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def openai_one(self, request: Request) -> Response:
+        """OpenAI's description of one name."""
+        service, name = self._health.service(), request.path_params["model"]
+        if name in service.card.names:
+            told = _openai(service.card, name)
+        elif name in (adapters := _served(service)):
+            told = _adapted(service.card, adapters[name])
+        else:
+            raise _unknown(service.card, name)
+        # Xinference's client chooses what it offers by these two.
+        abilities = ["chat", "generate", *(["vision"] if service.card.supports_images else [])]
+        return JSONResponse({**told, "model_type": "LLM", "model_ability": abilities})
+
+    async def sagemaker_list(self, _: Request) -> Response:
+        """SageMaker's and LMI's list: one model, as there is one."""
+        service = self._health.service()
+        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served(service))]})
+
+    async def sagemaker_one(self, request: Request) -> Response:
+        """SageMaker's and LMI's description of the model, by any of its names."""
+        name = request.path_params["model"]
+        self.check_name(name)
+        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served(self._health.service()))})
+
+    async def execution_parameters(self, _: Request) -> Response:
+        """What a SageMaker batch transform should send: one record a request."""
+        at_once = max(1, min(self._batch_size, MOST_TRANSFORMS))
+        return JSONResponse(
+            {"MaxConcurrentTransforms": at_once, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": TRANSFORM_MB}
+        )
+
+    def check_name(self, name: str) -> None:
+        """Raises UnknownModel for a name in a path that neither `model` nor LMI has for what is served."""
+        card = self._health.service().card
+        if name != LMI_NAME and name not in {*card.names, *(re.sub(r"\W", "_", served) for served in card.names)}:
+            raise _unknown(card, name)
+
+
+def _openai(card: ModelCard, name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "lumi",
+        "root": card.names[0],
+        "max_model_len": card.max_model_len or None,  # user code has no context length
+    }
+
+
+def _adapted(card: ModelCard, adapter: Adapter) -> dict[str, Any]:
+    changed = {"created": adapter.created, "root": adapter.source, "parent": card.names[0]}
+    return {**_openai(card, adapter.name), **changed}
+
+
+def _served(service: Service | OwnModel) -> Mapping[str, Adapter]:
+    return {} if isinstance(service, OwnModel) else service.adapters.served
+
+
+def _with(adapters: Mapping[str, Adapter]) -> dict[str, Any]:
+    shown = [{"name": adapter.name, "src": adapter.source} for adapter in adapters.values()]
+    return {"adapters": shown} if shown else {}
+
+
+def _sagemaker(name: str) -> dict[str, Any]:
+    return {"modelName": name, "modelUrl": "/opt/ml/model", "loadedAtStartup": True}
+
+
+def _unknown(card: ModelCard, name: str) -> UnknownModel:
+    return UnknownModel(
+        f"The model {short(name)!r} is not served here; this is {', '.join(card.names)}.", param="model"
+    )

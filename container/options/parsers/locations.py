@@ -1,0 +1,93 @@
+"""What `model_id` and `chat_template` name -> where that is: an address as it stands, or a path that exists."""
+
+import os.path
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from container.options.parsers.values import is_template_text
+
+MODEL_DIRECTORY = Path("/opt/ml/model")  # where SageMaker and LMI's users mount it
+SERVER_FILE = Path("/opt/djl/conf/config.properties")  # of LMI's image; here only if somebody mounts one
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_S3 = re.compile(r"s3://[^/\s]+(/\S*)?")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_NEARLY_AN_ID = re.compile(
+    r"(?:https?://(?:www\.)?huggingface\.co/|hf://)?([\w.-]+/[\w.-]+)(?:/(?:tree/\S*)?)?", re.ASCII
+)
+_PATH = re.compile(r"[/~]|\.\.?(/|$)")
+
+
+def local_model(text: str, homes: Sequence[Path]) -> Path | None:
+    """The existing directory that `text` names, relative to one of `homes` or alone, or None."""
+    path = _expanded(text.strip().removeprefix("file://"))
+    return next((found.absolute() for found in _places(path, homes) if _is_directory(found)), None)
+
+
+def located_model(text: str, homes: Sequence[Path]) -> str:
+    """A local directory as an absolute path, an s3:// address or a hub id as it stands. Raises ValueError."""
+    local = local_model(text, homes)
+    if local is not None:
+        return str(local)
+    if _S3.fullmatch(text):
+        return text
+    plain = text.removeprefix("file://")
+    if _SCHEME.match(plain):
+        raise ValueError(
+            "is an address that no model can be loaded from; give a Hugging Face id, s3:// or a directory"
+            + _near(plain)
+        )
+    if _PATH.match(plain):
+        is_file = any(map(_is_file, _places(_expanded(plain), homes)))
+        state = "is a file and no directory" if is_file else "does not exist"
+        raise ValueError(f"names a local directory that {state}{_within(plain, homes)}; mount it, or correct the path")
+    if not _HUB_ID.fullmatch(plain):
+        raise ValueError(
+            f"is neither a Hugging Face id (organisation/name), nor s3://bucket/prefix, nor a local directory: there "
+            f"is none{_within(plain, homes)}{_near(plain)}"
+        )
+    return text
+
+
+def located_template(text: str, homes: Sequence[Path]) -> str:
+    """The text or web address of a template as it stands, its path as an absolute one. Raises ValueError."""
+    if is_template_text(text) or text.startswith(("http://", "https://")):
+        return text
+    places = _places(_expanded(text), homes)
+    found = next((place.absolute() for place in places if _is_file(place)), None)
+    if found is None:
+        why = "is a directory" if any(map(_is_directory, places)) else "looks like a path, and there is no such file"
+        raise ValueError(f"{why}{_within(text, homes)}; correct it, or give the text")
+    return str(found)
+
+
+def _places(path: Path, homes: Sequence[Path]) -> tuple[Path, ...]:
+    return (*(home / path for home in homes), path)
+
+
+def _near(text: str) -> str:
+    """The id that was meant by what is nearly one: a page of the hub, or one with a slash at its end."""
+    if text.lower().startswith("s3:"):
+        return "; write s3://bucket/prefix"
+    match = _NEARLY_AN_ID.fullmatch(text)
+    return f"; did you mean {match[1]!r}?" if match else ""
+
+
+def _within(path: str, homes: Sequence[Path]) -> str:
+    return "" if path.startswith(("/", "~")) else f" in {' or '.join(map(str, (*homes, Path.cwd())))}"
+
+
+# Path's own methods raise for a text that is too long for a name, and for a directory that may not be searched.
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_directory(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _expanded(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111

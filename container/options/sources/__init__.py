@@ -1,0 +1,1 @@
+"""The environment, serving.properties and S3 -> settings, each with its origin."""

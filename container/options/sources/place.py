@@ -1,0 +1,71 @@
+"""Where this start looks for the model and its serving.properties, before any option is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from container.model_store.directory import model_in
+from container.options.parsers.locations import local_model
+from container.options.sources.properties import FILE_NAME
+from handler.errors import StartError
+
+STORE_VARIABLE = "SERVING_MODEL_STORE"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`named` is the local directory that the environment names as the model, `address` the s3:// prefix if it is one.
+    `store` is the model directory, which counts after it; it is `alone` where the environment names no model."""
+
+    store: Path
+    named: Path | None = None
+    address: str | None = None
+    alone: bool = False
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where serving.properties may stand, best first.
+
+        A model may be the only one in its directory. One in the store is another model than the one that is named,
+        and so is its file.
+        """
+        named = (self.named, self.named and inner_model(self.named))
+        inner = inner_model(self.store) if self.alone else None
+        return tuple(dict.fromkeys(found for found in (*named, self.store, inner) if found is not None))
+
+    def holds(self, directory: Path | None) -> bool:
+        """Whether what stands in `directory` belongs to the model that the environment names."""
+        return self.named is not None and directory in (self.named, inner_model(self.named))
+
+
+def find_place(environ: Mapping[str, str], named: str | None, default: Path) -> Place:
+    """`named` is what the environment names as the model, `default` the model directory where it does not say."""
+    store = Path(environ.get(STORE_VARIABLE, "").strip() or default).absolute()
+    if named is None:
+        return Place(store, alone=True)
+    if named.startswith("s3://"):
+        return Place(store, address=named)
+    return Place(store, named=local_model(named, (store,)))
+
+
+def inner_model(directory: Path) -> Path | None:
+    """The directory that holds the model: `directory`, the only one in it that does, or None."""
+    try:
+        return model_in(directory)
+    except StartError:
+        return None
+
+
+def missing_model(directory: Path) -> str | None:
+    """Why `directory` is no model, or None where it is one or holds nothing but serving.properties."""
+    try:
+        if all(entry.name == FILE_NAME for entry in directory.iterdir()):
+            return None
+        model_in(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as fault:
+        return f"The directory {directory} cannot be read ({fault.strerror}); mend its permissions."
+    except StartError as fault:
+        return str(fault)
+    return None

@@ -1,0 +1,1 @@
+"""The tables of the code -> the pages of docs/ that are generated from them."""

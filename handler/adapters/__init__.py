@@ -1,0 +1,1 @@
+"""LoRA adapters: their files, and the registry of those that are served."""

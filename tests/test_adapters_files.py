@@ -1,0 +1,96 @@
+import pytest
+
+from handler.adapters.files import Change, inspected
+from handler.errors import InvalidRequest
+from tests.adapter_cases import LAYER, SHAPES, tensors, written
+
+
+def refused(directory):
+    with pytest.raises(InvalidRequest) as caught:
+        inspected(directory)
+    assert caught.value.param == "src"
+    assert caught.value.code == "adapter_invalid"
+    return str(caught.value)
+
+
+def test_what_an_adapter_changes_is_read_from_its_files(tmp_path):
+    files = inspected(written(tmp_path, base_model_name_or_path="some/base"))
+    assert (files.rank, files.base) == (4, "some/base")
+    assert files.changes == {LAYER.removeprefix("base_model.model."): Change(inputs=16, outputs=16, rank=4)}
+
+
+def test_the_largest_rank_of_a_pattern_counts(tmp_path):
+    assert inspected(written(tmp_path, rank_pattern={"q_proj": 32})).rank == 32
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_dora": True}, "use_dora"),
+        ({"bias": "all"}, "bias"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"r": 0}, "rank `r`"),
+        ({"r": "4"}, "rank `r`"),
+        ({"r": True}, "rank `r`"),
+        ({"r": 2}, "has the rank 4"),
+        ({"rank_pattern": {"q_proj": -1}}, "rank `r`"),
+        ({"rank_pattern": [8]}, "rank `r`"),
+        ({"lora_alpha": None}, "lora_alpha"),
+    ],
+)
+def test_a_configuration_that_vllm_would_not_serve_rightly_is_refused(tmp_path, config, words):
+    assert words in refused(written(tmp_path, **config))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"{", "is no JSON"), (b"[1]", "holds no object"), (b"[" * 100_000, "is no JSON"), (b" " * 2**21, "more than")],
+)
+def test_a_configuration_that_cannot_be_read_says_so(tmp_path, text, words):
+    written(tmp_path)
+    (tmp_path / "adapter_config.json").write_bytes(text)
+    assert words in refused(tmp_path)
+
+
+def test_a_directory_without_a_configuration_or_weights_says_what_is_missing(tmp_path):
+    assert "no adapter_config.json" in refused(tmp_path / "nothing")
+    written(tmp_path)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    assert "adapter_model.bin is a pickle" in refused(tmp_path)
+    (tmp_path / "adapter_model.bin").unlink()
+    assert "no adapter_model.safetensors" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({f"{LAYER}.lora_A.weight": (4, 16)}, "do not go together"),
+        ({f"{LAYER}.lora_B.weight": (16, 4)}, "no matrix A"),
+        ({**SHAPES, f"{LAYER}.lora_B.weight": (16, 5)}, "do not go together"),
+        ({**SHAPES, f"{LAYER}.lora_A.weight": (64,)}, "do not go together"),
+        ({**SHAPES, "base_model.model.lm_head.weight": (9, 9)}, "no part of a LoRA adapter"),
+        ({}, "holds no tensor"),
+    ],
+)
+def test_matrices_that_make_no_change_are_refused(tmp_path, shapes, words):
+    assert words in refused(written(tmp_path, shapes))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK" * 20,
+        tensors(SHAPES)[:-1],
+        tensors(SHAPES) + b"x",
+        tensors(SHAPES, dtype="I64"),
+        tensors(SHAPES).replace(b"data_offsets", b"data_offsetz"),
+        tensors(SHAPES)[:8] + b"\xff" * 300,
+        (2).to_bytes(8, "little") + b"[]",
+    ],
+)
+def test_damaged_weights_are_refused(tmp_path, data):
+    written(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(data)
+    assert "is damaged" in refused(tmp_path)

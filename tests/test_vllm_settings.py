@@ -1,0 +1,49 @@
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from container.start import vllm_settings as rooms
+from container.start.vllm_settings import chat_template
+from handler.errors import StartError
+
+TEMPLATE = "{% for message in messages %}{{ message.content }}é{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def server():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            bodies = {"/t.jinja": TEMPLATE.encode(), "/huge": b"x" * (rooms.LARGEST + 1), "/binary": b"\xff\xfe"}
+            self.send_response(200 if self.path in bodies else 404)
+            self.end_headers()
+            self.wfile.write(bodies.get(self.path, b""))
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("setting", [None, "/a/path.jinja", TEMPLATE])
+def test_what_is_no_address_is_left_to_the_engine(setting):
+    assert chat_template(setting) == setting
+
+
+def test_the_text_behind_an_address_is_taken(server):
+    assert chat_template(f"{server}/t.jinja") == TEMPLATE
+
+
+@pytest.mark.parametrize(("path", "words"), [("/none", "404"), ("/huge", "larger than"), ("/binary", "not a text")])
+def test_an_address_without_a_template_ends_the_start(server, path, words):
+    with pytest.raises(StartError, match=words):
+        chat_template(f"{server}{path}")
+
+
+def test_an_address_that_nobody_answers_ends_the_start():
+    with pytest.raises(StartError, match="could not be fetched"):
+        chat_template("http://127.0.0.1:1/t.jinja")
