@@ -136,7 +136,7 @@ def test_formatters_are_handed_to_who_loads_vllm_and_a_dead_engine_is_noticed(tm
     local = Located(Kind.DIRECTORY, str(tmp_path), ("m",))
     made, _ = backend(local, Fetched(tmp_path), FakeEngine(), directories=(tmp_path,))
     _, (_, formatters), _ = started(made)
-    assert (formatters.read, formatters.write) == (False, True)
+    assert (formatters.formats_input, formatters.formats_output) == (False, True)
     made, _ = backend(local, Fetched(tmp_path), FakeEngine(dead=True), directories=(tmp_path,))
     with pytest.raises(EngineDead):
         started(made)

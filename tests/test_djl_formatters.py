@@ -39,7 +39,7 @@ def payload_of(directory, text, call, payload=None):
 
 
 def sent(directory, text, **different):
-    return formatted(directory, text, lambda f: f.whole(json.dumps(COMPLETION).encode(), "r1"), **different)
+    return formatted(directory, text, lambda f: f.format_response(json.dumps(COMPLETION).encode(), "r1"), **different)
 
 
 def test_an_input_formatter_is_given_the_decoded_payload_the_tokenizer_and_the_options(tmp_path):

@@ -126,18 +126,18 @@ class Inference:
         try:
             payload = await _beside(lambda: decoded(body, kind, request.url.query, question), small=small)
         except InvalidRequest:
-            if formatters is None or not formatters.reads_requests:
+            if formatters is None or not formatters.reads_raw_request:
                 raise
             payload = {}  # it reads the body itself
         name, adapter = headers.get(SESSION_HEADER), headers.get(adapters.HEADER)
         if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
             return answer(service.sessions, payload["requestType"], name)
-        if formatters is not None and formatters.read:
+        if formatters is not None and formatters.formats_input:
             formatting = formatters.payload(payload, call_of(request, body))
             payload = await within(self._serving.predict_seconds, while_connected(request.receive, formatting))
         session = service.session(name)
         task = await _beside(lambda: service.read(payload, session, adapter), small=small)
-        return Formatted(task, formatters) if formatters is not None and formatters.write else task
+        return Formatted(task, formatters) if formatters is not None and formatters.formats_output else task
 
 
 async def _beside(work: Callable[[], T], *, small: bool) -> T:

@@ -49,30 +49,30 @@ class Formatters:
             refuse(self._code.entry, "failed to initialise", getattr(failure, "error", failure))
 
     @property
-    def read(self) -> bool:
+    def formats_input(self) -> bool:
         """Whether payloads are formatted."""
         return self._code.input_formatter is not None
 
     @property
-    def reads_requests(self) -> bool:
+    def reads_raw_request(self) -> bool:
         """Whether that formatter is given the request as it came, which then need not be one that the server can read."""
         return self._code.input_formatter is not None and takes_input(self._code.input_formatter)
 
     @property
-    def write(self) -> bool:
+    def formats_output(self) -> bool:
         """Whether responses are formatted."""
         return self._code.output_formatter is not None
 
     async def payload(self, payload: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """What is served in place of `payload`, the decoded body of `call`. Raises RequestError and UserCodeFailed."""
         formatter = self._code.input_formatter
-        assert formatter is not None  # noqa: S101  # `read` says so
+        assert formatter is not None  # noqa: S101  # `formats_input` says so
         made: dict[str, Any] = await self._run(lambda: self._formatted_input(formatter, dict(payload), call), call.id)
         # LMI asks for the adapter before the formatter is called, which may build a payload without it.
         chosen = {adapters.FIELD: payload[adapters.FIELD]} if adapters.FIELD in payload else {}
         return {**chosen, **made}
 
-    async def whole(self, text: bytes, request_id: str) -> bytes:
+    async def format_response(self, text: bytes, request_id: str) -> bytes:
         """What the client gets of a whole response."""
         sent: bytes = await self._run(lambda: self._formatted(response(text)), request_id)
         return sent.removesuffix(b"\n")
@@ -121,7 +121,7 @@ class Formatters:
 
     def _formatted(self, given: Any) -> bytes:
         formatter = self._code.output_formatter
-        assert formatter is not None  # noqa: S101  # `write` says so
+        assert formatter is not None  # noqa: S101  # `formats_output` says so
         made = formatter(given)
         if made is None:
             if isinstance(given, str):
@@ -176,7 +176,7 @@ class Formatted:
         return self.task.generates
 
     async def complete(self, request_id: str) -> bytes:
-        return await self.formatters.whole(await self.task.complete(request_id), request_id)
+        return await self.formatters.format_response(await self.task.complete(request_id), request_id)
 
     def chunks(self, request_id: str) -> AsyncGenerator[bytes, None]:
         return self.formatters.stream(self.task.chunks(request_id), request_id)
