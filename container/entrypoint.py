@@ -11,7 +11,7 @@ import uvloop
 from container import logs
 from container.commands import USAGE, parse
 from container.http.admission import Admission
-from container.http.app import App
+from container.http.app import build_app
 from container.http.health import Health
 from container.http.metrics import Metrics
 from container.model_store import Located, file_beside
@@ -116,7 +116,7 @@ async def _serve(options: Options, located: Located | None, engine: vllm.VllmEng
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     await media.start()
     try:
-        app = App(health, admission, Metrics(), front_end(options)).asgi()
+        app = build_app(health, admission, Metrics(), front_end(options))
         timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
         backend = Backend(
             code_settings(options, gpus=machine.gpus),

@@ -1,57 +1,69 @@
-"""The sentence: read the request, load its images, run the model, answer."""
+"""Chat completions: parse the request, load its images, run the engine, return its response."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
-from handler.engine import Embeds, Message, Prompt, PromptImage
-from handler.errors import InvalidRequest
-from handler.model import Model
-from handler.payload.chat import ChatMessage, ChatRequest, chat_request
-from handler.payload.parts import ImagePart, Part, TextPart
-from handler.placement import place_images
-from handler.sessions import Session
+from handler.adapters.registry import Adapters
+from handler.engine import ChatPrompt, Engine, ImageEmbeds, Message, PromptImage
+from handler.image_placeholders import ImagePlaceholders
+from handler.images import Images, RequestContext
+from handler.payload.chat import parse_chat_request
+from handler.payload.parts import ImagePart, TextPart
+from handler.payload.requests import ChatMessage, ChatRequest
 
 
 class Chat:
-    """Chat completions of one model."""
+    """The chat completions of one engine."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders) -> None:
+        self._engine = engine
+        self._images = images
+        self._adapters = adapters
+        self._placeholders = placeholders
 
-    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
-        """The request in `payload`, for the adapter that its header names. Raises RequestError."""
-        request = chat_request(payload, self._model.card.parameters, adapter)
-        self._model.admit(request)
-        if not self._model.card.supports_images and (embeds := next(request.embeds(), None)):
-            raise InvalidRequest("The model reads text only, no features of images.", param=embeds.path)
-        token = self._model.placeholder_token
-        return place_images(request, token, self._model.placeholder_repeats) if token else request
+    def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
+        """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
+        request = parse_chat_request(payload, self._engine.card.parameters, adapter)
+        self._images.check(request.media())
+        model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
+        return self._placeholders.place_in_chat(replace(request, model=model))
 
-    async def complete(self, request: ChatRequest, request_id: str, session: Session | None = None) -> bytes:
+    async def complete(self, request: ChatRequest, context: RequestContext) -> bytes:
         """The chat completion as JSON text."""
-        return await self._model.complete(await self.prompt(request, request_id, session))
+        async with self.prompt(request, context) as prompt:
+            return await self._engine.complete(prompt)
 
-    def stream(
-        self, request: ChatRequest, request_id: str, session: Session | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """The chunks of the chat completion, each as JSON text; closing the generator aborts the request."""
-        return self._model.stream(lambda: self.prompt(request, request_id, session))
+    async def stream(self, request: ChatRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
+        """The chunks of the chat completion, each as JSON text. Closing the generator aborts the request."""
+        async with self.prompt(request, context) as prompt, aclosing(self._engine.stream(prompt)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    async def prompt(self, request: ChatRequest, request_id: str, session: Session | None = None) -> Prompt:
-        """What the engine runs: the request with its images loaded, which are then to be released."""
-        images = iter(await self._model.shown(request.images(), session))
-        messages = tuple(_message(message, images) for message in request.messages)
-        return Prompt(messages, self._model.name_of(request), request.parameters, request_id, request.stream)
+    @asynccontextmanager
+    async def prompt(self, request: ChatRequest, context: RequestContext) -> AsyncIterator[ChatPrompt]:
+        """The prompt for the engine, with images that are loaded for as long as the block lasts."""
+        async with self._images.load_images(request.images(), context) as images:
+            loaded = iter(images)
+            yield ChatPrompt(
+                messages=[_message(message, loaded) for message in request.messages],
+                model=request.model,
+                parameters=request.parameters,
+                request_id=context.id,
+                stream=request.stream,
+                images=images,
+            )
 
 
-def _message(message: ChatMessage, images: Iterator[PromptImage]) -> Message:
+def _message(message: ChatMessage, loaded: Iterator[PromptImage]) -> Message:
     content = message.content
-    if isinstance(content, tuple):
-        return Message(message.role, tuple(_part(part, images) for part in content), message.fields)
-    return Message(message.role, content, message.fields)
-
-
-def _part(part: Part, images: Iterator[PromptImage]) -> str | PromptImage | Embeds:
-    if isinstance(part, ImagePart):
-        return next(images)
-    return part.text if isinstance(part, TextPart) else Embeds(part.data, part.path)
+    if content is None or isinstance(content, str):
+        return Message(message.role, content, message.fields)
+    parts: list[str | PromptImage | ImageEmbeds] = []
+    for part in content:
+        if isinstance(part, ImagePart):
+            parts.append(next(loaded))
+        else:
+            parts.append(part.text if isinstance(part, TextPart) else ImageEmbeds(part.data, part.path))
+    return Message(message.role, tuple(parts), message.fields)

@@ -1,59 +1,70 @@
-"""The sentence for raw prompts: read the request, load its images, let the model go on, answer."""
+"""Text completions: parse the raw prompts, load their images, run the engine, return its response."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
-from handler.engine import PromptImage, Text, TextPrompt
-from handler.marks import marks_of, placed
-from handler.model import Model
-from handler.payload.completion import CompletionRequest, RawText, completion_request
+from handler.adapters.registry import Adapters
+from handler.engine import Engine, PromptImage, Text, TextPrompt
+from handler.image_placeholders import ImagePlaceholders, split_at_placeholders
+from handler.images import Images, RequestContext
+from handler.payload.completion import parse_completion_request
 from handler.payload.parts import ImagePart
-from handler.sessions import Session
+from handler.payload.requests import CompletionRequest, RawText
 
 
 class Completions:
-    """Text completions of one model, in OpenAI's schema."""
+    """The text completions of one engine, in OpenAI's schema."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._marks = marks_of(model.card.placeholder, model.placeholder_token, model.placeholder_repeats)
+    def __init__(self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders) -> None:
+        self._engine = engine
+        self._images = images
+        self._adapters = adapters
+        self._placeholder = placeholders.pattern(engine.card.placeholder)
 
-    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> CompletionRequest:
-        """The request in `payload`, for the adapter that its header names. Raises RequestError."""
-        request = completion_request(payload, self._model.card.text_parameters, adapter)
-        self.admit(request)
-        return request
+    def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> CompletionRequest:
+        """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
+        return self.check(parse_completion_request(payload, self._engine.card.text_parameters, adapter))
 
-    def admit(self, request: CompletionRequest) -> None:
-        """Raises RequestError where the model cannot be asked this."""
-        self._model.admit(request)
+    def check(self, request: CompletionRequest) -> CompletionRequest:
+        """`request`, with the name of the model or adapter that responds. Raises RequestError."""
+        images = request.images()
+        self._images.check(images)
         for text in request.texts:
             if text.tokens is None:
-                placed(text, self._marks)
+                split_at_placeholders(text, self._placeholder)
+        model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
+        return replace(request, model=model)
 
-    async def complete(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> bytes:
+    async def complete(self, request: CompletionRequest, context: RequestContext) -> bytes:
         """The text completion as JSON text."""
-        return await self._model.complete(await self.prompt(request, request_id, session))
+        async with self.prompt(request, context) as prompt:
+            return await self._engine.complete(prompt)
 
-    def stream(
-        self, request: CompletionRequest, request_id: str, session: Session | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """The chunks of the text completion, each as JSON text; closing the generator aborts the request."""
-        return self._model.stream(lambda: self.prompt(request, request_id, session))
+    async def stream(self, request: CompletionRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
+        """The chunks of the text completion, each as JSON text. Closing the generator aborts the request."""
+        async with self.prompt(request, context) as prompt, aclosing(self._engine.stream(prompt)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    async def prompt(self, request: CompletionRequest, request_id: str, session: Session | None = None) -> TextPrompt:
-        """What the engine runs: the request with its images loaded, which are then to be released."""
-        parts = list(request.images())
-        images = dict(zip(map(id, parts), await self._model.shown(parts, session), strict=True))
-        texts = tuple(self._text(text, images) for text in request.texts)
-        name = self._model.name_of(request)
-        return TextPrompt(texts, name, request.parameters, request_id, request.stream)
+    @asynccontextmanager
+    async def prompt(self, request: CompletionRequest, context: RequestContext) -> AsyncIterator[TextPrompt]:
+        """The prompt for the engine, with images that are loaded for as long as the block lasts."""
+        parts = request.images()
+        async with self._images.load_images(parts, context) as images:
+            loaded = dict(zip(map(id, parts), images, strict=True))
+            yield TextPrompt(
+                texts=[self._text(text, loaded) for text in request.texts],
+                model=request.model,
+                parameters=request.parameters,
+                request_id=context.id,
+                stream=request.stream,
+                images=images,
+            )
 
-    def _text(self, text: RawText, images: Mapping[int, PromptImage]) -> Text:
+    def _text(self, text: RawText, loaded: Mapping[int, PromptImage]) -> Text:
         if text.tokens is not None:
             return Text(tokens=text.tokens)
-        return Text(tuple(self._parts(text, images)))
-
-    def _parts(self, text: RawText, images: Mapping[int, PromptImage]) -> Iterator[str | PromptImage]:
-        for part in placed(text, self._marks):
-            yield images[id(part)] if isinstance(part, ImagePart) else part
+        parts = split_at_placeholders(text, self._placeholder)
+        return Text(tuple(loaded[id(part)] if isinstance(part, ImagePart) else part for part in parts))

@@ -1,4 +1,4 @@
-"""The seam: what an engine is, and the types that cross it. Nothing here knows which engine answers."""
+"""The seam between handler and engine: what an engine is, and the types that cross it. No type depends on an engine."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from PIL.Image import Image
 
 @dataclass(frozen=True, slots=True)
 class PromptImage:
-    """One image of a prompt, within the limits, identified by its content.
+    """An image of a prompt, within the limits, identified by its content.
 
-    `image` has the size and mode of the upright RGB image, but its pixels are decoded only when something asks for
-    them (`image.load()`), which an engine that `holds` the digest never does. `digest` is a hex hash of the encoded
-    bytes. `path` is the JSON path of the content part, for errors. `release` says that the engine has seen what it needs:
-    the pixels, megabytes of them, may go while the answer is still being made. It may be called more than once.
+    `image` has the size and mode of the upright RGB image. Its pixels are decoded only when they are needed (`image.load()`),
+    which they are not if the engine `holds` the digest. `digest` is a hex hash of the encoded bytes, `path` the JSON path of
+    the content part. `release` frees the pixels, megabytes of them, while the response is still generated; it may be called
+    more than once.
     """
 
     image: Image
@@ -25,9 +25,9 @@ class PromptImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Embeds:
-    """An image as the features that the model's own encoder made of it: base64, one tensor or several by name, which
-    the engine reads and checks. `path` is the JSON path, for errors."""
+class ImageEmbeds:
+    """An image as embeddings from the model's own vision encoder: base64 of one tensor, or of several by name. The engine
+    decodes and checks them. `path` is the JSON path."""
 
     data: str | Mapping[str, str] = field(repr=False)
     path: str
@@ -35,68 +35,66 @@ class Embeds:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: its role, its content in order, and the other fields of the message (`tool_calls`, `name`, ...).
+    """One message: its role, its content in order, and its other fields (`tool_calls`, `name`, ...).
 
-    `content` is a string where the client sent a string (chat templates may tell it from a list of one text), the
-    parts in order where it sent a list, and None where it sent none (an assistant turn of tool calls). In no text may
-    a placeholder token of the model come to life: the engine neutralises it.
+    `content` is a string where the client sent a string (chat templates can tell it from a list of one text), the parts in
+    order where it sent a list, and None where it sent none (an assistant message with tool calls). The engine escapes
+    image placeholders in all texts.
     """
 
     role: str
-    content: str | tuple[str | PromptImage | Embeds, ...] | None
+    content: str | tuple[str | PromptImage | ImageEmbeds, ...] | None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """What an engine runs: turns with their images loaded, and sampling parameters by their OpenAI or vLLM names.
-
-    `model` is a name of the model or of an adapter, which then answers.
-    `parameters` are as the client sent them, without `messages`, `model` and `stream`; the engine validates them.
-    """
-
-    messages: Sequence[Message]
-    model: str | None
-    parameters: Mapping[str, Any]
-    request_id: str
-    stream: bool = False
-
-    def release_images(self) -> None:
-        """Let the pixels of all its images go."""
-        for message in self.messages:
-            for part in message.content or ():
-                if isinstance(part, PromptImage):
-                    part.release()
-
-
-@dataclass(frozen=True, slots=True)
 class Text:
-    """A raw prompt, to be continued as it stands: texts and images in order, or the ids of its tokens.
+    """A raw prompt that the model continues: texts and images in order, or token ids.
 
-    Its special tokens are alive, since whoever writes a raw prompt writes the chat template as well; only those that
-    mark media are not, as an image marks its own place.
+    Its special tokens keep their meaning, as the client writes the whole template; only image placeholders lose theirs,
+    since the images themselves are in `content`.
     """
 
     content: tuple[str | PromptImage, ...] = ()
     tokens: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TextPrompt:
-    """Raw prompts that an engine continues, each for itself, with parameters as those of `Prompt`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptBase:
+    """What chat prompts and text prompts have in common. `model` is the name of the model, or of the adapter that is to respond.
 
-    texts: Sequence[Text]
-    model: str | None
-    parameters: Mapping[str, Any]
+    `parameters` are as the client sent them, without the prompt itself, `model` and `stream`; the engine validates them.
+    `images` are all images of the prompt.
+    """
+
     request_id: str
+    model: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False
+    images: Sequence[PromptImage] = ()
 
     def release_images(self) -> None:
-        """Let the pixels of all its images go."""
-        for text in self.texts:
-            for part in text.content:
-                if isinstance(part, PromptImage):
-                    part.release()
+        """Free the pixels of the images. May be called more than once."""
+        for image in self.images:
+            image.release()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPrompt(PromptBase):
+    """The messages of a chat completion, with their images loaded."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPrompt(PromptBase):
+    """Raw prompts, each continued on its own."""
+
+    texts: Sequence[Text]
+
+
+Prompt = ChatPrompt | TextPrompt
+"""What an engine runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +166,21 @@ class Engine(Protocol):
         """Load the model. Raises StartError with the cure where it cannot."""
 
     @property
+    def card(self) -> ModelCard:
+        """What is served."""
+
+    @property
     def tokenizer(self) -> Any:
         """The model's tokenizer, as transformers knows it, for user code; None where there is none."""
 
     def holds(self, digest: str) -> bool:
         """Whether the processed image with this digest is at hand, so that its pixels will not be asked for."""
 
-    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+    async def complete(self, prompt: Prompt) -> bytes:
         """The chat completion, or text completion, as JSON text of OpenAI's schema. Raises RequestError or
         ServerError; cancelling it aborts the request."""
 
-    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
         """The chunks of the same, each as JSON text. Raises as `complete` does, before the first chunk or later.
         Closing the generator aborts the request."""
 
@@ -186,7 +188,7 @@ class Engine(Protocol):
         """The answers to a prompt of one text, for schemas that are not OpenAI's: whole unless it streams. Raises and
         ends as `stream` does."""
 
-    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         """The ids of the tokens that the engine would compute, the images' among them."""
 
     async def detokenize(self, tokens: Sequence[int]) -> str:

@@ -1,34 +1,34 @@
-"""Every error that may end a start or a request, drawn once.
+"""All errors of a start or a request.
 
     LumiError
-    ├── StartError                the process must not start: an option, the model or the machine is at fault
-    │   └── OptionError           ... an option: unknown, malformed or in conflict
+    ├── StartError                the start fails: because of an option, the model or the machine
+    │   └── OptionError           an option is unknown, malformed or in conflict
     ├── RequestError              the client's fault (4xx); carries `param`, the JSON path, and `code`
-    │   ├── InvalidRequest        the payload or a value in it
-    │   ├── UnknownModel          `model` names nothing that is served
-    │   ├── UnknownAdapter        the adapter that a request names is not served
-    │   ├── AdapterConflict       an adapter of that name is served already
+    │   ├── InvalidRequest        the payload, or a value in it, is not valid
+    │   ├── UnknownModel          `model` is not served
+    │   ├── UnknownAdapter        the adapter is not served
+    │   ├── AdapterConflict       an adapter with that name is already served
     │   ├── Unauthorized          no API key, or a wrong one
-    │   ├── NotAllowed            the operator has not switched on what this would change
+    │   ├── NotAllowed            the operator has not enabled such requests
     │   ├── BodyTooLarge          more bytes than `max_request_size`
-    │   └── MediaError            an image (or other media) that the payload carries or names
-    │       ├── MediaInvalid      it is not what it says: bad base64, not an image, truncated, unknown scheme
+    │   └── MediaError            an image (or other media) of the payload
+    │       ├── MediaInvalid      bad base64, not an image, truncated, unknown scheme
     │       ├── MediaTooLarge     bytes, pixels or count over a limit
     │       ├── MediaForbidden    an address or host that this server may not contact
-    │       └── MediaUnreachable  the address did not answer, answered with an error, or was too slow
-    └── ServerError               our fault (5xx); the sentence is safe to show, the cause is logged
-        ├── Unavailable           loading, draining or full: worth a retry elsewhere or later
-        ├── PredictTimeout        longer than `predict_timeout`
-        ├── EngineDead            the engine process has died; so will this one
+    │       └── MediaUnreachable  the host did not respond, responded with an error, or was too slow
+    └── ServerError               our fault (5xx); the message is safe to show, the cause is logged
+        ├── Unavailable           loading, draining or full: worth a retry
+        ├── PredictTimeout        the response took longer than `predict_timeout`
+        ├── EngineDead            the engine process has died, and this one ends, too
         ├── EngineFailure         the engine failed on this request
-        └── UserCodeFailed        the user's own model.py failed on this request
+        └── UserCodeFailed        the user's model.py failed on this request
 
-No status code stands here: `container/http/statuses.py` holds the table from type to status.
+The status codes are in a table of `container/http/statuses.py`.
 """
 
 
 class LumiError(Exception):
-    """Base of all errors that Lumi raises on purpose; `str(error)` is a sentence fit for the person who caused it."""
+    """Base of all errors that Lumi raises itself; `str(error)` is a message for the person who caused it."""
 
 
 class StartError(LumiError):
@@ -59,7 +59,7 @@ class InvalidRequest(RequestError):
 
 
 class UnknownModel(RequestError):
-    """`model` names nothing that is served here."""
+    """`model` is not served here."""
 
     code = "model_not_found"
 
@@ -141,7 +141,7 @@ class Unavailable(ServerError):
 
 
 class PredictTimeout(ServerError):
-    """The answer took longer than `predict_timeout`."""
+    """The answer took the response took longer than `predict_timeout`."""
 
     code = "predict_timeout"
 

@@ -1,7 +1,7 @@
-"""Stateful sessions: what a conversation keeps between its turns, which is the images that it has shown.
+"""Stateful sessions: the images of a conversation, kept between its requests.
 
-LMI and SageMaker open and close a session with `requestType` and name it in a header. A later turn names an earlier
-image by the SHA-256 of its bytes (`sha256:<hex>` where its URL would be) and does not send it again.
+LMI and SageMaker open and close a session with `requestType` and name it in a header. A later request refers to an image
+of an earlier one by the SHA-256 of its bytes (`sha256:<hex>` in place of the URL).
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.errors import InvalidRequest, MediaInvalid
-from handler.payload.fields import short
+from handler.payload.fields import shorten
 from handler.payload.parts import ImagePart
 
-MOST_SESSIONS = 10_000
+MAX_SESSIONS = 10_000
 _BY_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -31,25 +31,34 @@ class Session:
 
 
 class Sessions:
-    """The open sessions and their images, the least recently shown of which go first when `most_bytes` are full.
+    """The open sessions and their images. Beyond `max_bytes` of images, the least recently used are dropped.
 
-    `lifetime` is in seconds, from the opening on. Belongs to the event loop.
+    `lifetime` is in seconds from the opening. To be used in the event loop only.
     """
 
-    def __init__(self, lifetime: float = 1200, most_bytes: int = 2**30, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        lifetime: float = 1200,
+        max_bytes: int = 2**30,
+        max_sessions: int = MAX_SESSIONS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._lifetime = lifetime
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
+        self._max_sessions = max_sessions
         self._now = now
         self._open: dict[str, Session] = {}
         self._images: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
-        self._shown_in: Counter[str] = Counter()  # sessions that have shown an image
+        self._users: Counter[str] = Counter()  # sessions that use an image, by its digest
 
     def open(self) -> Session:
         """A new session. Raises InvalidRequest when there are too many."""
         self._expire()
-        if len(self._open) >= MOST_SESSIONS:
-            raise InvalidRequest(f"{MOST_SESSIONS} sessions are open; close one.", code="too_many_sessions")
+        if len(self._open) >= self._max_sessions:
+            raise InvalidRequest(
+                f"{self._max_sessions} sessions are open, which is the maximum; close one.", code="too_many_sessions"
+            )
         session = Session(str(uuid.uuid4()), self._now() + self._lifetime)
         self._open[session.id] = session
         return session
@@ -57,78 +66,72 @@ class Sessions:
     def find(self, name: str) -> Session:
         """The open session of that id. Raises InvalidRequest."""
         self._expire()
-        name = name.partition(";")[0].strip()  # as it was told, with its end or without
+        name = name.partition(";")[0].strip()  # clients may send it with its expiry, as they received it
         if (session := self._open.get(name)) is None:
             raise InvalidRequest(
-                f"The session {short(name)!r} is not open: it was closed, has expired, or never was; "
+                f"The session {shorten(name)!r} is not open: it was closed, has expired, or never existed; "
                 'open one with {"requestType": "NEW_SESSION"}.',
                 code="session_not_found",
             )
         return session
 
     def close(self, name: str) -> Session:
-        """End a session and forget its images. Raises InvalidRequest."""
+        """Close a session and drop its images. Raises InvalidRequest."""
         session = self.find(name)
         self._end(session)
         return session
 
-    def image(self, session: Session, digest: str) -> bytes | None:
-        """The image of that SHA-256, if the session has shown it and it is still kept."""
+    def resolve(self, part: ImagePart, session: Session) -> ImagePart:
+        """`part`, with its bytes if it refers to an image of the session by hash. Raises MediaInvalid."""
+        digest = referenced_digest(part)
+        if digest is None:
+            return part
         if digest not in session.digests or digest not in self._images:
-            return None
+            raise MediaInvalid(
+                "The session has no image with this hash; send the image again.",
+                param=part.path,
+                code="media_not_in_session",
+            )
         self._images.move_to_end(digest)
-        return self._images[digest]
+        return ImagePart(self._images[digest], part.path)
 
     def keep(self, session: Session, digests: Iterable[tuple[str, bytes]]) -> None:
-        """Remember images of the session by their SHA-256, unless it has ended meanwhile."""
+        """Keep images of the session by their SHA-256, unless it was closed meanwhile."""
         if self._open.get(session.id) is not session:
             return
         for digest, data in digests:
             if digest not in session.digests:
                 session.digests.add(digest)
-                self._shown_in[digest] += 1
+                self._users[digest] += 1
             if digest not in self._images:
                 self._images[digest] = data
                 self._bytes += len(data)
             self._images.move_to_end(digest)
-        while self._bytes > self._most_bytes:
+        while self._bytes > self._max_bytes:
             _, gone = self._images.popitem(last=False)
             self._bytes -= len(gone)
 
     def _expire(self) -> None:
         now = self._now()
-        # In order of their opening, and so of their end.
+        # They are in the order of their opening, and so of their expiry.
         while self._open and (oldest := next(iter(self._open.values()))).expires <= now:
             self._end(oldest)
 
     def _end(self, session: Session) -> None:
         del self._open[session.id]
         for digest in session.digests:
-            self._shown_in[digest] -= 1
-            if self._shown_in[digest]:
+            self._users[digest] -= 1
+            if self._users[digest]:
                 continue
-            del self._shown_in[digest]
+            del self._users[digest]
             if (data := self._images.pop(digest, None)) is not None:
                 self._bytes -= len(data)
 
 
-def named(part: ImagePart, sessions: Sessions | None, session: Session | None) -> ImagePart:
-    """The part itself, or with its bytes where it names them by hash. Raises MediaInvalid."""
-    if not isinstance(part.url, str) or not (by_hash := _BY_HASH.fullmatch(part.url.strip())):
-        return part
-    if sessions is None or session is None:
-        raise MediaInvalid(
-            "An image is named by its hash in a session only; send the header X-Amzn-SageMaker-Session-Id.",
-            param=part.path,
-        )
-    data = sessions.image(session, by_hash[1].lower())
-    if data is None:
-        raise MediaInvalid(
-            "The session has no image of this hash, or no longer; send the image again.",
-            param=part.path,
-            code="media_not_in_session",
-        )
-    return ImagePart(data, part.path)
+def referenced_digest(part: ImagePart) -> str | None:
+    """The SHA-256 by which `part` refers to an image of a session; None if it has a URL or bytes."""
+    reference = _BY_HASH.fullmatch(part.url.strip()) if isinstance(part.url, str) else None
+    return reference[1].lower() if reference else None
 
 
 def sha256(data: bytes) -> str:
@@ -137,28 +140,28 @@ def sha256(data: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionAnswer:
-    """What opening or closing a session is answered with."""
+class SessionResponse:
+    """The response to opening or closing a session."""
 
     body: Mapping[str, Any]
     headers: Mapping[str, str]
 
 
-def answer(sessions: Sessions | None, kind: Any, name: str | None) -> SessionAnswer:
-    """Do what `requestType` says. Raises InvalidRequest."""
+def open_or_close(sessions: Sessions | None, kind: Any, name: str | None) -> SessionResponse:
+    """Open or close a session, as `requestType` says. Raises InvalidRequest."""
     if kind not in ("NEW_SESSION", "CLOSE"):
         raise InvalidRequest("`requestType` must be NEW_SESSION or CLOSE.", param="requestType")
     if sessions is None:
-        raise InvalidRequest("Stateful sessions are off here (OPTION_ENABLE_STATEFUL_SESSIONS).", param="requestType")
+        raise InvalidRequest("Stateful sessions are disabled (OPTION_ENABLE_STATEFUL_SESSIONS).", param="requestType")
     if kind == "NEW_SESSION":
         session = sessions.open()
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.expires))
-        told = f"{session.id}; Expires={expires}"
+        value = f"{session.id}; Expires={expires}"
         # LMI's name for it, and the one by which the AWS SDKs read it.
-        headers = {"x-amzn-sagemaker-session-id": told, "x-amzn-sagemaker-new-session-id": told}
-        return SessionAnswer({"result": f"Session {session.id} created", "sessionId": session.id}, headers)
+        headers = {"x-amzn-sagemaker-session-id": value, "x-amzn-sagemaker-new-session-id": value}
+        return SessionResponse({"result": f"Session {session.id} created", "sessionId": session.id}, headers)
     if not name:
-        raise InvalidRequest("CLOSE needs the header X-Amzn-SageMaker-Session-Id, which says what to close.")
+        raise InvalidRequest("CLOSE needs the header X-Amzn-SageMaker-Session-Id, which names the session.")
     session = sessions.close(name)
     headers = {"x-amzn-sagemaker-closed-session-id": session.id}
-    return SessionAnswer({"result": f"Session {session.id} closed", "sessionId": session.id}, headers)
+    return SessionResponse({"result": f"Session {session.id} closed", "sessionId": session.id}, headers)

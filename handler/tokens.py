@@ -1,4 +1,4 @@
-"""Tokens of a prompt, and the text of tokens: vLLM's schema of /tokenize and /detokenize."""
+"""/tokenize and /detokenize, in vLLM's schemas: the tokens that the engine would see, images and chat template included."""
 
 import json
 from collections.abc import Mapping
@@ -6,60 +6,55 @@ from typing import Any
 
 from handler.chat import Chat
 from handler.completion import Completions
-from handler.engine import Prompt, TextPrompt
+from handler.engine import Engine
 from handler.errors import InvalidRequest
-from handler.model import Model
-from handler.payload.chat import ChatRequest
-from handler.payload.completion import CompletionRequest
+from handler.images import RequestContext
 from handler.payload.fields import expect
-from handler.sessions import Session
+from handler.payload.requests import ChatRequest, CompletionRequest
 
-MOST_TOKENS = 1_000_000
-MOST_TOKEN_ID = 2**31 - 1
+MAX_TOKENS = 1_000_000
+MAX_TOKEN_ID = 2**31 - 1
 
 
 class Tokens:
-    """Counts for one model, exactly as its engine would see a prompt, images and chat template included."""
+    """The tokenizer of one engine, for prompts of chats and of completions."""
 
-    def __init__(self, model: Model, chat: Chat, completions: Completions) -> None:
-        self._model = model
+    def __init__(self, engine: Engine, chat: Chat, completions: Completions) -> None:
+        self._engine = engine
         self._chat = chat
         self._completions = completions
 
-    def read(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest | CompletionRequest:
-        """What is asked about: the `messages` or the `prompt` of `payload`, for the `adapter` that its header names.
-        Raises RequestError."""
+    def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest | CompletionRequest:
+        """The request with `messages` or `prompt` in `payload`, for the `adapter` that its header names. Raises
+        RequestError."""
         if payload.get("return_token_strs") is True:
-            raise InvalidRequest("Tokens are told by number; POST /detokenize for texts.", param="return_token_strs")
+            raise InvalidRequest(
+                "`return_token_strs` is not supported; POST the ids to /detokenize.", param="return_token_strs"
+            )
         payload = {name: value for name, value in payload.items() if name != "return_token_strs"}
         if payload.get("messages") is not None:
-            return self._chat.read(payload, adapter)
+            return self._chat.parse(payload, adapter)
         if "prompt" not in payload:
             raise InvalidRequest("`prompt` is missing; send `prompt` or `messages`.", param="prompt")
-        return self._completions.read(payload, adapter)
+        return self._completions.parse(payload, adapter)
 
-    async def tokenize(
-        self, asked: ChatRequest | CompletionRequest, request_id: str, session: Session | None = None
-    ) -> bytes:
-        """`{"count", "max_model_len", "tokens"}`. Raises RequestError."""
-        if isinstance(asked, ChatRequest):
-            return await self._told(await self._chat.prompt(asked, request_id, session))
-        return await self._told(await self._completions.prompt(asked, request_id, session))
+    async def tokenize(self, request: ChatRequest | CompletionRequest, context: RequestContext) -> bytes:
+        """`{"count", "max_model_len", "tokens"}` as JSON text. Raises RequestError."""
+        if isinstance(request, ChatRequest):
+            async with self._chat.prompt(request, context) as chat_prompt:
+                tokens = await self._engine.tokenize(chat_prompt)
+        else:
+            async with self._completions.prompt(request, context) as text_prompt:
+                tokens = await self._engine.tokenize(text_prompt)
+        card = self._engine.card
+        return json.dumps({"count": len(tokens), "max_model_len": card.max_model_len, "tokens": list(tokens)}).encode()
 
     async def detokenize(self, payload: Mapping[str, Any]) -> bytes:
-        """`{"prompt"}` for the `tokens` of `payload`. Raises RequestError."""
+        """`{"prompt"}` as JSON text, for the `tokens` of `payload`. Raises RequestError."""
         tokens = expect(payload, "tokens", list, "", "a list of token ids")
-        if len(tokens) > MOST_TOKENS:
-            raise InvalidRequest(f"`tokens` has {len(tokens)} ids; at most {MOST_TOKENS} are taken.", param="tokens")
-        for place, token in enumerate(tokens):
-            if type(token) is not int or not 0 <= token <= MOST_TOKEN_ID:
-                raise InvalidRequest(f"`tokens[{place}]` is not the id of a token.", param=f"tokens[{place}]")
-        return json.dumps({"prompt": await self._model.engine.detokenize(tokens)}).encode()
-
-    async def _told(self, prompt: Prompt | TextPrompt) -> bytes:
-        try:
-            tokens = await self._model.engine.tokenize(prompt)
-        finally:
-            prompt.release_images()
-        told = {"count": len(tokens), "max_model_len": self._model.card.max_model_len, "tokens": list(tokens)}
-        return json.dumps(told).encode()
+        if len(tokens) > MAX_TOKENS:
+            raise InvalidRequest(f"`tokens` has {len(tokens)} ids; the maximum is {MAX_TOKENS}.", param="tokens")
+        for i, token in enumerate(tokens):
+            if type(token) is not int or not 0 <= token <= MAX_TOKEN_ID:
+                raise InvalidRequest(f"`tokens[{i}]` is not a token id.", param=f"tokens[{i}]")
+        return json.dumps({"prompt": await self._engine.detokenize(tokens)}).encode()

@@ -17,7 +17,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from container.http.admission import Admission
-from container.http.app import App
+from container.http.app import build_app
 from container.http.health import Health
 from container.http.inference import Serving
 from container.http.metrics import Metrics
@@ -30,9 +30,10 @@ from handler.adapters.registry import Adapters, AdapterStore
 from handler.djl.formatters import Formatters
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
+from handler.image_placeholders import ImagePlaceholders
+from handler.images import Images
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
-from handler.model import Model
 from handler.service import Service
 from handler.sessions import Sessions
 
@@ -115,7 +116,9 @@ def with_service(
         media = MediaLoader(MediaLimits(images_per_prompt=4))
         await media.start()
         try:
-            return await use(Service(Model(scripted, media, scripted.card, token, placeholder_repeats=repeats), **how))
+            placeholders = ImagePlaceholders(token, repeats)
+            adapters = Adapters(scripted)
+            return await use(Service(scripted, Images(scripted, media), adapters, placeholders=placeholders, **how))
         finally:
             await media.aclose()
 
@@ -139,7 +142,7 @@ def _start(engine: FakeEngine, setup: Setup) -> Served:
 async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]") -> None:
     health, admission = Health(), Admission(setup.queue)
     media = MediaLoader(setup.limits)
-    app = App(health, admission, Metrics(CollectorRegistry()), setup.serving)
+    app = build_app(health, admission, Metrics(CollectorRegistry()), setup.serving)
 
     async def fetch() -> str:
         return "model"
@@ -151,10 +154,16 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
             return None
         if setup.loading is not None:
             await asyncio.to_thread(setup.loading.wait, 2)
-        card = await engine.start()
-        adapters = Adapters(engine, card.names, setup.store)
-        model = Model(engine, media, card, setup.token, setup.sessions, image_adapter=setup.image_adapter)
-        service = Service(model, adapters, listed_generation=setup.tgi, formatters=formatters)
+        await engine.start()
+        service = Service(
+            engine,
+            Images(engine, media, setup.sessions),
+            Adapters(engine, setup.store, setup.image_adapter),
+            sessions=setup.sessions,
+            placeholders=ImagePlaceholders(setup.token),
+            always_list=setup.tgi,
+            formatters=formatters,
+        )
         if setup.warm:
             await warm_up(service, images_allowed=True)
         await setup.nodes.ready(engine.check)
@@ -163,7 +172,7 @@ async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]")
     located = Located(Kind.DIRECTORY, "model", ("fake",))
     names, say = ("mine",), health.loading
     backend = Backend(setup.code, located, engine, names=names, fetch=fetch, load=load, say=say)
-    server = Server(app.asgi(), backend, nodes=setup.nodes, health=health, admission=admission, timing=setup.timing)
+    server = Server(app, backend, nodes=setup.nodes, health=health, admission=admission, timing=setup.timing)
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     served = Served(url, engine, health, httpx.Client(base_url=url, timeout=20), asyncio.get_running_loop())

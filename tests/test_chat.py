@@ -7,11 +7,12 @@ import pytest
 from handler.engine import PromptImage
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure, InvalidRequest, UnknownModel
+from handler.images import RequestContext
 from tests.serving import ask, data_url, with_service
 
 
 async def complete(service):
-    return await service.read(ask("a ", data_url(2, 3), " b")).complete("id")
+    return await service.complete(service.parse(ask("a ", data_url(2, 3), " b")), RequestContext("id"))
 
 
 def test_a_request_reaches_the_engine_with_its_images_loaded():
@@ -34,7 +35,7 @@ def test_a_stream_that_is_closed_early_is_aborted_and_lets_its_pixels_go():
     engine = FakeEngine(replies=["a", "b"])
 
     async def use(service):
-        chunks = service.read(ask(data_url(), stream=True)).chunks("id")
+        chunks = service.stream(service.parse(ask(data_url(), stream=True)), RequestContext("id"))
         await anext(chunks)
         await chunks.aclose()
 
@@ -45,19 +46,19 @@ def test_a_stream_that_is_closed_early_is_aborted_and_lets_its_pixels_go():
 
 def test_another_model_is_refused():
     with pytest.raises(UnknownModel, match="'gpt'"):
-        with_service(lambda service: asyncio.to_thread(service.read, ask("hi", model="gpt")))
+        with_service(lambda service: asyncio.to_thread(service.parse, ask("hi", model="gpt")))
 
 
 def test_a_image_for_a_model_without_eyes_is_refused():
     engine = FakeEngine()
     engine.card = dataclasses.replace(engine.card, supports_images=False)
     with pytest.raises(InvalidRequest, match="text only"):
-        with_service(lambda service: asyncio.to_thread(service.read, ask(data_url())), engine)
+        with_service(lambda service: asyncio.to_thread(service.parse, ask(data_url())), engine)
 
 
 def test_the_placeholder_token_is_followed():
     async def use(service):
-        return await service.read(ask("see {x} now", data_url(1, 1))).complete("id")
+        return await service.complete(service.parse(ask("see {x} now", data_url(1, 1))), RequestContext("id"))
 
     answered = json.loads(with_service(use, token="{x}"))
     assert answered["choices"][0]["message"]["content"] == "user: see [1x1] now"
@@ -65,7 +66,7 @@ def test_the_placeholder_token_is_followed():
 
 def test_the_repeated_placeholder_of_a_legacy_client_is_one():
     async def use(service):
-        return await service.read(ask("{x}" * 4 + " now", data_url(1, 1))).complete("id")
+        return await service.complete(service.parse(ask("{x}" * 4 + " now", data_url(1, 1))), RequestContext("id"))
 
     answered = json.loads(with_service(use, token="{x}", repeats=4))
     assert answered["choices"][0]["message"]["content"] == "user: [1x1] now"

@@ -10,8 +10,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from container.http.admission import Admission
-from container.http.app import App
+from container.http.app import build_routes
 from container.http.health import Health
 from container.http.metrics import Metrics
 from container.options import TABLE, resolve
@@ -73,8 +72,8 @@ def pods(manifest):
 
 def paths():
     options = resolve({"HF_MODEL_ID": "a/b"}, engine_fields=set).options
-    app = App(Health(), Admission(1), Metrics(CollectorRegistry()), front_end(options))
-    return {route.path for route in app.asgi().routes}
+    routes = build_routes(Health(), Metrics(CollectorRegistry()), front_end(options))
+    return {route.path for route in routes}
 
 
 def in_commands():

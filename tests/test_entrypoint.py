@@ -18,6 +18,7 @@ from container.start.settings import media_limits, service_of
 from handler.engines.fake import FakeEngine
 from handler.engines.vllm import field_names
 from handler.errors import StartError
+from handler.images import RequestContext
 from handler.media.loader import MediaLoader
 from tests.s3_server import s3_served
 from tests.serving import ask, data_url
@@ -100,8 +101,9 @@ def test_the_repeated_placeholder_of_a_legacy_client_is_one_image():
         media = MediaLoader(media_limits(found))
         await media.start()
         try:
-            service = service_of(found, engine, media, engine.card)
-            return await service.read(ask("<image>" * 4 + " What is it?", data_url(1, 1))).complete("id")
+            service = service_of(found, engine, media)
+            request = service.parse(ask("<image>" * 4 + " What is it?", data_url(1, 1)))
+            return await service.complete(request, RequestContext("id"))
         finally:
             await media.aclose()
 

@@ -1,6 +1,6 @@
 import pytest
 
-from container.http.framing import Framing, choose
+from container.http.framing import Framing, choose_framing
 
 
 def test_server_sent_events_end_with_done():
@@ -26,4 +26,4 @@ def test_json_lines_end_with_nothing():
     ],
 )
 def test_the_route_the_option_and_accept_choose(openai, accept, formatter, chosen):
-    assert choose(openai=openai, accept=accept, formatter=formatter) is chosen
+    assert choose_framing(openai=openai, accept=accept, formatter=formatter) is chosen

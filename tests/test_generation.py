@@ -6,7 +6,8 @@ from handler.engine import Delta, ModelCard, Token
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure, InvalidRequest
 from handler.generation import TokenStream
-from handler.payload.generation import Wanted
+from handler.images import RequestContext
+from handler.payload.requests import ResponseFields
 from tests.serving import data_url, with_service
 
 CARD = ModelCard(
@@ -20,14 +21,14 @@ CARD = ModelCard(
 
 def complete(body, engine=None, **how):
     async def use(service):
-        return await service.read(body).complete("id")
+        return await service.complete(service.parse(body), RequestContext("id"))
 
     return json.loads(with_service(use, engine or FakeEngine(card=CARD), **how))
 
 
 def stream(body, engine):
     async def use(service):
-        return [json.loads(chunk) async for chunk in service.read(body).chunks("id")]
+        return [json.loads(chunk) async for chunk in service.stream(service.parse(body), RequestContext("id"))]
 
     return with_service(use, engine)
 
@@ -101,7 +102,7 @@ def test_a_stream_that_is_closed_early_is_aborted():
     engine = FakeEngine(card=CARD, replies=["a", "b", "c"])
 
     async def use(service):
-        chunks = service.read({**asking("hi"), "stream": True}).chunks("id")
+        chunks = service.stream(service.parse({**asking("hi"), "stream": True}), RequestContext("id"))
         await anext(chunks)
         await chunks.aclose()
 
@@ -110,11 +111,11 @@ def test_a_stream_that_is_closed_early_is_aborted():
 
 
 def test_tgi_gets_a_list_for_one_input_too():
-    assert complete(asking("hi"), listed_generation=True) == [{"generated_text": "hi"}]
+    assert complete(asking("hi"), always_list=True) == [{"generated_text": "hi"}]
 
 
 def test_half_a_character_waits_for_its_other_half():
-    token_stream = TokenStream("", Wanted())
+    token_stream = TokenStream("", ResponseFields())
     half = Delta("", (Token(1, "\ufffd"),))
     whole = Delta("é!", (Token(2, "\ufffd"), Token(3, "!")), finish_reason="length")
     lines = [*token_stream.lines(half), *token_stream.lines(whole)]
@@ -134,11 +135,13 @@ def test_half_a_character_waits_for_its_other_half():
     ],
 )
 def test_the_end_is_told_in_tgis_words(finish, stop, told):
-    (line,) = TokenStream("", Wanted()).lines(Delta("a", (Token(1, "a"),), finish_reason=finish, stop_reason=stop))
+    (line,) = TokenStream("", ResponseFields()).lines(
+        Delta("a", (Token(1, "a"),), finish_reason=finish, stop_reason=stop)
+    )
     assert line["details"]["finish_reason"] == told
 
 
 def test_the_end_is_told_even_if_no_token_comes_with_it():
-    (line,) = TokenStream("", Wanted()).lines(Delta("", (), finish_reason="abort"))
+    (line,) = TokenStream("", ResponseFields()).lines(Delta("", (), finish_reason="abort"))
     assert line["token"]["id"] is None
     assert line["details"]["generated_tokens"] == 0

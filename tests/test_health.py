@@ -3,18 +3,19 @@ import asyncio
 import pytest
 
 from container.http.health import Health, Phase
+from handler.adapters.registry import Adapters
 from handler.engines.fake import FakeEngine
 from handler.errors import Unavailable
+from handler.images import Images
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
-from handler.model import Model
 from handler.service import Service
 
 
 @pytest.fixture
 def service():
     engine = FakeEngine()
-    return Service(Model(engine, MediaLoader(MediaLimits()), engine.card))
+    return Service(engine, Images(engine, MediaLoader(MediaLimits())), Adapters(engine))
 
 
 def test_nobody_answers_before_the_model_is_loaded():

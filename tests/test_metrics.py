@@ -1,6 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from container.http.admission import Admission
 from container.http.metrics import Metrics
 
 
@@ -20,7 +21,9 @@ def test_requests_are_counted_by_route_and_status(metrics):
 
 @pytest.mark.parametrize(("in_flight", "queued"), [(3, 0.0), (32, 0.0), (40, 8.0)])
 def test_what_the_engine_cannot_batch_is_queued(metrics, in_flight, queued):
-    metrics.load(in_flight, batch_size=32)
+    admission = Admission(100)
+    metrics.watch(admission, batch_size=32)
+    admission.held = in_flight
     text = metrics.exposition()[0].decode()
     assert f"lumi_requests_in_flight {float(in_flight)}" in text
     assert f"lumi_requests_queued {queued}" in text

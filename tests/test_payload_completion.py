@@ -1,14 +1,14 @@
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload.completion import MOST_PROMPTS, completion_request
+from handler.payload.completion import MAX_PROMPTS, parse_completion_request
 
 KNOWN = frozenset({"max_tokens", "temperature", "logprobs"})
 URL = "data:image/png;base64,AA=="
 
 
 def read(prompt, **fields):
-    return completion_request({"prompt": prompt, **fields}, KNOWN)
+    return parse_completion_request({"prompt": prompt, **fields}, KNOWN)
 
 
 def refused(prompt, **fields):
@@ -50,7 +50,7 @@ def test_images_stand_beside_a_single_prompt(fields, path):
 def test_each_of_several_prompts_has_its_own_images():
     request = read([{"prompt": "a", "multi_modal_data": {"image": URL}}, {"prompt": "b"}])
     assert [len(text.images) for text in request.texts] == [1, 0]
-    assert next(request.images()).path == "prompt[0].multi_modal_data.image"
+    assert request.images()[0].path == "prompt[0].multi_modal_data.image"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_each_of_several_prompts_has_its_own_images():
         ([[1, -1]], {}, "prompt[0]"),
         ([{"prompt": 3}], {}, "prompt[0].prompt"),
         ([{"role": "user", "prompt": "a"}], {}, "prompt[0].role"),
-        (["a"] * (MOST_PROMPTS + 1), {}, "prompt"),
+        (["a"] * (MAX_PROMPTS + 1), {}, "prompt"),
         (["a", "b"], {"images": [URL]}, "images[0]"),
         ("a", {"images": [3]}, "images[0]"),
         ("a", {"multi_modal_data": [URL]}, "multi_modal_data"),

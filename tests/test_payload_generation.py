@@ -1,14 +1,15 @@
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload.generation import MOST_INPUTS, NEW_TOKENS, Wanted, generation_request, path_of
+from handler.payload.generation import DEFAULT_NEW_TOKENS, MAX_INPUTS, parameter_path, parse_generation_request
+from handler.payload.requests import ResponseFields
 
 KNOWN = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "n", "stop_token_ids", "logprobs", "prompt"})
 URL = "data:image/png;base64,AA=="
 
 
 def read(inputs="hi", parameters=None, **fields):
-    return generation_request({"inputs": inputs, "parameters": parameters or {}, **fields}, KNOWN)
+    return parse_generation_request({"inputs": inputs, "parameters": parameters or {}, **fields}, KNOWN)
 
 
 def parameters(**given):
@@ -22,7 +23,9 @@ def refused(inputs="hi", parameters=None, **fields):
 
 
 def test_lmis_default_is_thirty_tokens():
-    assert generation_request({"inputs": "hi"}, KNOWN).completions[0].parameters == {"max_tokens": NEW_TOKENS}
+    assert parse_generation_request({"inputs": "hi"}, KNOWN).completions[0].parameters == {
+        "max_tokens": DEFAULT_NEW_TOKENS
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_lmis_default_is_thirty_tokens():
     ],
 )
 def test_parameters_take_the_names_and_senses_that_vllm_has(given, meant):
-    assert parameters(**given) == {"max_tokens": NEW_TOKENS, **meant}
+    assert parameters(**given) == {"max_tokens": DEFAULT_NEW_TOKENS, **meant}
 
 
 def test_a_stream_has_the_log_probability_of_each_token():
@@ -57,7 +60,7 @@ def test_a_stream_has_the_log_probability_of_each_token():
 
 def test_each_input_of_a_list_is_a_completion_of_its_own():
     request = read(["a", {"prompt": "b", "images": [URL]}])
-    assert request.many
+    assert request.is_list
     assert [completion.texts[0].text for completion in request.completions] == ["a", "b"]
     assert [len(list(completion.images())) for completion in request.completions] == [0, 1]
 
@@ -72,7 +75,7 @@ def test_each_input_of_a_list_is_a_completion_of_its_own():
     ],
 )
 def test_an_input_may_have_images(body):
-    (completion,) = generation_request(body, KNOWN).completions
+    (completion,) = parse_generation_request(body, KNOWN).completions
     assert [image.url for image in completion.images()] == [URL]
     assert completion.texts[0].text == "a"
 
@@ -82,7 +85,7 @@ def test_an_input_may_have_images(body):
     [
         (None, {}, {}, "inputs"),
         ([], {}, {}, "inputs"),
-        (["a"] * (MOST_INPUTS + 1), {}, {}, "inputs"),
+        (["a"] * (MAX_INPUTS + 1), {}, {}, "inputs"),
         ({"images": [URL]}, {}, {}, "inputs.prompt"),
         (["a", 3], {}, {}, "inputs[1]"),
         (["a"], {}, {"images": [URL]}, "images[0]"),
@@ -111,13 +114,13 @@ def test_a_fault_is_named_by_its_path(inputs, parameters, fields, param):
 
 
 def test_what_the_engine_says_of_a_parameter_is_told_by_the_clients_name():
-    assert path_of("max_tokens", Wanted()) == "parameters.max_new_tokens"
-    assert path_of("n", Wanted()) == "parameters.best_of"
-    assert path_of("logprobs", Wanted()) == "parameters.logprobs"
-    assert path_of("logprobs", Wanted(likeliest=2)) == "parameters.top_n_tokens"
-    assert path_of("top_p", Wanted()) == "parameters.top_p"
-    assert path_of("structured_outputs.json", Wanted()) == "parameters.grammar"
-    assert path_of(None, Wanted()) is None
+    assert parameter_path("max_tokens", ResponseFields()) == "parameters.max_new_tokens"
+    assert parameter_path("n", ResponseFields()) == "parameters.best_of"
+    assert parameter_path("logprobs", ResponseFields()) == "parameters.logprobs"
+    assert parameter_path("logprobs", ResponseFields(top_tokens=2)) == "parameters.top_n_tokens"
+    assert parameter_path("top_p", ResponseFields()) == "parameters.top_p"
+    assert parameter_path("structured_outputs.json", ResponseFields()) == "parameters.grammar"
+    assert parameter_path(None, ResponseFields()) is None
 
 
 @pytest.mark.parametrize(

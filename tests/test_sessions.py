@@ -1,9 +1,8 @@
 import pytest
 
-from handler import sessions as room
 from handler.errors import InvalidRequest, MediaInvalid
 from handler.payload.parts import ImagePart
-from handler.sessions import Sessions, answer, named, sha256
+from handler.sessions import Sessions, open_or_close, sha256
 
 
 class Clock:
@@ -17,6 +16,13 @@ def keep(sessions, session, *images):
     sessions.keep(session, [(sha256(data), data) for data in images])
 
 
+def is_kept(sessions, session, data):
+    try:
+        return sessions.resolve(by_hash(data), session).url == data
+    except MediaInvalid:
+        return False
+
+
 def by_hash(data):
     return ImagePart(f"sha256:{sha256(data)}", "path")
 
@@ -25,32 +31,25 @@ def test_a_image_that_was_shown_is_named_by_its_hash():
     sessions = Sessions()
     session = sessions.open()
     keep(sessions, session, b"one")
-    assert named(by_hash(b"one"), sessions, session) == ImagePart(b"one", "path")
-    assert named(ImagePart("http://a", "path"), sessions, session) == ImagePart("http://a", "path")
+    assert sessions.resolve(by_hash(b"one"), session) == ImagePart(b"one", "path")
+    assert sessions.resolve(ImagePart("http://a", "path"), session) == ImagePart("http://a", "path")
 
 
 def test_another_session_does_not_see_it():
     sessions = Sessions()
     keep(sessions, sessions.open(), b"one")
     with pytest.raises(MediaInvalid, match="send the image again"):
-        named(by_hash(b"one"), sessions, sessions.open())
-
-
-@pytest.mark.parametrize("sessions", [None, Sessions()])
-def test_without_a_session_a_hash_names_nothing(sessions):
-    with pytest.raises(MediaInvalid, match="X-Amzn-SageMaker-Session-Id") as refusal:
-        named(by_hash(b"one"), sessions, None)
-    assert refusal.value.param == "path"
+        sessions.resolve(by_hash(b"one"), sessions.open())
 
 
 def test_the_least_recently_shown_image_goes_when_memory_is_full():
-    sessions = Sessions(most_bytes=6)
+    sessions = Sessions(max_bytes=6)
     session = sessions.open()
     keep(sessions, session, b"one", b"two")
-    named(by_hash(b"one"), sessions, session)
+    sessions.resolve(by_hash(b"one"), session)
     keep(sessions, session, b"new")
-    assert sessions.image(session, sha256(b"one")) == b"one"
-    assert sessions.image(session, sha256(b"two")) is None
+    assert is_kept(sessions, session, b"one")
+    assert not is_kept(sessions, session, b"two")
 
 
 def test_a_image_of_two_sessions_stays_until_both_are_closed():
@@ -59,9 +58,9 @@ def test_a_image_of_two_sessions_stays_until_both_are_closed():
     for session in (first, second):
         keep(sessions, session, b"one")
     sessions.close(first.id)
-    assert sessions.image(second, sha256(b"one")) == b"one"
+    assert is_kept(sessions, second, b"one")
     sessions.close(second.id)
-    assert sessions.image(second, sha256(b"one")) is None
+    assert not is_kept(sessions, second, b"one")
 
 
 def test_a_session_ends_when_its_time_is_over():
@@ -76,9 +75,8 @@ def test_a_session_ends_when_its_time_is_over():
     assert refusal.value.code == "session_not_found"
 
 
-def test_there_are_so_many_sessions_at_most(monkeypatch):
-    monkeypatch.setattr(room, "MOST_SESSIONS", 1)
-    sessions = Sessions()
+def test_the_number_of_sessions_is_limited():
+    sessions = Sessions(max_sessions=1)
     sessions.open()
     with pytest.raises(InvalidRequest, match="1 sessions are open"):
         sessions.open()
@@ -86,11 +84,11 @@ def test_there_are_so_many_sessions_at_most(monkeypatch):
 
 def test_opening_and_closing_are_answered_in_lmis_headers():
     sessions = Sessions(lifetime=10, now=Clock())
-    opened = answer(sessions, "NEW_SESSION", None)
+    opened = open_or_close(sessions, "NEW_SESSION", None)
     told = opened.headers["x-amzn-sagemaker-session-id"]
     assert told == opened.headers["x-amzn-sagemaker-new-session-id"]
     assert told == f"{opened.body['sessionId']}; Expires=1970-01-01T00:16:50Z"
-    closed = answer(sessions, "CLOSE", told)
+    closed = open_or_close(sessions, "CLOSE", told)
     assert closed.headers == {"x-amzn-sagemaker-closed-session-id": opened.body["sessionId"]}
 
 
@@ -105,13 +103,13 @@ def test_opening_and_closing_are_answered_in_lmis_headers():
 )
 def test_what_cannot_be_done_is_refused(sessions, kind, name, words):
     with pytest.raises(InvalidRequest, match=words):
-        answer(sessions, kind, name)
+        open_or_close(sessions, kind, name)
 
 
 def test_a_image_that_arrives_after_the_close_is_not_kept():
-    sessions = Sessions(most_bytes=100)
+    sessions = Sessions(max_bytes=100)
     closed = sessions.open()
     sessions.close(closed.id)
     keep(sessions, closed, b"late")
     assert closed.digests == set()
-    assert sessions.image(closed, sha256(b"late")) is None
+    assert not is_kept(sessions, closed, b"late")

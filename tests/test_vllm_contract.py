@@ -13,7 +13,7 @@ from blake3 import blake3
 from PIL import Image
 
 from container.options import TABLE
-from handler.engine import Message, Prompt, PromptImage
+from handler.engine import ChatPrompt, Message, PromptImage
 from handler.engines import vllm as engine
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
@@ -139,9 +139,9 @@ def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def texts(config, renderer):
-    from handler.engines.vllm.placeholders import neutraliser
+    from handler.engines.vllm.placeholders import placeholder_escaper
 
-    return neutraliser(config.model_config, renderer.tokenizer)
+    return placeholder_escaper(config.model_config, renderer.tokenizer)
 
 
 def test_a_typed_placeholder_never_becomes_the_models_token(texts, renderer):
@@ -149,28 +149,28 @@ def test_a_typed_placeholder_never_becomes_the_models_token(texts, renderer):
     token = tokenizer.convert_tokens_to_ids("<image>")
     for text in ("<image>", "a<image><image>b", "<<image>>", "<##IMAGE##>"):
         assert token in tokenizer.encode("<image>", add_special_tokens=False)
-        assert token not in tokenizer.encode(texts.neutralise(text), add_special_tokens=False)
-        assert texts.neutralise(text) != text
-    assert texts.neutralise("an image, <b>bold</b>") == "an image, <b>bold</b>"
-    assert texts.deep({"a": ["<image>", 1, None]})["a"][1:] == [1, None]
+        assert token not in tokenizer.encode(texts.escape(text), add_special_tokens=False)
+        assert texts.escape(text) != text
+    assert texts.escape("an image, <b>bold</b>") == "an image, <b>bold</b>"
+    assert texts.escape_json({"a": ["<image>", 1, None]})["a"][1:] == [1, None]
 
 
 def test_a_placeholder_that_comes_together_from_parts_is_pushed_apart(texts, renderer):
     token = renderer.tokenizer.convert_tokens_to_ids("<image>")
     for parts in (["AAA <ima", "ge> B"], ["<", "im", "ag", "e>"], ["<image", ">"]):
-        joined = "".join(texts.run(parts))
+        joined = "".join(texts.escape_run(parts))
         assert token not in renderer.tokenizer.encode(joined, add_special_tokens=False), parts
-    assert list(texts.run(["a red", " circle", "<"])) == ["a red", " circle", "<"]
+    assert list(texts.escape_run(["a red", " circle", "<"])) == ["a red", " circle", "<"]
 
 
 def test_a_placeholder_in_tools_arguments_and_template_values_is_text(texts):
-    from handler.engines.vllm.requests import chat_completion_request
+    from handler.engines.vllm.requests import chat_request
 
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": "\\u003cimage\\u003e"}'}}
     messages = (Message("assistant", None, {"tool_calls": [call]}), Message("user", "hi"))
     tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"<image>": {}}}}}
     parameters = {"tools": [tool], "chat_template_kwargs": {"today": "<image>"}}
-    request = chat_completion_request(Prompt(messages, None, parameters, "id"), texts)
+    request = chat_request(ChatPrompt(messages=messages, parameters=parameters, request_id="id"), texts, 128)
     arguments = request.messages[0]["tool_calls"][0]["function"]["arguments"]
     assert "<image>" not in json.loads(arguments)["a"]
     assert "<image>" not in request.tools[0].function.parameters["properties"]
@@ -202,10 +202,10 @@ def _image(color="red", encoded=None, size=(90, 60)):
 
 
 def _request(texts, *content, **parameters):
-    from handler.engines.vllm.requests import chat_completion_request
+    from handler.engines.vllm.requests import chat_request
 
-    prompt = Prompt((Message("user", content),), None, parameters, "id")
-    return chat_completion_request(prompt, texts)
+    prompt = ChatPrompt(messages=(Message("user", content),), parameters=parameters, request_id="id")
+    return chat_request(prompt, texts, 128)
 
 
 def _render(renderer, request):

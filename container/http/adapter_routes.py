@@ -7,15 +7,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from container.http.body import read_body
-from container.http.edge import exchange
+from container.http.exchange import Exchange
 from container.http.health import Health
 from container.http.models import Models
+from container.http.streaming import read_body
 from handler.adapters.registry import Adapters
 from handler.djl.own_model import OwnModel
 from handler.engine import Adapter
 from handler.errors import InvalidRequest, NotAllowed
-from handler.payload.document import json_object
+from handler.payload.body import json_object
 from handler.payload.fields import optional
 
 PAGE = 100  # LMI's `limit`
@@ -33,7 +33,7 @@ class AdapterRoutes:
         self._models = models
         self._allowed = allowed
 
-    async def list(self, request: Request) -> Response:
+    async def list(self, request: Request, _: Exchange) -> Response:
         """LMI's list, a page at a time."""
         served = [*self._adapters(request).served.values()]
         first = _number(request, "next_page_token", 0)
@@ -41,33 +41,33 @@ class AdapterRoutes:
         more = {"nextPageToken": str(first + len(page))} if first + len(page) < len(served) else {}
         return JSONResponse({"adapters": [_shown(adapter) for adapter in page], **more})
 
-    async def describe(self, request: Request) -> Response:
+    async def describe(self, request: Request, _: Exchange) -> Response:
         """LMI's description of one."""
         return JSONResponse([_shown(self._adapters(request).find(request.path_params["name"]))])
 
-    async def register(self, request: Request) -> Response:
+    async def register(self, request: Request, exchange: Exchange) -> Response:
         """Serve an adapter that a body or a query names by `name` and `src`."""
         self._check_allowed()
         asked = await _asked(request)
         name, source = _word(asked, "name"), _word(asked, "src")
         await self._adapters(request).register(name, source)
-        return _status(request, asked, f"Adapter {name} registered")
+        return _status(exchange, asked, f"Adapter {name} registered")
 
-    async def update(self, request: Request) -> Response:
+    async def update(self, request: Request, exchange: Exchange) -> Response:
         """Bring an adapter again, from `src` if there is one."""
         self._check_allowed()
         asked, name = await _asked(request), request.path_params["name"]
         await self._adapters(request).update(name, _word(asked, "src") if "src" in asked else None)
-        return _status(request, asked, f"Adapter {name} updated")
+        return _status(exchange, asked, f"Adapter {name} updated")
 
-    async def unregister(self, request: Request) -> Response:
+    async def unregister(self, request: Request, _: Exchange) -> Response:
         """Answer nothing more with an adapter."""
         self._check_allowed()
         name = request.path_params["name"]
         await self._adapters(request).unregister(name)
         return JSONResponse({"status": f"Adapter {name} unregistered"})
 
-    async def load(self, request: Request) -> Response:
+    async def load(self, request: Request, _: Exchange) -> Response:
         """vLLM's /v1/load_lora_adapter."""
         self._check_allowed()
         asked = await _asked(request)
@@ -77,19 +77,19 @@ class AdapterRoutes:
         await adapters.register(name, source, replacing=replacing)
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
-    async def unload(self, request: Request) -> Response:
+    async def unload(self, request: Request, _: Exchange) -> Response:
         """vLLM's /v1/unload_lora_adapter."""
         self._check_allowed()
         name = _word(await _asked(request), "lora_name")
         await self._adapters(request).unregister(name)
         return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
-    async def change_models(self, _: Request) -> Response:
+    async def change_models(self, _: Request, __: Exchange) -> Response:
         """LMI registers, scales and removes whole models at run time."""
         self._check_allowed()
         raise InvalidRequest("One model is served, as it was named at the start; adapters can be changed (/adapters).")
 
-    async def change_log_level(self, request: Request) -> Response:
+    async def change_log_level(self, request: Request, _: Exchange) -> Response:
         """LMI's POST /server/logging?level=."""
         self._check_allowed()
         level = request.query_params.get("level", "").upper()
@@ -135,9 +135,9 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _status(request: Request, asked: Mapping[str, Any], status: str) -> Response:
+def _status(exchange: Exchange, asked: Mapping[str, Any], status: str) -> Response:
     no_effect = (name for name, value in NO_EFFECT.items() if asked.get(name, value) != value)
-    exchange(request.scope).ignored = (*no_effect, *sorted(asked.keys() - NO_EFFECT.keys() - {"name", "src"}))
+    exchange.ignored = (*no_effect, *sorted(asked.keys() - NO_EFFECT.keys() - {"name", "src"}))
     return JSONResponse({"status": status})
 
 

@@ -1,129 +1,94 @@
-"""The HTTP surface: which route leads where. The one room that says HTTP statuses."""
+"""The HTTP surface: which path leads to which endpoint."""
 
 from collections.abc import Iterator
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, compile_path
 
 from container.http.adapter_routes import AdapterRoutes
 from container.http.admission import Admission
 from container.http.edge import Edge
+from container.http.exchange import Exchange
 from container.http.health import Health
 from container.http.inference import Inference, Serving
 from container.http.metrics import Metrics
 from container.http.models import Models
-from container.http.statuses import answer, unrouted
-from handler.errors import LumiError
+from container.http.routes import Route, Routes
 
-# Routes that LMI has as well, and answers in its own way.
-LMI_ROUTES = ("/invocations", "/predictions/{model}", "/models/{model}/invoke")
-WORK = frozenset({*LMI_ROUTES, "/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"})
-# To whoever asks: health checks carry no key, and a client that asks whether there is one has not sent it.
-OPEN = frozenset({"/ping", "/health", "/v1/cluster/auth"})
-
-# SageMaker's SDK in local mode asks 23 times, five seconds apart, with all the patience in the world for each answer: its
-# question is held while the model loads. It is known by the User-Agent of the library that it asks with. SageMaker's own
-# health check (two seconds) and everybody else's are answered at once.
+# SageMaker's SDK in local mode pings 23 times, five seconds apart, and waits for each response without a limit: its ping is
+# held while the model loads. It is known by the User-Agent of its HTTP library. All other health checks, SageMaker's own
+# (two seconds) among them, get a response at once.
 PATIENT_AGENT = "python-urllib3/"
 PATIENT_SECONDS = 25
 
 
-class App:
-    """The routes; `health` says who answers."""
+def build_app(health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> Edge:
+    """The ASGI application. `health` knows the service that responds."""
+    metrics.watch(admission, serving.batch_size)
+    routes = Routes(build_routes(health, metrics, serving))
+    return Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
 
-    def __init__(self, health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> None:
-        self._health = health
-        self._admission = admission
-        self._metrics = metrics
-        self._serving = serving
 
-    def asgi(self) -> Starlette:
-        """The ASGI application."""
-        routes = self._routes()
-        edge = Middleware(
-            Edge,
-            admission=self._admission,
-            metrics=self._metrics,
-            batch_size=self._serving.batch_size,
-            route_of=_Names(routes).of,
-            work=WORK,
-            open_to_all=OPEN,
-            api_key=self._serving.api_key,
-            answer=self._answer,
-        )
-        starlette = Starlette(routes=routes, middleware=[edge], exception_handlers={HTTPException: unrouted})
-        starlette.router.redirect_slashes = False  # a redirect would be built from the client's Host header
-        return starlette
+def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Route, ...]:
+    """All routes of the server."""
+    models = Models(health, serving.batch_size)
+    return (
+        *_inference_routes(Inference(health, serving, models)),
+        *_model_routes(models),
+        *_adapter_routes(AdapterRoutes(health, models, allowed=serving.management)),
+        *_status_routes(health, metrics, has_key=serving.api_key is not None),
+    )
 
-    def _routes(self) -> list[Route]:
-        models = Models(self._health, self._serving.batch_size)
-        inference = Inference(self._health, self._serving, models)
-        adapters = AdapterRoutes(self._health, models, allowed=self._serving.management)
-        return [
-            *_adapter_routes(adapters),
-            Route("/v1/chat/completions", inference.infer, methods=["POST"]),
-            Route("/v1/completions", inference.infer, methods=["POST"]),
-            Route("/invocations", inference.infer, methods=["POST"]),  # SageMaker's name for it
-            Route("/predictions/{model}", inference.infer, methods=["POST"]),  # LMI's
-            Route("/models/{model}/invoke", inference.infer_named, methods=["POST"]),  # multi-model endpoints'
-            Route("/tokenize", inference.tokenize, methods=["POST"]),
-            Route("/detokenize", inference.detokenize, methods=["POST"]),
-            Route("/v1/models", models.openai_list, methods=["GET"]),
-            Route("/v1/models/{model:path}", models.openai_one, methods=["GET"]),
-            Route("/v1/cluster/auth", self._cluster_auth, methods=["GET"]),
-            Route("/models", models.sagemaker_list, methods=["GET"]),
-            Route("/models/{model}", models.sagemaker_one, methods=["GET"]),
-            Route("/execution-parameters", models.execution_parameters, methods=["GET"]),
-            Route("/ping", self._ping, methods=["GET", "POST"]),
-            Route("/health", self._ping, methods=["GET"]),
-            Route("/metrics", self._exposition, methods=["GET"]),
-        ]
 
-    async def _ping(self, request: Request) -> Response:
-        if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
-            await self._health.while_loading(PATIENT_SECONDS)
-        return JSONResponse(self._health.report(), status_code=200 if self._health.well else 503)
+def _inference_routes(inference: Inference) -> Iterator[Route]:
+    yield Route("/v1/chat/completions", inference.infer, is_work=True)
+    yield Route("/v1/completions", inference.infer, is_work=True)
+    yield Route("/invocations", inference.infer, is_work=True, is_lmi=True)  # SageMaker's name for it
+    yield Route("/predictions/{model}", inference.infer, is_work=True, is_lmi=True)  # LMI's
+    yield Route("/models/{model}/invoke", inference.infer_named, is_work=True, is_lmi=True)  # multi-model endpoints'
+    yield Route("/tokenize", inference.tokenize, is_work=True)
+    yield Route("/detokenize", inference.detokenize, is_work=True)
 
-    async def _cluster_auth(self, _: Request) -> Response:
-        """Xinference's client asks whether its key is wanted."""
-        return JSONResponse({"auth": self._serving.api_key is not None})
 
-    async def _exposition(self, _: Request) -> Response:
-        text, content_type = self._metrics.exposition()
-        return Response(text, media_type=content_type)
-
-    def _answer(self, error: LumiError, route: str) -> Response:
-        return answer(error, as_lmi=self._serving.lmi_errors and route in LMI_ROUTES)
+def _model_routes(models: Models) -> Iterator[Route]:
+    yield Route("/v1/models", models.openai_list, ("GET",))
+    yield Route("/v1/models/{model:path}", models.openai_one, ("GET",))
+    yield Route("/models", models.sagemaker_list, ("GET",))
+    yield Route("/models/{model}", models.sagemaker_one, ("GET",))
+    yield Route("/execution-parameters", models.execution_parameters, ("GET",))
 
 
 def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
-    # Most name the model in their path as well, for clients of several models.
+    # Most have the model in their path as well, for clients of several models.
     for prefix in ("", "/models/{model}"):
-        yield Route(f"{prefix}/adapters", adapters.list, methods=["GET"])
-        yield Route(f"{prefix}/adapters", adapters.register, methods=["POST"])
-        yield Route(f"{prefix}/adapters/{{name:path}}/update", adapters.update, methods=["POST"])
-        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.describe, methods=["GET"])
-        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.unregister, methods=["DELETE"])
-    yield Route("/v1/load_lora_adapter", adapters.load, methods=["POST"])
-    yield Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"])
-    yield Route("/models", adapters.change_models, methods=["POST"])
-    yield Route("/models/{model}", adapters.change_models, methods=["PUT", "DELETE"])
-    yield Route("/server/logging", adapters.change_log_level, methods=["POST"])
+        yield Route(f"{prefix}/adapters", adapters.list, ("GET",))
+        yield Route(f"{prefix}/adapters", adapters.register)
+        yield Route(f"{prefix}/adapters/{{name:path}}/update", adapters.update)
+        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.describe, ("GET",))
+        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.unregister, ("DELETE",))
+    yield Route("/v1/load_lora_adapter", adapters.load)
+    yield Route("/v1/unload_lora_adapter", adapters.unload)
+    yield Route("/models", adapters.change_models)
+    yield Route("/models/{model}", adapters.change_models, ("PUT", "DELETE"))
+    yield Route("/server/logging", adapters.change_log_level)
 
 
-class _Names:
-    """The names that routes have in the log and the metrics: their paths as they were written above."""
+def _status_routes(health: Health, metrics: Metrics, *, has_key: bool) -> Iterator[Route]:
+    async def ping(request: Request, _: Exchange) -> Response:
+        if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
+            await health.while_loading(PATIENT_SECONDS)
+        return JSONResponse(health.report(), status_code=200 if health.well else 503)
 
-    def __init__(self, routes: list[Route]) -> None:
-        self._exact = frozenset(route.path for route in routes if "{" not in route.path)
-        # All of them: Starlette's patterns let a line break follow a path, and what they match is to be counted.
-        self._patterns = [(compile_path(route.path)[0], route.path) for route in routes]
+    async def scrape(_: Request, __: Exchange) -> Response:
+        text, content_type = metrics.exposition()
+        return Response(text, media_type=content_type)
 
-    def of(self, path: str) -> str:
-        if path in self._exact:
-            return path
-        return next((name for pattern, name in self._patterns if pattern.match(path)), "other")
+    async def cluster_auth(_: Request, __: Exchange) -> Response:
+        """Xinference's client asks whether it needs a key."""
+        return JSONResponse({"auth": has_key})
+
+    # Health checks have no key, and a client that asks whether there is one has not sent it.
+    yield Route("/ping", ping, ("GET", "POST"), is_public=True)
+    yield Route("/health", ping, ("GET",), is_public=True)
+    yield Route("/metrics", scrape, ("GET",))
+    yield Route("/v1/cluster/auth", cluster_auth, ("GET",), is_public=True)

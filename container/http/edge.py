@@ -1,163 +1,83 @@
-"""What surrounds every exchange: its id, the API key, admission, the answer to an error, one log line, the metrics."""
+"""The ASGI application: API key, admission, the endpoint's response or that of an error, one log line, the metrics."""
 
 import hmac
 import logging
-import re
 import time
-import uuid
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
 
 from container.http.admission import Admission
+from container.http.exchange import Exchange
 from container.http.metrics import Metrics
+from container.http.routes import OTHER, Route, Routes
+from container.http.statuses import error_response
 from container.logs import FIELDS
 from handler.errors import LumiError, ServerError, Unauthorized
-from handler.payload.fields import short
+from handler.payload.fields import shorten
 
 log = logging.getLogger("lumi.access")
 
-CLIENT_GONE = 499  # no answer was sent; the number that access logs use for it
-INFERENCE_ID = "x-amzn-sagemaker-inference-id"
-_FIT_FOR_A_HEADER = re.compile(r"[\x21-\x7e]{1,200}")
-_UNFIT_FOR_A_HEADER = re.compile(r"[^\x20-\x7e]")
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and its answer, as the log will tell it."""
-
-    route: str
-    client_id: str | None  # what the client calls it
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # what the engine calls it
-    started: float = field(default_factory=time.perf_counter)
-    status: int = CLIENT_GONE
-    ignored: tuple[str, ...] = ()
-    error: str | None = None
-
-
-def exchange(scope: Scope) -> Exchange:
-    """The exchange that a route is part of."""
-    found: Exchange = scope["lumi.exchange"]
-    return found
-
 
 class Edge:
-    """ASGI middleware. `route_of` names a path's route, for the log and the metrics; routes in `work` need a permit, and
-    all but those `open_to_all` the API key if there is one. `answer` turns an error into a response for a route."""
+    """`api_key` is None where requests need no key. With `lmi_errors` LMI's routes respond to errors with its status."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        admission: Admission,
-        metrics: Metrics,
-        batch_size: int,
-        route_of: Callable[[str], str],
-        work: frozenset[str],
-        open_to_all: frozenset[str] = frozenset(),
-        api_key: str | None = None,
-        answer: Callable[[LumiError, str], Response],
+        self, routes: Routes, admission: Admission, metrics: Metrics, *, api_key: str | None = None, lmi_errors: bool
     ) -> None:
-        self._app = app
+        self._routes = routes
         self._admission = admission
         self._metrics = metrics
-        self._batch_size = batch_size
-        self._route_of = route_of
-        self._work = work
-        self._open_to_all = open_to_all
         self._api_key = api_key.encode() if api_key else None
-        self._answer = answer
+        self._lmi_errors = lmi_errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await send({"type": "websocket.close"})
             return
-        one = self._open(scope)
-        working = one.route in self._work
+        route, parameters = self._routes.find(scope["method"], scope["path"])
+        request = Request({**scope, "path_params": parameters}, receive)
+        exchange = Exchange(scope, route.path)
         try:
-            self._check_key(one, scope)
-            with self._admission.permit() if working else nullcontext():
-                if working:
-                    self._metrics.load(self._admission.held, self._batch_size)
-                await self._app(scope, receive, self._sender(scope, one, send))
+            self._check_key(route, request.headers)
+            with self._admission.permit() if route.is_work else nullcontext():
+                response = await route.endpoint(request, exchange)
+                await response(scope, receive, exchange.wrap(send))
         except ClientDisconnect:
-            one.error = "client_gone"
-        except Exception as error:  # noqa: BLE001  # the edge: whatever it is, the client gets an answer and the log a line
-            await self._fail(one, error, scope, receive, send)
+            exchange.error = "client_gone"
+        except Exception as error:  # noqa: BLE001  # the client gets a response and the log a line, whatever it is
+            await self._send_error(error, route, exchange, receive, send)
         finally:
-            self._close(one, scope, working=working)
+            self._report(route, exchange)
 
-    def _open(self, scope: Scope) -> Exchange:
-        headers = Headers(scope=scope)
-        client_id = headers.get("x-request-id") or headers.get(INFERENCE_ID)
-        if client_id and not _FIT_FOR_A_HEADER.fullmatch(client_id):
-            client_id = None
-        one: Exchange = Exchange(route=self._route_of(scope["path"]), client_id=client_id)
-        scope["lumi.exchange"] = one
-        return one
-
-    def _check_key(self, one: Exchange, scope: Scope) -> None:
-        if self._api_key is None or one.route in self._open_to_all:
+    def _check_key(self, route: Route, headers: Headers) -> None:
+        if self._api_key is None or route.is_public:
             return
-        headers = Headers(scope=scope)
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         given = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # In constant time: how long a comparison takes would tell how much of a guess was right.
-        if not hmac.compare_digest(given.encode("latin-1"), self._api_key):  # as it came over the wire
+        # Compared in constant time: the time must not reveal how much of a guess is right. Starlette decodes as Latin-1.
+        if not hmac.compare_digest(given.encode("latin-1"), self._api_key):
             raise Unauthorized("The API key is missing or wrong; send it as `Authorization: Bearer <key>`.")
 
-    def _sender(self, scope: Scope, one: Exchange, send: Send) -> Send:
-        async def sender(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = one.client_id or one.id
-                if inference_id := Headers(scope=scope).get(INFERENCE_ID):
-                    headers[INFERENCE_ID] = inference_id if _FIT_FOR_A_HEADER.fullmatch(inference_id) else one.id
-                if one.ignored:
-                    headers["x-lumi-ignored"] = _UNFIT_FOR_A_HEADER.sub("?", ", ".join(one.ignored))[:1000]
-                await send(message)
-                one.status = message["status"]
-                return
-            await send(message)
-
-        return sender
-
-    async def _fail(self, one: Exchange, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_error(
+        self, error: Exception, route: Route, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
         known = error if isinstance(error, LumiError) else ServerError("The server failed on this request.")
-        one.error = short(str(known))
+        exchange.error = shorten(str(known))
         if not isinstance(error, LumiError):
-            log.error("a request failed for an unforeseen reason", exc_info=error, extra={FIELDS: {"id": one.id}})
-        if one.status != CLIENT_GONE:  # the answer had begun; the error has travelled in it
-            self._metrics.broken(one.route)
-        else:
-            await self._answer(known, one.route)(scope, receive, self._sender(scope, one, send))
+            log.error("a request failed unexpectedly", exc_info=error, extra={FIELDS: {"id": exchange.id}})
+        if exchange.has_begun:  # the error was sent in the stream
+            self._metrics.broken(exchange.route)
+            return
+        response = error_response(known, as_lmi=self._lmi_errors and route.is_lmi)
+        await response(exchange.scope, receive, exchange.wrap(send))
 
-    def _close(self, one: Exchange, scope: Scope, *, working: bool) -> None:
-        seconds = time.perf_counter() - one.started
-        self._metrics.count(one.route, one.status, seconds)
-        if working:
-            self._metrics.load(self._admission.held, self._batch_size)
-        # Health checks and scrapes come every few seconds; they are counted, but not worth a line each.
-        level = logging.INFO if working or one.route == "other" else logging.DEBUG
+    def _report(self, route: Route, exchange: Exchange) -> None:
+        seconds = time.perf_counter() - exchange.started
+        self._metrics.count(exchange.route, exchange.status, seconds)
+        # Health checks and scrapes come every few seconds: they are counted, but logged at the level debug only.
+        level = logging.INFO if route.is_work or exchange.route == OTHER else logging.DEBUG
         if log.isEnabledFor(level):
-            log.log(level, "request", extra={FIELDS: _line(one, scope, seconds)})
-
-
-def _line(one: Exchange, scope: Scope, seconds: float) -> dict[str, Any]:
-    return {
-        "method": scope["method"],
-        "path": scope["path"],
-        "status": one.status,
-        "seconds": round(seconds, 4),
-        "id": one.id,
-        "client_id": one.client_id,
-        "ignored": one.ignored[:20] or None,
-        "error": one.error,
-    }
+            log.log(level, "request", extra={FIELDS: exchange.log_fields(seconds)})

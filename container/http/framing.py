@@ -4,7 +4,7 @@ import enum
 
 
 class Framing(enum.Enum):
-    """How a stream is written: OpenAI's server-sent events, TGI's, JSON lines, or as user code has framed it."""
+    """OpenAI's server-sent events, TGI's, JSON lines, or as user code frames its stream."""
 
     SSE = "sse"
     TGI = "tgi"
@@ -18,12 +18,12 @@ class Framing(enum.Enum):
         return "application/jsonlines" if self in lines else "text/event-stream"
 
     @property
-    def faults(self) -> "Framing":
-        """How an error in the stream is written."""
+    def errors(self) -> "Framing":
+        """The framing of an error in the stream."""
         return {Framing.RAW: Framing.JSON_LINES, Framing.RAW_EVENTS: Framing.SSE}.get(self, self)
 
     def frame(self, chunk: bytes) -> bytes:
-        """One chunk, which is JSON text without line breaks, or whatever user code makes of it."""
+        """One chunk: JSON text without line breaks, or the bytes of user code."""
         if self in (Framing.RAW, Framing.RAW_EVENTS):
             return chunk
         if self is Framing.JSON_LINES:
@@ -32,15 +32,15 @@ class Framing(enum.Enum):
 
     @property
     def last(self) -> bytes:
-        """What ends a stream in which nothing went wrong."""
+        """The end of a stream without an error."""
         return b"data: [DONE]\n\n" if self is Framing.SSE else b""
 
 
-def choose(*, openai: bool, accept: str, formatter: str | None, tgi: bool = False, raw: bool = False) -> Framing:
-    """The framing of a stream: `/v1/*` speaks SSE; elsewhere LMI's JSON lines, unless Accept or the option says SSE.
-
-    `openai` is whether the route is one of OpenAI's, `formatter` is `output_formatter`, and `tgi` whether TGI's schema
-    is answered as TGI does. `raw` is whether user code writes the stream.
+def choose_framing(
+    *, openai: bool, accept: str, formatter: str | None, tgi: bool = False, raw: bool = False
+) -> Framing:
+    """SSE on OpenAI's routes (`openai`); elsewhere LMI's JSON lines, unless Accept or the option `output_formatter`
+    (`formatter`) asks for SSE. `tgi` is whether TGI's schema gets TGI's events, `raw` whether user code writes the stream.
     """
     if raw:
         return Framing.RAW

@@ -1,4 +1,4 @@
-"""The routes that ask the model: a request is read, run within its time, and answered whole or as a stream."""
+"""The routes that run the model: read the request, run it within its time, respond whole or with a stream."""
 
 import asyncio
 import json
@@ -9,28 +9,27 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from container.http import framing
-from container.http.body import read_body
-from container.http.edge import exchange
+from container.http.exchange import Exchange
+from container.http.framing import choose_framing
 from container.http.health import Health
 from container.http.models import Models
-from container.http.statuses import error_body
-from container.http.streaming import StreamedAnswer, while_connected, within
-from container.http.user_code import call_of, called
-from handler.djl.formatters import Formatted
+from container.http.streaming import StreamedResponse, read_body, run_for_client
+from container.http.user_code import call_model, call_of
 from handler.djl.own_model import OwnModel
 from handler.errors import InvalidRequest
-from handler.payload import adapter_choice as adapters
-from handler.payload.document import json_object
-from handler.payload.encodings import decoded
-from handler.service import Service, Task
-from handler.sessions import SessionAnswer, answer
+from handler.images import RequestContext
+from handler.payload.adapter_choice import HEADER as ADAPTER_HEADER
+from handler.payload.body import decode_body, json_object
+from handler.payload.requests import GenerationRequest
+from handler.service import Request as ModelRequest
+from handler.service import Service
+from handler.sessions import SessionResponse, open_or_close
 
 T = TypeVar("T")
 
 SMALL_BODY_BYTES = 2**18
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
-QUESTION_HEADER = "x-lumi-question"  # what is asked about a body that is an image
+QUESTION_HEADER = "x-lumi-question"  # the question about a body that is an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,105 +47,102 @@ class Serving:
 
 
 class Inference:
-    """The endpoints behind every route that asks the model; `health` says who answers."""
+    """The endpoints. `health` knows the service that responds."""
 
     def __init__(self, health: Health, serving: Serving, models: Models) -> None:
         self._health = health
         self._serving = serving
         self._models = models
 
-    async def infer_named(self, request: Request) -> Response:
-        """Answer a request whose path names the model."""
+    async def infer_named(self, request: Request, exchange: Exchange) -> Response:
+        """Respond to a request whose path has the name of the model."""
         self._models.check_name(request.path_params["model"])
-        return await self.infer(request)
+        return await self.infer(request, exchange)
 
-    async def infer(self, request: Request) -> Response:
-        """Answer a request of any schema."""
+    async def infer(self, request: Request, exchange: Exchange) -> Response:
+        """Respond to a request of any schema."""
         service = self._health.service()
+        body = await read_body(request, self._serving.request_bytes)
         if isinstance(service, OwnModel):
-            return await called(service, request, self._serving.request_bytes, self._serving.predict_seconds)
-        found = await self._read(service, request)
-        if isinstance(found, SessionAnswer):
-            return Response(_line(found.body), media_type="application/json", headers=dict(found.headers))
-        one = exchange(request.scope)
-        one.ignored = found.ignored
-        if found.stream:
-            return await self._stream(request, found)
-        answered = await self._within(request, found.complete(one.id))
-        return Response(answered + b"\n", media_type="application/json")
+            return await call_model(
+                service, call_of(request, body, exchange.id), request, self._serving.predict_seconds
+            )
+        payload = await self._decode(service, request, body)
+        name = request.headers.get(SESSION_HEADER)
+        if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
+            return _session_response(open_or_close(service.sessions, payload["requestType"], name))
+        if service.formatters is not None and service.formatters.formats_input:
+            formatted = service.formatters.payload(payload, call_of(request, body, exchange.id))
+            payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
+        context = RequestContext(exchange.id, service.session(name))
+        adapter = request.headers.get(ADAPTER_HEADER)
+        parsed = await _off_loop(lambda: service.parse(payload, adapter), body)
+        exchange.ignored = parsed.ignored
+        if parsed.stream:
+            return await self._stream(service, parsed, context, request)
+        return await self._respond(request, service.complete(parsed, context))
 
-    async def tokenize(self, request: Request) -> Response:
-        """Answer with the tokens of a prompt."""
-        service, one, headers = self._vllm(), exchange(request.scope), request.headers
+    async def tokenize(self, request: Request, exchange: Exchange) -> Response:
+        """Respond with the tokens of a prompt."""
+        service, headers = self._vllm(), request.headers
         payload = json_object(await read_body(request, self._serving.request_bytes))
-        session = service.session(headers.get(SESSION_HEADER))
-        asked = service.tokens.read(payload, headers.get(adapters.HEADER))
-        one.ignored = asked.ignored
-        answered = await self._within(request, service.tokens.tokenize(asked, one.id, session))
-        return Response(answered + b"\n", media_type="application/json")
+        context = RequestContext(exchange.id, service.session(headers.get(SESSION_HEADER)))
+        parsed = service.tokens.parse(payload, headers.get(ADAPTER_HEADER))
+        exchange.ignored = parsed.ignored
+        return await self._respond(request, service.tokens.tokenize(parsed, context))
 
-    async def detokenize(self, request: Request) -> Response:
-        """Answer with the text of tokens."""
+    async def detokenize(self, request: Request, _: Exchange) -> Response:
+        """Respond with the text of tokens."""
         tokens = self._vllm().tokens
         payload = json_object(await read_body(request, self._serving.request_bytes))
-        answered = await self._within(request, tokens.detokenize(payload))
-        return Response(answered + b"\n", media_type="application/json")
+        return await self._respond(request, tokens.detokenize(payload))
 
     def _vllm(self) -> Service:
         service = self._health.service()
         if isinstance(service, OwnModel):
-            raise InvalidRequest("The model's own code answers here; its tokens are not known to the server.")
+            raise InvalidRequest("The model's own code responds here; the server does not know its tokens.")
         return service
 
-    async def _within(self, request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
-        return await within(self._serving.predict_seconds, while_connected(request.receive, work))
+    async def _decode(self, service: Service, request: Request, body: bytes) -> Mapping[str, Any]:
+        kind, question = request.headers.get("content-type", ""), _decode_header(request.headers.get(QUESTION_HEADER))
+        try:
+            return await _off_loop(lambda: decode_body(body, kind, request.url.query, question), body)
+        except InvalidRequest:
+            if service.formatters is None or not service.formatters.reads_raw_request:
+                raise
+            return {}  # the formatter reads the body itself
 
-    async def _stream(self, request: Request, task: Task | Formatted) -> Response:
+    async def _respond(self, request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
+        text = await run_for_client(request.receive, work, self._serving.predict_seconds)
+        return Response(text + b"\n", media_type="application/json")
+
+    async def _stream(
+        self, service: Service, parsed: ModelRequest, context: RequestContext, request: Request
+    ) -> Response:
         seconds = self._serving.predict_seconds
-        frames = framing.choose(
+        framing = choose_framing(
             openai=request.url.path.startswith("/v1/"),
             accept=request.headers.get("accept", ""),
             formatter=self._serving.output_formatter,
-            tgi=self._serving.tgi and task.generates,
-            raw=isinstance(task, Formatted),
+            tgi=self._serving.tgi and isinstance(parsed, GenerationRequest),
+            raw=service.formatters is not None and service.formatters.formats_output,
         )
-        chunks = task.chunks(exchange(request.scope).id)
+        chunks = service.stream(parsed, context)
         try:
-            first = await within(seconds, while_connected(request.receive, anext(chunks, None)))
+            first = await run_for_client(request.receive, anext(chunks, None), seconds)
         except BaseException:
             await chunks.aclose()
             raise
-        return StreamedAnswer(first, chunks, framing=frames, seconds=seconds, error_body=error_body)
-
-    async def _read(self, service: Service, request: Request) -> Task | Formatted | SessionAnswer:
-        body = await read_body(request, self._serving.request_bytes)
-        headers, formatters = request.headers, service.formatters
-        small = len(body) < SMALL_BODY_BYTES
-        kind, question = headers.get("content-type", ""), _text_of(headers.get(QUESTION_HEADER))
-        try:
-            payload = await _beside(lambda: decoded(body, kind, request.url.query, question), small=small)
-        except InvalidRequest:
-            if formatters is None or not formatters.reads_raw_request:
-                raise
-            payload = {}  # it reads the body itself
-        name, adapter = headers.get(SESSION_HEADER), headers.get(adapters.HEADER)
-        if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
-            return answer(service.sessions, payload["requestType"], name)
-        if formatters is not None and formatters.formats_input:
-            formatting = formatters.payload(payload, call_of(request, body))
-            payload = await within(self._serving.predict_seconds, while_connected(request.receive, formatting))
-        session = service.session(name)
-        task = await _beside(lambda: service.read(payload, session, adapter), small=small)
-        return Formatted(task, formatters) if formatters is not None and formatters.formats_output else task
+        return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
 
 
-async def _beside(work: Callable[[], T], *, small: bool) -> T:
-    # Beside the loop, a body of many messages shares the interpreter with it; for a small one the hop costs more.
-    return work() if small else await asyncio.to_thread(work)
+async def _off_loop(work: Callable[[], T], body: bytes) -> T:
+    # In a thread, the event loop goes on beside a large body; for a small one the thread costs more than the work.
+    return work() if len(body) < SMALL_BODY_BYTES else await asyncio.to_thread(work)
 
 
-def _text_of(header: str | None) -> str | None:
-    """What a client wrote: UTF-8 as curl and browsers send it, where it is that, else Latin-1 as HTTP has it."""
+def _decode_header(header: str | None) -> str | None:
+    """The text of a header: UTF-8, as curl and browsers send it, or else Latin-1, as HTTP says."""
     if header is None or header.isascii():
         return header
     try:
@@ -155,5 +151,6 @@ def _text_of(header: str | None) -> str | None:
         return header
 
 
-def _line(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body).encode() + b"\n"
+def _session_response(response: SessionResponse) -> Response:
+    body = json.dumps(response.body).encode() + b"\n"
+    return Response(body, media_type="application/json", headers=dict(response.headers))

@@ -10,6 +10,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from container.http.admission import Admission
+
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 
 
@@ -41,10 +43,10 @@ class Metrics:
         """A stream of `route` ended with an error, after its status was sent."""
         self._broken.labels(route).inc()
 
-    def load(self, in_flight: int, batch_size: int) -> None:
-        """How many requests are in flight, of which the engine can run `batch_size` at once."""
-        self._in_flight.set(in_flight)
-        self._queued.set(max(0, in_flight - batch_size))
+    def watch(self, admission: Admission, batch_size: int) -> None:
+        """Show the requests that `admission` has admitted; the engine runs `batch_size` of them at once."""
+        self._in_flight.set_function(lambda: admission.held)
+        self._queued.set_function(lambda: max(0, admission.held - batch_size))
 
     def exposition(self) -> tuple[bytes, str]:
         """All metrics of the registry in Prometheus' text format, and its content type."""

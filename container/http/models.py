@@ -7,11 +7,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from container.http.exchange import Exchange
 from container.http.health import Health
 from handler.djl.own_model import OwnModel
 from handler.engine import Adapter, ModelCard
 from handler.errors import UnknownModel
-from handler.payload.fields import short
+from handler.payload.fields import shorten
 from handler.service import Service
 
 LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
@@ -27,14 +28,14 @@ class Models:
         self._health = health
         self._batch_size = batch_size
 
-    async def openai_list(self, _: Request) -> Response:
+    async def openai_list(self, _: Request, __: Exchange) -> Response:
         """OpenAI's list of models, one entry for each name and adapter."""
         service = self._health.service()
         card, adapters = service.card, _served(service).values()
         data = [*(_openai(card, name) for name in card.names), *(_adapted(card, adapter) for adapter in adapters)]
         return JSONResponse({"object": "list", "data": data})
 
-    async def openai_one(self, request: Request) -> Response:
+    async def openai_one(self, request: Request, _: Exchange) -> Response:
         """OpenAI's description of one name."""
         service, name = self._health.service(), request.path_params["model"]
         if name in service.card.names:
@@ -47,18 +48,18 @@ class Models:
         abilities = ["chat", "generate", *(["vision"] if service.card.supports_images else [])]
         return JSONResponse({**told, "model_type": "LLM", "model_ability": abilities})
 
-    async def sagemaker_list(self, _: Request) -> Response:
+    async def sagemaker_list(self, _: Request, __: Exchange) -> Response:
         """SageMaker's and LMI's list: one model, as there is one."""
         service = self._health.service()
         return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served(service))]})
 
-    async def sagemaker_one(self, request: Request) -> Response:
+    async def sagemaker_one(self, request: Request, _: Exchange) -> Response:
         """SageMaker's and LMI's description of the model, by any of its names."""
         name = request.path_params["model"]
         self.check_name(name)
         return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served(self._health.service()))})
 
-    async def execution_parameters(self, _: Request) -> Response:
+    async def execution_parameters(self, _: Request, __: Exchange) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
         at_once = max(1, min(self._batch_size, MOST_TRANSFORMS))
         return JSONResponse(
@@ -103,5 +104,5 @@ def _sagemaker(name: str) -> dict[str, Any]:
 
 def _unknown(card: ModelCard, name: str) -> UnknownModel:
     return UnknownModel(
-        f"The model {short(name)!r} is not served here; this is {', '.join(card.names)}.", param="model"
+        f"The model {shorten(name)!r} is not served here; this is {', '.join(card.names)}.", param="model"
     )

@@ -1,10 +1,8 @@
-"""The table from error to status, and the error object: the one place that says which status a fault has."""
+"""The table from error to status, and the error object of responses."""
 
 import json
 from typing import Any
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from handler import errors
@@ -21,7 +19,7 @@ STATUS: dict[type[LumiError], int] = {
     errors.MediaInvalid: 400,
     errors.MediaTooLarge: 400,
     errors.MediaForbidden: 400,
-    errors.MediaUnreachable: 422,  # as vLLM's own server answers when what a request names cannot be fetched
+    errors.MediaUnreachable: 422,  # as from vLLM's own server when media cannot be fetched
     errors.ServerError: 500,
     errors.Unavailable: 503,
     errors.PredictTimeout: 504,
@@ -29,29 +27,29 @@ STATUS: dict[type[LumiError], int] = {
     errors.EngineFailure: 500,
     errors.UserCodeFailed: 500,
 }
-OTHERWISE_IN_LMI = {401, 403, 413}
-LMI_STATUS = 424  # LMI's answer to every fault of the client and of user code; only with OPTION_ERROR_COMPAT=lmi
+LMI_EXCEPTIONS = {401, 403, 413}
+LMI_STATUS = 424  # LMI's status for all errors of clients and of user code; only with OPTION_ERROR_COMPAT=lmi
 
 
-def answer(error: LumiError, *, as_lmi: bool) -> Response:
-    """The response that tells of `error`; `as_lmi` with the status that LMI has for it."""
+def error_response(error: LumiError, *, as_lmi: bool) -> Response:
+    """The response for `error`; with the status of LMI if `as_lmi`."""
     status = STATUS[type(error)]
     content = json.loads(error_body(error))
-    if as_lmi and isinstance(error, RequestError | UserCodeFailed) and status not in OTHERWISE_IN_LMI:
+    if as_lmi and isinstance(error, RequestError | UserCodeFailed) and status not in LMI_EXCEPTIONS:
         status = LMI_STATUS
         content["code"] = LMI_STATUS
     headers = {}
     if isinstance(error, ServerError) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, BodyTooLarge):
-        headers["connection"] = "close"  # the rest of the body is not worth reading
+        headers["connection"] = "close"  # the rest of the body is not read
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(content, status_code=status, headers=headers)
 
 
 def error_body(error: LumiError) -> bytes:
-    """OpenAI's error object as JSON text. Xinference's client looks for the sentence in `detail`."""
+    """OpenAI's error object as JSON text. Xinference's client reads the message from `detail`."""
     fault = {
         "message": str(error),
         "type": "invalid_request_error" if isinstance(error, RequestError) else "server_error",
@@ -61,18 +59,18 @@ def error_body(error: LumiError) -> bytes:
     return json.dumps({"error": fault, "detail": fault["message"]}).encode()
 
 
-async def unrouted(request: Request, error: Exception) -> Response:
-    """The answer where no route fits: 404, or 405 for another method."""
-    assert isinstance(error, HTTPException)  # noqa: S101  # what the handler is registered for
-    messages = {
-        404: f"There is no route {request.url.path}; POST /v1/chat/completions or /invocations.",
-        405: f"{request.method} is not allowed on {request.url.path}.",
-    }
-    fault: dict[str, Any] = {
-        "message": messages.get(error.status_code, error.detail),
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "not_found" if error.status_code == 404 else "method_not_allowed",
-    }
-    body = {"error": fault, "detail": fault["message"]}
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+def not_found(path: str) -> Response:
+    """The response for a path without a route."""
+    message = f"There is no route {path}; POST /v1/chat/completions or /invocations."
+    return JSONResponse(_error_object(message, "not_found"), status_code=404)
+
+
+def method_not_allowed(method: str, path: str, allowed: tuple[str, ...]) -> Response:
+    """The response for a method that the route at `path` does not have."""
+    content = _error_object(f"{method} is not allowed on {path}.", "method_not_allowed")
+    return JSONResponse(content, status_code=405, headers={"allow": ", ".join(allowed)})
+
+
+def _error_object(message: str, code: str) -> dict[str, Any]:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return {"error": error, "detail": message}

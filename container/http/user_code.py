@@ -1,45 +1,37 @@
-"""The routes to a model that user code owns: a request is handed over as it came, the answer sent as it is."""
+"""Requests for a model that user code owns: passed on unchanged, its response sent unchanged."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from container.http.body import read_body
-from container.http.edge import exchange
 from container.http.framing import Framing
-from container.http.statuses import error_body
-from container.http.streaming import StreamedAnswer, while_connected, within
+from container.http.streaming import StreamedResponse, run_for_client
 from handler.djl.call import Call
 from handler.djl.own_model import OwnModel
 
 
-async def called(model: OwnModel, request: Request, most_bytes: int, seconds: float) -> Response:
-    """What the code answers. Raises RequestError, UserCodeFailed and PredictTimeout."""
-    call = call_of(request, await read_body(request, most_bytes))
-    answer = await within(seconds, while_connected(request.receive, model.answer(call)))
+async def call_model(model: OwnModel, call: Call, request: Request, seconds: float) -> Response:
+    """The response of the code. Raises RequestError, UserCodeFailed and PredictTimeout."""
+    answer = await run_for_client(request.receive, model.answer(call), seconds)
     if answer.pieces is None:
         return Response(answer.body, status_code=answer.code, headers=dict(answer.headers))
     try:
-        first = await within(seconds, while_connected(request.receive, anext(answer.pieces, None)))
+        first = await run_for_client(request.receive, anext(answer.pieces, None), seconds)
     except BaseException:
         await answer.pieces.aclose()
         raise
-    events = answer.headers.get("content-type", "").startswith("text/event-stream")
-    return StreamedAnswer(
+    is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
+    return StreamedResponse(
         first,
         answer.pieces,
-        framing=Framing.RAW_EVENTS if events else Framing.RAW,
+        framing=Framing.RAW_EVENTS if is_events else Framing.RAW,
         seconds=seconds,
-        error_body=error_body,
         status=answer.code,
         headers=answer.headers,
     )
 
 
-def call_of(request: Request, body: bytes) -> Call:
+def call_of(request: Request, body: bytes, request_id: str) -> Call:
     """The request as user code sees it."""
     return Call(
-        body=body,
-        headers=dict(request.headers),
-        parameters=tuple(request.query_params.multi_items()),
-        id=exchange(request.scope).id,
+        body=body, headers=dict(request.headers), parameters=tuple(request.query_params.multi_items()), id=request_id
     )

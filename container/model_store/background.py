@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from handler.background import in_background
+from handler.concurrency import in_background
 
 T = TypeVar("T")
 

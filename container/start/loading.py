@@ -84,8 +84,8 @@ class Loading:
         store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
         self._store = store
         found = await static_adapters.static_adapters(options, homes, store, hub(options))
-        card = await engine.start(model, leader)
-        service = service_of(options, engine, self._media, card, store=store, formatters=formatters)
+        await engine.start(model, leader)
+        service = service_of(options, engine, self._media, store=store, formatters=formatters)
         await static_adapters.serve(service.adapters, found)
         self._health.loading("answering a first request")
         await warm_up(service, images_allowed=options.limit_mm_per_prompt["image"] > 0)

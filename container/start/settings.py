@@ -13,11 +13,12 @@ from container.start.backend import CodeSettings
 from container.start.machine import Needs
 from handler.adapters.registry import Adapters
 from handler.djl.formatters import Formatters
-from handler.engine import Engine, ModelCard
+from handler.engine import Engine
 from handler.errors import StartError
+from handler.image_placeholders import ImagePlaceholders
+from handler.images import Images
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
-from handler.model import Model
 from handler.service import Service
 from handler.sessions import Sessions
 
@@ -123,7 +124,6 @@ def service_of(
     options: Options,
     engine: Engine,
     media: MediaLoader,
-    card: ModelCard,
     *,
     store: AdapterStore | None = None,
     formatters: Formatters | None = None,
@@ -132,17 +132,16 @@ def service_of(
     sessions = (
         Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
     )
-    model = Model(
+    has_image_adapter = "image" in (module.name for module in options.default_mm_loras)
+    return Service(
         engine,
-        media,
-        card,
-        placeholder_token=options.image_placeholder_token,
-        placeholder_repeats=options.image_feature_size or 1,
+        Images(engine, media, sessions),
+        Adapters(engine, store if options.enable_lora else None, image_adapter="image" if has_image_adapter else None),
         sessions=sessions,
-        image_adapter="image" if "image" in (module.name for module in options.default_mm_loras) else None,
+        placeholders=ImagePlaceholders(options.image_placeholder_token, options.image_feature_size or 1),
+        always_list=options.tgi_compat,
+        formatters=formatters,
     )
-    adapters = Adapters(engine, card.names, store if options.enable_lora else None)
-    return Service(model, adapters, listed_generation=options.tgi_compat, formatters=formatters)
 
 
 def _bytes(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from handler.errors import LumiError, StartError
+from handler.images import RequestContext
 from handler.service import Service
 
 # Large enough for every processor's smallest image, small enough to cost nothing.
@@ -17,7 +18,7 @@ async def warm_up(service: Service, *, images_allowed: bool) -> None:
     """Send one request through everything that a client's will pass. Raises StartError with what went wrong."""
     image = service.card.supports_images and images_allowed
     try:
-        await service.read(_payload(image=image)).complete("warm-up")
+        await service.complete(service.parse(_payload(image=image)), RequestContext("warm-up"))
     except LumiError as fault:
         about = "about an image" if image else "of text"
         raise StartError(

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from handler.adapters.files import inspected
 from handler.engine import Adapter, Engine
-from handler.errors import AdapterConflict, InvalidRequest, UnknownAdapter
-from handler.payload.fields import short
+from handler.errors import AdapterConflict, InvalidRequest, UnknownAdapter, UnknownModel
+from handler.payload.adapter_choice import Choice
+from handler.payload.fields import shorten
 
 log = logging.getLogger("lumi.adapters")
 
@@ -33,12 +34,14 @@ class AdapterStore(Protocol):
 
 
 class Adapters:
-    """The adapters of one engine; `names` are the model's own. One change at a time."""
+    """The adapters of one engine, changed one at a time. `image_adapter` responds to requests that have images and name no
+    adapter, while it is served (`default_mm_loras`)."""
 
-    def __init__(self, engine: Engine, names: Collection[str], store: AdapterStore | None = None) -> None:
+    def __init__(self, engine: Engine, store: AdapterStore | None = None, image_adapter: str | None = None) -> None:
         self._engine = engine
-        self._names = names
+        self._names = engine.card.names
         self._store = store
+        self._image_adapter = image_adapter
         self._changing = asyncio.Lock()
 
     @property
@@ -50,6 +53,29 @@ class Adapters:
         if name not in self.served:
             raise unknown_adapter(name, self.served, "name")
         return self.served[name]
+
+    def resolve(self, model: str | None, choice: Choice | None, *, has_images: bool) -> str | None:
+        """The name that the engine is to be asked for: of the adapter that a request chooses, or of the model.
+
+        `model` is the name in the request. Raises UnknownModel or UnknownAdapter for a name that is not served, and
+        InvalidRequest for two adapters at once.
+        """
+        if choice is not None and choice.name not in self.served:
+            raise unknown_adapter(choice.name, self.served, choice.path)
+        if model is not None and model not in self._names:
+            if model not in self.served:
+                served = listed((*self._names, *self.served))
+                raise UnknownModel(f"The model {shorten(model)!r} is not served here; this is {served}.", param="model")
+            if choice is not None and choice.name != model:
+                raise InvalidRequest(
+                    f"`model` names the adapter {shorten(model)!r} and `{choice.path}` names {shorten(choice.name)!r}; "
+                    "send one of them.",
+                    param=choice.path,
+                )
+            return model
+        if choice is not None:
+            return choice.name
+        return self._image_adapter if has_images and self._image_adapter in self.served else model
 
     async def add(self, name: str, directory: Path, source: str) -> None:
         """Serve the adapter in `directory`, which stays as it is. Raises InvalidRequest."""
@@ -96,7 +122,7 @@ class Adapters:
             self.find(name)
         elif name in self.served:
             raise AdapterConflict(
-                f"The adapter {short(name)!r} is served already; remove or update it, or choose another name.",
+                f"The adapter {shorten(name)!r} is served already; remove or update it, or choose another name.",
                 param="name",
             )
         elif len(self.served) >= MOST_ADAPTERS:
@@ -107,16 +133,16 @@ def check_name(name: str, of_model: Collection[str]) -> None:
     """Raises InvalidRequest for what an adapter cannot be called."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{short(name)!r} is no name for an adapter; use letters, digits and . _ - / : @", param="name"
+            f"{shorten(name)!r} is no name for an adapter; use letters, digits and . _ - / : @", param="name"
         )
     if name in of_model:
-        raise InvalidRequest(f"{short(name)!r} is a name of the model; choose another for the adapter.", param="name")
+        raise InvalidRequest(f"{shorten(name)!r} is a name of the model; choose another for the adapter.", param="name")
 
 
 def unknown_adapter(name: str, served: Collection[str], path: str) -> UnknownAdapter:
     """The refusal of an adapter that is not served, at the JSON path (or in the header) that names it."""
     known = f"there is {listed(served)}" if served else "there is none"
-    return UnknownAdapter(f"The adapter {short(name)!r} is not served here; {known}.", param=path)
+    return UnknownAdapter(f"The adapter {shorten(name)!r} is not served here; {known}.", param=path)
 
 
 def listed(names: Collection[str]) -> str:

@@ -9,7 +9,18 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handler.engine import Adapter, Delta, Embeds, Message, ModelCard, Prompt, PromptImage, Text, TextPrompt, Token
+from handler.engine import (
+    Adapter,
+    Delta,
+    ImageEmbeds,
+    Message,
+    ModelCard,
+    Prompt,
+    PromptImage,
+    Text,
+    TextPrompt,
+    Token,
+)
 from handler.errors import EngineDead, InvalidRequest, LumiError, UnknownAdapter
 
 
@@ -40,7 +51,7 @@ class FakeEngine:
     gate: asyncio.Event | None = None
     hold_after: int = 0
     pause: float = 0
-    seen: list[Prompt | TextPrompt] = field(default_factory=list)
+    seen: list[Prompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     prepared: bool = False
     stopped: bool = False
@@ -62,14 +73,14 @@ class FakeEngine:
     def holds(self, digest: str) -> bool:
         return digest in self.held
 
-    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+    async def complete(self, prompt: Prompt) -> bytes:
         text = "".join([piece async for piece in self._pieces(prompt)])
         if isinstance(prompt, TextPrompt):
             return self._frame(prompt, "text_completion", {"index": 0, "text": text, "finish_reason": "stop"})
         message = {"role": "assistant", "content": text}
         return self._frame(prompt, "chat.completion", {"index": 0, "message": message, "finish_reason": "stop"})
 
-    async def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._pieces(prompt)) as pieces:
             async for piece in pieces:
                 if isinstance(prompt, TextPrompt):
@@ -94,7 +105,7 @@ class FakeEngine:
         if held is not None:
             yield replace(held, finish_reason="stop")
 
-    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         """A token for each character of the description."""
         return [ord(character) for character in describe(prompt)]
 
@@ -128,7 +139,7 @@ class FakeEngine:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def _pieces(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[str, None]:
+    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[str, None]:
         self.seen.append(prompt)
         if self.error is not None and not self.error_after:
             raise self.error
@@ -152,11 +163,11 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
 
-    def _answer(self, prompt: Prompt | TextPrompt) -> str:
+    def _answer(self, prompt: Prompt) -> str:
         """What it saw, signed by the adapter that answers."""
         return describe(prompt) + (f" ({prompt.model})" if prompt.model in self._adapters else "")
 
-    def _frame(self, prompt: Prompt | TextPrompt, kind: str, choice: dict[str, object]) -> bytes:
+    def _frame(self, prompt: Prompt, kind: str, choice: dict[str, object]) -> bytes:
         answer = {
             "id": f"{'cmpl' if isinstance(prompt, TextPrompt) else 'chatcmpl'}-{prompt.request_id}",
             "object": kind,
@@ -167,7 +178,7 @@ class FakeEngine:
         return json.dumps(answer).encode()
 
 
-def describe(prompt: Prompt | TextPrompt) -> str:
+def describe(prompt: Prompt) -> str:
     """The prompt as one line of text: `user: what is [4x3]`, an image by its width and height."""
     if isinstance(prompt, TextPrompt):
         return " | ".join(_raw(text) for text in prompt.texts)
@@ -184,11 +195,11 @@ def _raw(text: Text) -> str:
     return str(list(text.tokens)) if text.tokens is not None else _parts(text.content)
 
 
-def _parts(parts: Sequence[str | PromptImage | Embeds]) -> str:
+def _parts(parts: Sequence[str | PromptImage | ImageEmbeds]) -> str:
     return "".join(map(_part, parts))
 
 
-def _part(part: str | PromptImage | Embeds) -> str:
+def _part(part: str | PromptImage | ImageEmbeds) -> str:
     if isinstance(part, PromptImage):
         return f"[{part.image.width}x{part.image.height}]"
-    return f"[{part.data}]" if isinstance(part, Embeds) else part
+    return f"[{part.data}]" if isinstance(part, ImageEmbeds) else part

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from handler.concurrency import all_of
+from handler.concurrency import gather
 from handler.engine import PromptImage
 from handler.errors import MediaInvalid, MediaTooLarge
 from handler.media.addresses import AddressPolicy
@@ -73,7 +73,7 @@ class MediaLoader:
         }  # a URL twice is fetched once; errors name its first path
         turns = asyncio.Semaphore(self._limits.fetches_per_request)
         jobs = {source: self._open(ref, turns) for source, ref in reversed(sources.items())}
-        images = dict(zip(jobs, await all_of(list(jobs.values())), strict=True))
+        images = dict(zip(jobs, await gather(list(jobs.values())), strict=True))
         found = [(images[_source(ref)], ref.path) for ref in refs]
         wanted = {image.digest: (image, path) for image, path in reversed(found) if not holds(image.digest)}
         releases = await self._decode(wanted)
@@ -89,7 +89,7 @@ class MediaLoader:
         await self._budget.take(sum(_pixels(image) for image, _ in wanted.values()))
         releases = {digest: self._held(image) for digest, (image, _) in wanted.items()}
         try:
-            await all_of([self._decode_one(image, path) for image, path in wanted.values()])
+            await gather([self._decode_one(image, path) for image, path in wanted.values()])
         except BaseException:
             for release in releases.values():
                 release()

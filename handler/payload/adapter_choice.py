@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload.fields import kind_of, short
+from handler.payload.fields import json_type, shorten
 
 FIELD = "adapters"
 TGI_FIELD = "adapter_id"  # among the parameters
@@ -58,7 +58,7 @@ def agreed(choice: Choice | None, header: str | None) -> Choice | None:
         return choice
     if choice is not None and choice.name != header:
         raise InvalidRequest(
-            f"The header {HEADER} names the adapter {short(header)!r} and `{choice.path}` names {short(choice.name)!r}; "
+            f"The header {HEADER} names the adapter {shorten(header)!r} and `{choice.path}` names {shorten(choice.name)!r}; "
             "send one of them.",
             param=choice.path,
         )
@@ -78,5 +78,5 @@ def _choice(name: Any, path: str) -> Choice | None:
     if name is None or name == "":
         return None
     if not isinstance(name, str):
-        raise InvalidRequest(f"`{path}` is {kind_of(name)}; it must be the name of an adapter.", param=path)
+        raise InvalidRequest(f"`{path}` is {json_type(name)}; it must be the name of an adapter.", param=path)
     return Choice(name, path)

@@ -1,71 +1,39 @@
 """The JSON object of a chat completion request -> ChatRequest; an error names the JSON path."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice as adapters
-from handler.payload.fields import expect, kind_of, optional, short, unknown_fields
-from handler.payload.openai import OpenAIRequest
-from handler.payload.parts import EmbedsPart, ImagePart, Part, content_part
+from handler.payload.fields import expect, json_type, optional, shorten, unknown_fields
+from handler.payload.parts import Part, content_part
+from handler.payload.requests import ChatMessage, ChatRequest
 
 OWN = frozenset({"messages", "model", "stream", adapters.FIELD})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-# What a chat template may use of a message beside its role and content.
+# Fields of a message, besides role and content, that a chat template may use.
 MESSAGE_FIELDS = frozenset(
     {"name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning", "reasoning_content", "tools"}
 )
-# Fields that would change the answer, from other schemas or for another kind of server: to ignore them would mislead.
+# Fields of other schemas or servers that would change the response: ignoring them would be misleading.
 MISLEADING = {
     "functions": "use `tools`",
     "function_call": "use `tool_choice`",
     "max_new_tokens": "use `max_tokens`",
     "inputs": "a request has `messages` or `inputs`, not both",
     "prompt": "a request has `messages` or `prompt`, not both",
-    # They name other hosts and memory of other engines; vLLM means them for a router that it trusts.
-    "kv_transfer_params": "it is not taken from clients",
-    "ec_transfer_params": "it is not taken from clients",
+    # They name other hosts and the memory of other engines; vLLM expects them from a trusted router only.
+    "kv_transfer_params": "clients may not send it",
+    "ec_transfer_params": "clients may not send it",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """One message as sent: `content` is a string, the parts of a list, or None where there was none.
+def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None) -> ChatRequest:
+    """Parse a chat completion request. `known` are the parameters that the engine knows, `adapter` is the one that the
+    header names.
 
-    `fields` holds what else the message has (`name`, `tool_calls`, `tool_call_id`, ...).
-    """
-
-    role: str
-    content: str | tuple[Part, ...] | None
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest(OpenAIRequest):
-    """A chat completion: the conversation so far."""
-
-    messages: tuple[ChatMessage, ...]
-
-    def images(self) -> Iterator[ImagePart]:
-        """Every image of the conversation, in order."""
-        for message in self.messages:
-            if isinstance(message.content, tuple):
-                yield from (part for part in message.content if isinstance(part, ImagePart))
-
-    def embeds(self) -> Iterator[EmbedsPart]:
-        """Every image that comes as its features."""
-        for message in self.messages:
-            if isinstance(message.content, tuple):
-                yield from (part for part in message.content if isinstance(part, EmbedsPart))
-
-
-def chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None) -> ChatRequest:
-    """Read a chat completion request; `known` are the parameters that the engine gives a meaning to, and `adapter` is
-    what the header names.
-
-    Raises InvalidRequest with the JSON path of the first fault. A parameter that is nearly a known one is a fault; one
-    that resembles none is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
+    Raises InvalidRequest with the JSON path of the first fault. A parameter that is close to a known one is a fault; any
+    other unknown one is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
     """
     ignored = unknown_fields(payload, known | OWN, MISLEADING)
     messages = expect(payload, "messages", list, "", "a list of messages")
@@ -86,11 +54,11 @@ def chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str
 
 def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
     if not isinstance(message, dict):
-        raise InvalidRequest(f"`{path}` is {kind_of(message)}; a message is an object.", param=path)
+        raise InvalidRequest(f"`{path}` is {json_type(message)}; a message is an object.", param=path)
     role = expect(message, "role", str, path, "a string")
     if role not in ROLES:
         raise InvalidRequest(
-            f"`{path}.role` is {short(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
+            f"`{path}.role` is {shorten(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
         )
     fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS and value is not None}
     ignored.extend(
@@ -114,7 +82,7 @@ def _content(
             return None
         raise InvalidRequest(f"`{path}` is missing; a {role} message needs text or a list of parts.", param=path)
     if not isinstance(content, list):
-        raise InvalidRequest(f"`{path}` is {kind_of(content)}; it must be a string or a list of parts.", param=path)
+        raise InvalidRequest(f"`{path}` is {json_type(content)}; it must be a string or a list of parts.", param=path)
     if not content:
         raise InvalidRequest(f"`{path}` is an empty list; it needs at least one part.", param=path)
     return tuple(content_part(part, f"{path}[{i}]", ignored) for i, part in enumerate(content))
@@ -122,12 +90,12 @@ def _content(
 
 def _check_tool_calls(calls: Any, path: str) -> None:
     if not isinstance(calls, list):
-        raise InvalidRequest(f"`{path}` is {kind_of(calls)}; it must be a list.", param=path)
+        raise InvalidRequest(f"`{path}` is {json_type(calls)}; it must be a list.", param=path)
     for i, call in enumerate(calls):
         where = f"{path}[{i}]"
         function = expect(call, "function", dict, where, "an object") if isinstance(call, dict) else None
         if function is None:
-            raise InvalidRequest(f"`{where}` is {kind_of(call)}; a tool call is an object.", param=where)
+            raise InvalidRequest(f"`{where}` is {json_type(call)}; a tool call is an object.", param=where)
         expect(function, "name", str, f"{where}.function", "a string")
         if not isinstance(function.get("arguments", ""), str | dict):
             raise InvalidRequest(

@@ -7,7 +7,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from handler.errors import InvalidRequest
 
-MOST_FIELDS = 200
+MAX_FIELDS = 200
 
 
 @dataclass(slots=True)
@@ -57,8 +57,8 @@ class _Reading:
         self._pieces: list[bytes] = []
 
     def begin(self) -> None:
-        if len(self.fields) == MOST_FIELDS:
-            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
+        if len(self.fields) == MAX_FIELDS:
+            raise InvalidRequest(f"The form has more than {MAX_FIELDS} fields.")
         self._head, self._pieces = Message(), []
 
     def header_name(self, data: bytes, start: int, end: int) -> None:

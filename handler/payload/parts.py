@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload.fields import expect, kind_of, short
+from handler.payload.fields import expect, json_type, shorten
 
 TEXT_FIELDS = frozenset({"text", "refusal"})
-PICTURE_FIELDS = frozenset({"image_url", "image", "url"})
+IMAGE_FIELDS = frozenset({"image_url", "image", "url"})
 DETAILS = ("auto", "low", "high")
 
 
@@ -22,7 +22,7 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """An image that the client carries or names: a data:, http: or https: URL, or its bytes, not yet looked at.
+    """An image in the request: a data:, http: or https: URL, or bytes, not checked yet.
 
     `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`).
     """
@@ -33,8 +33,8 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class EmbedsPart:
-    """An image as the features that the model's own encoder made of it: base64 of a tensor in the format of
-    `torch.save` or of numpy, or several by name, as vLLM takes them. `path` is their JSON path."""
+    """An image as embeddings from the model's own vision encoder: base64 of a tensor in the format of `torch.save` or of
+    numpy, or of several by name, as vLLM takes them. `path` is the JSON path."""
 
     data: str | Mapping[str, str]
     path: str
@@ -47,21 +47,21 @@ def content_part(part: Any, path: str, ignored: list[str]) -> Part:
     if isinstance(part, str):
         return TextPart(part, path)
     if not isinstance(part, dict):
-        raise InvalidRequest(f"`{path}` is {kind_of(part)}; a content part is an object with a `type`.", param=path)
+        raise InvalidRequest(f"`{path}` is {json_type(part)}; a content part is an object with a `type`.", param=path)
     kind = part.get("type") or _implied_type(part)
     read = _PARTS.get(kind) if isinstance(kind, str) else None
     if isinstance(kind, str) and any(word in kind for word in ("audio", "video")):
         raise InvalidRequest(
-            f"`{path}` is of the type {short(kind)!r}; of media, only images are read here.",
+            f"`{path}` has the type {shorten(kind)!r}; images are the only media that are supported.",
             param=f"{path}.type",
             code="unsupported_part",
         )
     if read is None:
         accepted = ", ".join(sorted(_PARTS))
-        wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {short(str(kind))!r}"
+        wrong = f"`{path}` has no `type`" if kind is None else f"`{path}.type` is {shorten(str(kind))!r}"
         raise InvalidRequest(f"{wrong}; the accepted types are {accepted}.", param=f"{path}.type", code="unknown_part")
-    if part.keys() & TEXT_FIELDS and part.keys() & PICTURE_FIELDS:
-        raise InvalidRequest(f"`{path}` is a text and an image at once; make two parts of it.", param=path)
+    if part.keys() & TEXT_FIELDS and part.keys() & IMAGE_FIELDS:
+        raise InvalidRequest(f"`{path}` has fields of a text and of an image; send two parts.", param=path)
     return read(part, path, ignored)
 
 
@@ -76,7 +76,7 @@ def _text(part: dict[str, Any], path: str, ignored: list[str]) -> TextPart:
 
 
 def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
-    # A client's own `uuid` gives way to the content's hash, which is what it is for.
+    # The content hash replaces a client's `uuid`, which has the same purpose.
     name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
     ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name, "detail", "uuid"))
     value, path = part.get(name), f"{path}.{name}"
@@ -85,7 +85,7 @@ def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
         ignored.extend(f"{path}.{other}" for other in value if other not in ("url", "detail", "uuid"))
         detail = value.get("detail", detail)
     if detail is not None and detail not in DETAILS:
-        wrong, where = short(str(detail)), f"{path}.url" if isinstance(value, dict) else path
+        wrong, where = shorten(str(detail)), f"{path}.url" if isinstance(value, dict) else path
         raise InvalidRequest(
             f"`detail` beside `{where}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=where
         )
@@ -98,7 +98,7 @@ def image_at(value: Any, path: str) -> ImagePart:
         value, path = value.get("url"), f"{path}.url"
     if isinstance(value, str | bytes):
         return ImagePart(value, path)
-    raise InvalidRequest(f"`{path}` is {kind_of(value)}; it must be a data:, http: or https: URL.", param=path)
+    raise InvalidRequest(f"`{path}` is {json_type(value)}; it must be a data:, http: or https: URL.", param=path)
 
 
 def _embeds(part: dict[str, Any], path: str, ignored: list[str]) -> EmbedsPart:
@@ -109,7 +109,7 @@ def _embeds(part: dict[str, Any], path: str, ignored: list[str]) -> EmbedsPart:
     if isinstance(value, str) and value:
         return EmbedsPart(value, path)
     raise InvalidRequest(
-        f"`{path}` is {kind_of(value)}; it must be the base64 of a tensor, or an object of such.", param=path
+        f"`{path}` is {json_type(value)}; it must be the base64 of a tensor, or an object with several.", param=path
     )
 
 

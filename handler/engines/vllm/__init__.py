@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handler.background import in_background
+from handler.concurrency import in_background
 from handler.engine import Adapter, Delta, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.settings import VllmSettings
@@ -63,22 +63,26 @@ class VllmEngine:
         self._following = await following.follow(self._settings_for(model, leader))
 
     @property
+    def card(self) -> ModelCard:
+        return self._live.card
+
+    @property
     def tokenizer(self) -> Any:
         return self._live.tokenizer
 
     def holds(self, digest: str) -> bool:
         return self._live.holds(digest)
 
-    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+    async def complete(self, prompt: Prompt) -> bytes:
         return await self._live.complete(prompt)
 
-    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
         return self._live.stream(prompt)
 
     def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         return self._live.generate(prompt)
 
-    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         return await self._live.tokenize(prompt)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from vllm.v1.engine.utils import CoreEngineProcManager
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
-from handler.background import in_background
+from handler.concurrency import in_background
 from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import EngineDead

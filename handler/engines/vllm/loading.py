@@ -6,27 +6,25 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.renderers.chat_utils import load_chat_template
-from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.background import in_background
+from handler.concurrency import in_background
 from handler.engine import ModelCard
 from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
 from handler.engines.vllm.adapters.served import ServedModels, VllmAdapters
 from handler.engines.vllm.configuration import configured, loading
 from handler.engines.vllm.deltas import DeltaServing
-from handler.engines.vllm.placeholders import image_placeholder, neutraliser
-from handler.engines.vllm.requests import known_parameters, release_images
+from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
+from handler.engines.vllm.renderer import Renderer
+from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
 from handler.engines.vllm.running import STOP_SECONDS, Running, Serving
 from handler.engines.vllm.settings import VllmSettings
-from handler.engines.vllm.texts import TextRequest, known_text_parameters
 
 
 async def start(settings: VllmSettings) -> Running:
@@ -61,7 +59,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
         "trust_request_chat_template": False,
         "trust_request_mm_kwargs": False,
     }
-    renderer = _build(_Renderer, model_config=llm.model_config, renderer=llm.renderer, **shared)
+    renderer = _build(Renderer, model_config=llm.model_config, renderer=llm.renderer, **shared)
     # The template is compiled and tried here rather than in the first request.
     await asyncio.to_thread(renderer.warmup)
     shared |= {
@@ -81,24 +79,8 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> Running:
     placeholder = image_placeholder(config)
     card = _card(llm, settings.names, placeholder(1))
     adapters = VllmAdapters(llm, models)
-    harmless = neutraliser(config, llm.renderer.tokenizer)
-    return Running(llm, serving, adapters, card, neutraliser=harmless, placeholder=placeholder)
-
-
-class _Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's, which lets the pixels go when a request's images are processed, and takes raw prompts with images."""
-
-    async def render_chat(self, request: ChatCompletionRequest, **how: Any) -> Any:
-        try:
-            return await super().render_chat(request, **how)
-        finally:
-            release_images(request)
-
-    async def render_completion(self, request: TextRequest, **how: Any) -> Any:
-        try:
-            return await self.preprocess_cmpl(request, request.prompts, **how)
-        finally:
-            request.release_images()
+    escaper = placeholder_escaper(config, llm.renderer.tokenizer)
+    return Running(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder)
 
 
 def _build(constructor: Callable[..., Any], **arguments: Any) -> Any:
@@ -113,8 +95,8 @@ def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> Mod
         names=names,
         max_model_len=llm.model_config.max_model_len,
         supports_images=_sees(llm),
-        parameters=known_parameters(),
-        text_parameters=known_text_parameters(),
+        parameters=CHAT_PARAMETERS,
+        text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,
         created=int(time.time()),
     )

@@ -1,7 +1,7 @@
-"""The tokens by which a model's prompt marks media, and text in which none of them can come to life.
+"""The placeholder tokens of a model's media, and text in which they are escaped.
 
-A user who types `<image>` means seven characters. The tokenizer would make the model's image token of them, and bind a
-image to the wrong place or fail on the count; so a zero-width character is put inside it.
+A user who types `<image>` means seven characters. The tokenizer would make the model's image token of them, and an image
+would end up in the wrong place, or the number of images would be wrong. So an invisible character is put inside them.
 """
 
 import re
@@ -11,69 +11,68 @@ from typing import Any
 from vllm.model_executor.model_loader import get_model_cls
 from vllm.renderers.chat_utils import MODALITY_PLACEHOLDERS_MAP
 
-# Tried in this order: a word joiner is invisible; some tokenizers drop invisible characters, none drops a blank.
+# Tried in this order. Some tokenizers drop invisible characters; none drops a blank.
 _SEPARATORS = ("\u2060", "\u200b", " ")
 _ID_FIELD = re.compile(r"(image|video|audio|vision|media|boi|eoi|boa|eoa)\w*token\w*?(_id|_index)$|^(boi|eoi)_token")
 
 
-_LONGEST_TOKEN = 64  # characters; what may come together at the seam of two texts
+_LONGEST_TOKEN = 64  # in characters; where two texts meet, a token may begin in one and end in the other
 
 
-Placeholder = Callable[[int], str | None]  # how a prompt marks its n-th image
+Placeholder = Callable[[int], str | None]  # the text that stands for the n-th image of a prompt
 
 
-class Neutraliser:
-    """Makes text harmless: `neutralise` for one text, `run` for texts that a template puts side by side, `deep` for every
-    text in a JSON value.
-    """
+class PlaceholderEscaper:
+    """Escapes placeholder tokens: in one text (`escape`), in texts that a template joins (`escape_run`), and in all texts
+    of a JSON value (`escape_json`)."""
 
     def __init__(self, pattern: re.Pattern[str] | None, separator: str) -> None:
         self._pattern = pattern
         self._separator = separator
 
-    def neutralise(self, text: str) -> str:
+    def escape(self, text: str) -> str:
         if self._pattern is None:
             return text
         return self._pattern.sub(lambda token: token[0][0] + self._separator + token[0][1:], text)
 
-    def run(self, texts: Iterable[str]) -> Iterator[str]:
-        """The texts, harmless even when joined: `<ima` and `ge>` are pushed apart."""
+    def escape_run(self, texts: Iterable[str]) -> Iterator[str]:
+        """The texts, escaped so that joining them makes no token either: `<ima` and `ge>` are separated."""
         tail = ""
-        for text in map(self.neutralise, texts):
+        for text in map(self.escape, texts):
             apart = text
             if self._pattern is not None and self._pattern.search(tail + text[:_LONGEST_TOKEN]):
                 apart = self._separator + text
             tail = (tail + apart)[-_LONGEST_TOKEN:]
             yield apart
 
-    def deep(self, value: Any) -> Any:
-        """Keys and texts alike: templates print both."""
+    def escape_json(self, value: Any) -> Any:
+        """`value` with all keys and texts escaped: templates print both."""
         if isinstance(value, str):
-            return self.neutralise(value)
+            return self.escape(value)
         if isinstance(value, Mapping):
-            return {self.neutralise(str(key)): self.deep(inner) for key, inner in value.items()}
+            return {self.escape(str(key)): self.escape_json(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self.deep(inner) for inner in value]
+            return [self.escape_json(inner) for inner in value]
         return value
 
 
-def neutraliser(model_config: Any, tokenizer: Any) -> Neutraliser:
-    """The neutraliser for a loaded model; `tokenizer` decides which separator really breaks its tokens."""
+def placeholder_escaper(model_config: Any, tokenizer: Any) -> PlaceholderEscaper:
+    """The escaper for a model. `tokenizer` decides which separator breaks its tokens."""
     if not model_config.is_multimodal_model:
-        return Neutraliser(None, "")
+        return PlaceholderEscaper(None, "")
     tokens = sorted(set(_tokens(model_config, tokenizer)), key=len, reverse=True)
     pattern = re.compile("|".join(_expression(token) for token in tokens))
     special = _special_ids(tokenizer, tokens)
     encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
     for separator in _SEPARATORS:
-        candidate = Neutraliser(pattern, separator)
-        if not any(special.intersection(encode(candidate.neutralise(token))) for token in tokens):
+        candidate = PlaceholderEscaper(pattern, separator)
+        if not any(special.intersection(encode(candidate.escape(token))) for token in tokens):
             return candidate
-    return Neutraliser(pattern, _SEPARATORS[-1])
+    return PlaceholderEscaper(pattern, _SEPARATORS[-1])
 
 
 def image_placeholder(model_config: Any) -> Placeholder:
-    """How the model's raw prompts mark images; None where they do not."""
+    """The text that stands for an image in the model's raw prompts; None where there is none."""
 
     def placeholder(number: int) -> str | None:
         try:

@@ -1,106 +1,169 @@
-"""Prompt -> vLLM's ChatCompletionRequest, its images undecoded and named by their content hash.
+"""Prompt -> vLLM's request, with undecoded images that are named by their content hash.
 
-vLLM takes a PIL image beside a `uuid` in a content part of its own (`image_pil`), which no client can send: the OpenAI
-schemas refuse it. The uuid becomes the key of vLLM's processor cache, and an image that is found there is never
-decoded, since the image is a lazy one. Upstream plans a mechanism of its own; all of ours is in `_image`.
+vLLM takes a PIL image with a `uuid` in a content part of its own (`image_pil`), which no client can send: the OpenAI schemas
+refuse it. The uuid becomes the key of vLLM's processor cache, and an image that is in the cache is never decoded, since it
+is a lazy one. Upstream plans its own mechanism; ours is `_image_part` and `_text_prompt`.
+
+OpenAI's text completions have no images, but vLLM's prompts do: `TextRequest` carries the prompts for the renderer.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from pydantic import PrivateAttr
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.multimodal.media import ImageEmbeddingMediaIO
 from vllm.multimodal.media.base import MediaWithBytes
 
-from handler.engine import Embeds, Message, Prompt, PromptImage
-from handler.engines.vllm.placeholders import Neutraliser
+from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
+from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
+from handler.errors import InvalidRequest
 
-# Old names of structured output, which vLLM dropped and would now ignore.
+# Old names of structured output, which vLLM has dropped and would ignore.
 GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
+CHAT_PARAMETERS = frozenset(ChatCompletionRequest.model_fields) | GUIDED.keys()
+TEXT_PARAMETERS = (frozenset(CompletionRequest.model_fields) | GUIDED.keys()) - {"prompt_embeds", "suffix"}
 
 
-@dataclass
-class ReleasableImage(MediaWithBytes[Any]):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's pair of media and bytes, with the way to let the pixels go."""
+class ChatRequest(ChatCompletionRequest):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's request for `prompt`."""
 
-    release: Callable[[], None] = lambda: None
+    _prompt: Prompt = PrivateAttr()
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt, whose images the renderer releases."""
+        return self._prompt
 
 
-def known_parameters() -> frozenset[str]:
-    """The request fields that have a meaning here."""
-    return frozenset(ChatCompletionRequest.model_fields) | frozenset(GUIDED)
+class TextRequest(CompletionRequest):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's request for `source`, with the prompts that the renderer takes in place of the field `prompt`."""
+
+    _source: Prompt = PrivateAttr()
+    _prompts: list[dict[str, Any]] = PrivateAttr(default_factory=list)
+
+    @property
+    def source(self) -> Prompt:
+        """The prompt, whose images the renderer releases."""
+        return self._source
+
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
+        """vLLM's prompts, one for each text."""
+        return self._prompts
 
 
-def chat_completion_request(prompt: Prompt, neutraliser: Neutraliser) -> ChatCompletionRequest:
-    """Raises pydantic's ValidationError or vLLM's errors for parameters that vLLM refuses."""
-    parameters = current(prompt.parameters)
+def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: int) -> ChatRequest:
+    """vLLM's request. `embeds_width` is the width of the model's embeddings.
+
+    Raises pydantic's ValidationError or vLLM's errors for parameters that vLLM refuses, and InvalidRequest for image
+    embeddings that do not fit the model.
+    """
+    parameters = _parameters(prompt)
     for name in ("tools", "documents", "chat_template_kwargs"):
         if name in parameters:
-            parameters[name] = neutraliser.deep(parameters[name])
-    # Messages are validated already (handler.payload); vLLM's own check walks unions and explains itself in pages.
-    request = ChatCompletionRequest.model_validate(
-        {**parameters, "messages": [], "model": prompt.model, "stream": prompt.stream, "request_id": prompt.request_id}
-    )
-    request.messages = [_message(message, neutraliser) for message in prompt.messages]
+            parameters[name] = escaper.escape_json(parameters[name])
+    # handler.payload has validated the messages; vLLM's own check walks unions and reports pages of errors.
+    request: ChatRequest = ChatRequest.model_validate({**parameters, "messages": []})
+    request.messages = [_message(message, escaper, embeds_width) for message in prompt.messages]
+    request._prompt = prompt  # noqa: SLF001  # declared above
     return request
 
 
-def current(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters` with the old names of structured output replaced."""
-    named = {name: value for name, value in parameters.items() if name not in GUIDED}
-    guided = {GUIDED[name]: value for name, value in parameters.items() if name in GUIDED and value is not None}
+def text_request(prompt: TextPrompt, escaper: PlaceholderEscaper, placeholder: Placeholder) -> TextRequest:
+    """vLLM's request. `placeholder(n)` is the text that stands for the n-th image in the model's prompts. Raises as
+    `chat_request` does."""
+    # The field must be there; the renderer takes the prompts instead.
+    request: TextRequest = TextRequest.model_validate({**_parameters(prompt), "prompt": "-"})
+    request._source = prompt  # noqa: SLF001  # declared above
+    request._prompts = [_text_prompt(text, escaper, placeholder) for text in prompt.texts]  # noqa: SLF001
+    return request
+
+
+def _parameters(prompt: Prompt) -> dict[str, Any]:
+    parameters = {name: value for name, value in prompt.parameters.items() if name not in GUIDED}
+    guided = {GUIDED[name]: value for name, value in prompt.parameters.items() if name in GUIDED and value is not None}
     if guided:
-        named["structured_outputs"] = guided
-    return named
+        parameters["structured_outputs"] = guided
+    return {**parameters, "model": prompt.model, "stream": prompt.stream, "request_id": prompt.request_id}
 
 
-def release_images(request: ChatCompletionRequest) -> None:
-    """Let the pixels of the request's images go: vLLM has made its tensors of them."""
-    for message in request.messages:
-        for part in message["content"] if isinstance(message["content"], list) else ():
-            if isinstance(media := part.get("image_pil"), ReleasableImage):
-                media.release()
-
-
-def _message(message: Message, neutraliser: Neutraliser) -> dict[str, Any]:
-    fields: dict[str, Any] = neutraliser.deep(message.fields) if message.fields else {}
+def _message(message: Message, escaper: PlaceholderEscaper, embeds_width: int) -> dict[str, Any]:
+    fields: dict[str, Any] = escaper.escape_json(message.fields) if message.fields else {}
     if "tool_calls" in fields:
-        fields["tool_calls"] = [_tool_call(call, neutraliser) for call in message.fields["tool_calls"]]
+        fields["tool_calls"] = [_tool_call(call, escaper) for call in message.fields["tool_calls"]]
     content: Any = message.content
     if isinstance(content, str):
-        content = neutraliser.neutralise(content)
+        content = escaper.escape(content)
     elif content is not None:
-        content = list(_parts(content, neutraliser))
+        content = list(_parts(content, escaper, embeds_width))
     return {**fields, "role": message.role, "content": content}
 
 
-def _parts(content: Iterable[str | PromptImage | Embeds], neutraliser: Neutraliser) -> Iterator[dict[str, Any]]:
-    for are_texts, parts in groupby(content, key=lambda part: isinstance(part, str)):
-        if are_texts:
-            yield from ({"type": "text", "text": text} for text in neutraliser.run(map(str, parts)))
-        else:
-            yield from (_media(part) for part in parts if not isinstance(part, str))
+def _parts(
+    content: Iterable[str | PromptImage | ImageEmbeds], escaper: PlaceholderEscaper, embeds_width: int
+) -> Iterator[dict[str, Any]]:
+    # A placeholder could come together from adjacent texts, so a run of texts is escaped as one.
+    for kind, parts in groupby(content, key=type):
+        if kind is str:
+            yield from ({"type": "text", "text": text} for text in escaper.escape_run(map(str, parts)))
+        for part in parts:
+            if isinstance(part, PromptImage):
+                yield {"type": "image_pil", "image_pil": _media(part), "uuid": part.digest}
+            elif isinstance(part, ImageEmbeds):
+                _check_embeds(part, embeds_width)
+                yield {"type": "image_embeds", "image_embeds": part.data}
 
 
-def _tool_call(call: Mapping[str, Any], neutraliser: Neutraliser) -> dict[str, Any]:
-    harmless: dict[str, Any] = neutraliser.deep(call)
+def _media(image: PromptImage) -> MediaWithBytes[Any]:
+    return MediaWithBytes(image.image, image.encoded)
+
+
+def _tool_call(call: Mapping[str, Any], escaper: PlaceholderEscaper) -> dict[str, Any]:
+    escaped: dict[str, Any] = escaper.escape_json(call)
     arguments = call["function"].get("arguments")
     if isinstance(arguments, str):
-        # vLLM parses them for the template, where an escape in them (\u003c) would come to life.
+        # vLLM parses them for the template, where an escape in them (\u003c) would become a placeholder.
         with contextlib.suppress(ValueError):
-            harmless["function"]["arguments"] = json.dumps(neutraliser.deep(json.loads(arguments)), ensure_ascii=False)
-    return harmless
+            escaped["function"]["arguments"] = json.dumps(
+                escaper.escape_json(json.loads(arguments)), ensure_ascii=False
+            )
+    return escaped
 
 
-def held(image: PromptImage) -> ReleasableImage:
-    """The image as vLLM takes it: undecoded."""
-    return ReleasableImage(image.image, image.encoded, release=image.release)
+def _check_embeds(embeds: ImageEmbeds, width: int) -> None:
+    """A tensor of another width would end the engine's process. Tensors by name are the model's own format: only that each
+    can be read is checked."""
+    is_single = isinstance(embeds.data, str)
+    for data in [embeds.data] if isinstance(embeds.data, str) else embeds.data.values():
+        try:
+            tensor = ImageEmbeddingMediaIO().load_base64("", data)
+        except Exception as fault:  # whatever torch, numpy or the unpickler raise
+            raise InvalidRequest(
+                "The image embeddings are not a tensor in the format of torch.save or of numpy.", param=embeds.path
+            ) from fault
+        if is_single and (tensor.ndim not in (2, 3) or tensor.shape[-1] != width):
+            raise InvalidRequest(
+                f"The image embeddings have the shape {tuple(tensor.shape)}; the model needs the width {width}.",
+                param=embeds.path,
+            )
 
 
-def _media(media: PromptImage | Embeds) -> dict[str, Any]:
-    if isinstance(media, Embeds):
-        return {"type": "image_embeds", "image_embeds": media.data}
-    return {"type": "image_pil", "image_pil": held(media), "uuid": media.digest}
+def _text_prompt(text: Text, escaper: PlaceholderEscaper, placeholder: Placeholder) -> dict[str, Any]:
+    if text.tokens is not None:
+        return {"prompt_token_ids": list(text.tokens)}
+    images = [part for part in text.content if isinstance(part, PromptImage)]
+    texts = escaper.escape_run(part for part in text.content if isinstance(part, str))
+    numbers = iter(range(1, len(images) + 1))
+    pieces = (
+        (placeholder(next(numbers)) or "") if isinstance(part, PromptImage) else next(texts) for part in text.content
+    )
+    prompt: dict[str, Any] = {"prompt": "".join(pieces)}
+    if images:
+        prompt["multi_modal_data"] = {"image": [_media(image) for image in images]}
+        prompt["multi_modal_uuids"] = {"image": [image.digest for image in images]}
+    return prompt

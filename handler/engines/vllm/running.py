@@ -9,27 +9,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engine import Delta, ModelCard, Prompt, TextPrompt
+from handler.engine import ChatPrompt, Delta, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.deltas import DeltaServing
 from handler.engines.vllm.failures import translate, translate_answer
-from handler.engines.vllm.features import check_features
-from handler.engines.vllm.placeholders import Neutraliser, Placeholder
-from handler.engines.vllm.requests import chat_completion_request
-from handler.engines.vllm.texts import TextRequest, text_request
+from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
+from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.errors import EngineFailure, InvalidRequest, Unavailable, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
 
 T = TypeVar("T")
-P = TypeVar("P", Prompt, TextPrompt, Prompt | TextPrompt)
+P = TypeVar("P", ChatPrompt, TextPrompt, Prompt)
 Ask = Callable[[Any], Awaitable[Any]]
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
@@ -63,15 +60,16 @@ class Running:
         adapters: VllmAdapters,
         card: ModelCard,
         *,
-        neutraliser: Neutraliser,
+        escaper: PlaceholderEscaper,
         placeholder: Placeholder,
     ) -> None:
         self.card = card
         self.adapters = adapters
         self._llm = llm
         self._serving = serving
-        self._neutraliser = neutraliser
+        self._escaper = escaper
         self._placeholder = placeholder
+        self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
         self._chores: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
@@ -79,13 +77,13 @@ class Running:
     def holds(self, digest: str) -> bool:
         return self._cache is not None and self._cache.is_cached_item(digest)
 
-    async def complete(self, prompt: Prompt | TextPrompt) -> bytes:
+    async def complete(self, prompt: Prompt) -> bytes:
         with self._adapted(prompt) as adapted:
             answer = await self._retried(partial(self._ask, adapted))
         text: str = answer.model_dump_json()
         return text.encode()
 
-    def stream(self, prompt: Prompt | TextPrompt) -> AsyncGenerator[bytes, None]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
         return self._streamed(self._ask, _chunks, prompt)
 
     async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
@@ -99,7 +97,7 @@ class Running:
             async for delta in deltas:
                 yield delta
 
-    async def tokenize(self, prompt: Prompt | TextPrompt) -> Sequence[int]:
+    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         return cast("Sequence[int]", await self._retried(partial(self._tokens, prompt)))
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
@@ -121,7 +119,7 @@ class Running:
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
     async def _streamed(
-        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
+        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt
     ) -> AsyncGenerator[T, None]:
         with self._adapted(prompt) as adapted:
             opened = await self._retried(partial(self._open, ask, read, adapted))
@@ -138,7 +136,7 @@ class Running:
                     self._abort(prompt)
 
     async def _open(
-        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt | TextPrompt
+        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt
     ) -> _Open:
         events = await ask(prompt)
         try:
@@ -160,29 +158,28 @@ class Running:
         with self.adapters.lent(prompt.model) as model:
             yield prompt if model == prompt.model else replace(prompt, model=model)
 
-    async def _ask(self, prompt: Prompt | TextPrompt) -> Any:
-        if isinstance(prompt, Prompt):
+    async def _ask(self, prompt: Prompt) -> Any:
+        if isinstance(prompt, ChatPrompt):
             return _answered(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
         return _answered(await self._serving.texts.create_completion(self._text_request(prompt)))
 
     async def _ask_for_deltas(self, prompt: TextPrompt) -> Any:
         return _answered(await self._serving.deltas.create_completion(self._text_request(prompt)))
 
-    async def _tokens(self, prompt: Prompt | TextPrompt) -> list[int]:
+    async def _tokens(self, prompt: Prompt) -> list[int]:
         renderer = self._serving.chat.online_renderer
         # The engine is not going to see these images, so its cache must not be told that it has.
-        if isinstance(prompt, Prompt):
+        if isinstance(prompt, ChatPrompt):
             _, inputs = _answered(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
         else:
             inputs = _answered(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
         return [token for one in inputs for token in one["prompt_token_ids"]]
 
-    def _chat_request(self, prompt: Prompt) -> ChatCompletionRequest:
-        check_features(prompt, self._llm.model_config)
-        return chat_completion_request(prompt, self._neutraliser)
+    def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
+        return chat_request(prompt, self._escaper, self._embeds_width)
 
     def _text_request(self, prompt: TextPrompt) -> TextRequest:
-        return text_request(prompt, self._neutraliser, self._placeholder)
+        return text_request(prompt, self._escaper, self._placeholder)
 
     async def _retried(self, attempt: Callable[[], Any]) -> Any:
         try:
@@ -198,11 +195,11 @@ class Running:
                 log.exception("vLLM failed on a request")
             raise error from fault
 
-    def _abort(self, prompt: Prompt | TextPrompt) -> None:
+    def _abort(self, prompt: Prompt) -> None:
         name = prompt.request_id
         ids = (
             [f"chatcmpl-{name}"]
-            if isinstance(prompt, Prompt)
+            if isinstance(prompt, ChatPrompt)
             else [f"cmpl-{name}-{i}" for i in range(len(prompt.texts))]
         )
         # In a task of its own: whoever closes a stream may itself be cancelled at every await.

@@ -2,36 +2,36 @@ import httpx
 import pytest
 
 from handler.errors import InvalidRequest
-from handler.payload.encodings import MOST_ROWS, decoded
-from handler.payload.form import MOST_FIELDS
+from handler.payload.body import MAX_ROWS, decode_body
+from handler.payload.form import MAX_FIELDS
 
 PICTURE = b"\x89PNG\r\n not looked at here"
 
 
 def form(data, files):
     request = httpx.Request("POST", "http://a", data=data, files=files)
-    return decoded(request.read(), request.headers["content-type"])
+    return decode_body(request.read(), request.headers["content-type"])
 
 
 def refused(body, content_type, **how):
     with pytest.raises(InvalidRequest) as refusal:
-        decoded(body, content_type, **how)
+        decode_body(body, content_type, **how)
     return str(refusal.value)
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json", "application/json; charset=utf-8", "text/json"])
 def test_json_is_read_whatever_it_is_called(content_type):
-    assert decoded(b'{"inputs": "a"}', content_type) == {"inputs": "a"}
+    assert decode_body(b'{"inputs": "a"}', content_type) == {"inputs": "a"}
 
 
 def test_plain_text_is_one_input():
-    assert decoded("Grüße".encode(), "text/plain") == {"inputs": "Grüße"}
-    assert decoded("Grüße".encode("latin-1"), "text/plain; charset=latin-1") == {"inputs": "Grüße"}
+    assert decode_body("Grüße".encode(), "text/plain") == {"inputs": "Grüße"}
+    assert decode_body("Grüße".encode("latin-1"), "text/plain; charset=latin-1") == {"inputs": "Grüße"}
 
 
 def test_each_row_of_a_csv_is_an_input():
-    assert decoded(b'inputs\n"a, b"\r\nc\n', "text/csv") == {"inputs": ["a, b", "c"]}
-    assert decoded(b"question,context\nwho?,They met.\n", "text/csv") == {"inputs": ["They met.\nwho?"]}
+    assert decode_body(b'inputs\n"a, b"\r\nc\n', "text/csv") == {"inputs": ["a, b", "c"]}
+    assert decode_body(b"question,context\nwho?,They met.\n", "text/csv") == {"inputs": ["They met.\nwho?"]}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_each_row_of_a_csv_is_an_input():
     [
         (b"", "neither `inputs` nor `question`"),
         (b"inputs\n", "0 rows"),
-        (b"inputs\n" + b"a\n" * (MOST_ROWS + 1), f"1 to {MOST_ROWS}"),
+        (b"inputs\n" + b"a\n" * (MAX_ROWS + 1), f"1 to {MAX_ROWS}"),
         (b"inputs,extra\na,b\n", "'extra'"),
         (b"inputs\na,b\n", "Line 2"),
         (b'inputs\n"a\n', "not valid CSV"),
@@ -51,7 +51,7 @@ def test_a_csv_that_cannot_be_read_says_why(body, words):
 
 
 def test_a_image_and_a_question_are_a_chat():
-    payload = decoded(PICTURE, "image/png", "question=What%3F&max_tokens=5&temperature=0.5&model=7")
+    payload = decode_body(PICTURE, "image/png", "question=What%3F&max_tokens=5&temperature=0.5&model=7")
     assert payload["messages"][0]["content"] == [
         {"type": "image_url", "image_url": {"url": PICTURE}},
         {"type": "text", "text": "What?"},
@@ -60,7 +60,7 @@ def test_a_image_and_a_question_are_a_chat():
 
 
 def test_the_question_may_come_in_a_header():
-    assert decoded(PICTURE, "image/png", question="What?")["messages"][0]["content"][1]["text"] == "What?"
+    assert decode_body(PICTURE, "image/png", question="What?")["messages"][0]["content"][1]["text"] == "What?"
 
 
 def test_a_image_without_a_question_says_what_to_send():
@@ -99,9 +99,9 @@ def test_a_form_may_speak_the_text_generation_schema():
             "Maximum header size",
         ),
         (
-            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n" * (MOST_FIELDS + 1) + b"--x--\r\n",
+            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n" * (MAX_FIELDS + 1) + b"--x--\r\n",
             "multipart/form-data; boundary=x",
-            str(MOST_FIELDS),
+            str(MAX_FIELDS),
         ),
         (
             b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n" * 2 + b"--x--\r\n",
@@ -120,8 +120,8 @@ def test_a_type_that_nothing_reads_is_refused(content_type):
 
 
 def test_the_mark_that_spreadsheets_begin_a_file_with_is_no_text():
-    assert decoded("\ufeffinputs\na\n".encode(), "text/csv") == {"inputs": ["a"]}
-    assert decoded("\ufeffa".encode(), "text/plain") == {"inputs": "a"}
+    assert decode_body("\ufeffinputs\na\n".encode(), "text/csv") == {"inputs": ["a"]}
+    assert decode_body("\ufeffa".encode(), "text/plain") == {"inputs": "a"}
 
 
 @pytest.mark.parametrize("charset", ["undefined", "idna", "punycode", "unicode_escape", "hex", "klingon", "a\0b"])

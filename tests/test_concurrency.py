@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from handler.background import in_background
+from handler.concurrency import in_background
 
 
 def test_the_result_comes_back_and_the_loop_goes_on_meanwhile():

@@ -1,0 +1,67 @@
+"""The images of a request: loaded by media, or taken from the session; their pixels are freed when the request ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from handler.engine import Engine, PromptImage
+from handler.errors import InvalidRequest, MediaInvalid
+from handler.media.loader import MediaLoader
+from handler.payload.parts import EmbedsPart, ImagePart
+from handler.sessions import Session, Sessions, referenced_digest, sha256
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What comes with a request beside its payload: the id that the engine uses, and the session that it belongs to."""
+
+    id: str
+    session: Session | None = None
+
+
+class Images:
+    """The images that `engine` is asked about. `sessions` is None where they are disabled."""
+
+    def __init__(self, engine: Engine, media: MediaLoader, sessions: Sessions | None = None) -> None:
+        self._engine = engine
+        self._media = media
+        self._sessions = sessions
+
+    def check(self, parts: Iterable[ImagePart | EmbedsPart]) -> None:
+        """Raises InvalidRequest for the first of `parts` if the model reads text only."""
+        card = self._engine.card
+        if not card.supports_images and (part := next(iter(parts), None)) is not None:
+            raise InvalidRequest(f"The model {card.names[0]} reads text only, not images.", param=part.path)
+
+    @asynccontextmanager
+    async def load_images(
+        self, parts: Sequence[ImagePart], context: RequestContext
+    ) -> AsyncIterator[list[PromptImage]]:
+        """The images, in order. The engine may free their pixels before; at the end of the block they are freed.
+
+        Raises MediaError with the JSON path of the first image that cannot be loaded.
+        """
+        if not parts:
+            yield []
+            return
+        images = await self._media.images([self._resolve(part, context.session) for part in parts], self._engine.holds)
+        try:
+            if self._sessions is not None and context.session is not None:
+                digests = await asyncio.to_thread(lambda: [(sha256(image.encoded), image.encoded) for image in images])
+                self._sessions.keep(context.session, digests)
+            yield images
+        finally:
+            for image in images:
+                image.release()
+
+    def _resolve(self, part: ImagePart, session: Session | None) -> ImagePart:
+        if self._sessions is not None and session is not None:
+            return self._sessions.resolve(part, session)
+        if referenced_digest(part) is not None:
+            raise MediaInvalid(
+                "An image can be referred to by its hash in a session only; send the header "
+                "X-Amzn-SageMaker-Session-Id.",
+                param=part.path,
+            )
+        return part
