@@ -44,7 +44,7 @@ def started(made):
             service = await made.load(model)
             answered = None
             if isinstance(service, OwnModel):
-                answered = (await service.answer(json_call())).body
+                answered = (await service.handle(json_call())).body
             await made.check()
             return model, service, answered
         finally:
@@ -142,8 +142,7 @@ def test_formatters_are_handed_to_who_loads_vllm_and_a_dead_engine_is_noticed(tm
         started(made)
 
 
-def test_code_that_takes_too_long_to_execute_ends_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.01)
+def test_code_that_takes_too_long_to_execute_ends_the_start(tmp_path):
     # Of another name, as it is executed to its end all the same.
     write(tmp_path, "import time\ntime.sleep(0.5)\n" + ECHO, "slow_to_execute.py")
     made, _ = backend(

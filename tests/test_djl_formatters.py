@@ -5,7 +5,7 @@ import pytest
 
 from handler.djl.call import Call
 from handler.djl.formatters import Formatters
-from handler.djl.response import Response, response
+from handler.djl.response import Response, parse_response
 from handler.errors import PredictTimeout, StartError, UserCodeFailed
 from tests.user_code import executed, json_call, write
 
@@ -93,7 +93,7 @@ def mine(model_dir, a=None):
 
     formatted(tmp_path, text, work)
     assert (tmp_path / "was_called").read_text() == "1"
-    with pytest.raises(StartError, match="failed to initialise: TypeError"):
+    with pytest.raises(StartError, match="failed to initialize: TypeError"):
         formatted(tmp_path, text.replace("(a)", "(len(a))"), work)
 
 
@@ -134,10 +134,11 @@ def test_an_output_formatter_that_fails_is_told_without_its_words(tmp_path, capl
     assert caplog.text.count("failed on request r1") == 1
 
 
-def test_an_endless_output_formatter_runs_out_of_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.05)
+def test_an_endless_output_formatter_runs_out_of_time(tmp_path):
     with pytest.raises(PredictTimeout):
-        sent(tmp_path, "@output_formatter\ndef mine(response):\n    while True: pass\n", seconds=0.1)
+        sent(
+            tmp_path, "@output_formatter\ndef mine(response):\n    while True: pass\n", seconds=0.1, grace_seconds=0.05
+        )
 
 
 def test_each_chunk_of_a_stream_is_given_as_the_event_that_vllm_writes(tmp_path):
@@ -183,7 +184,7 @@ def test_closing_a_formatted_stream_closes_what_it_formats(tmp_path):
 
 
 def test_a_response_can_be_dumped_with_pydantics_arguments():
-    found = response(json.dumps(COMPLETION).encode())
+    found = parse_response(json.dumps(COMPLETION).encode())
     assert isinstance(found, Response)
     assert found.model_dump(exclude_none=True)["choices"] == [
         {"index": 0, "message": {"role": "assistant", "content": "héllo"}}

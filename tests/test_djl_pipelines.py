@@ -6,7 +6,7 @@ import pytest
 
 from handler.djl.call import Call
 from handler.errors import InvalidRequest, UserCodeFailed
-from tests.user_code import answers, json_call, write
+from tests.user_code import json_call, results, write
 
 SAGEMAKER = """
     import json
@@ -36,7 +36,7 @@ DEFAULTS = """
 
 def test_sagemakers_four_functions_answer(tmp_path):
     write(tmp_path, SAGEMAKER)
-    ((code, headers, body),) = answers(tmp_path, json_call(b'{"inputs": [1, 2]}', accept="*/*"))
+    ((code, headers, body),) = results(tmp_path, json_call(b'{"inputs": [1, 2]}', accept="*/*"))
     assert (code, headers["content-type"]) == (200, "application/json")
     assert json.loads(body) == {"predictions": [2, 4], "types": ["application/json", "application/json"]}
 
@@ -52,7 +52,7 @@ def test_sagemakers_four_functions_answer(tmp_path):
 )
 def test_missing_functions_have_the_toolkits_defaults(tmp_path, kind, body, accept, answered):
     write(tmp_path, DEFAULTS)
-    ((code, headers, sent),) = answers(tmp_path, Call(body, {"content-type": kind, "accept": accept}))
+    ((code, headers, sent),) = results(tmp_path, Call(body, {"content-type": kind, "accept": accept}))
     assert (code, sent) == (200, answered)
     assert headers["content-type"] == (accept.split(",")[0] or "application/json")
 
@@ -62,7 +62,7 @@ def test_arrays_come_and_go_as_npy(tmp_path):
     file = io.BytesIO()
     np.save(file, np.array([[1.5]]))
     kind = "application/x-npy"
-    ((_, headers, body),) = answers(tmp_path, Call(file.getvalue(), {"content-type": kind, "accept": kind}))
+    ((_, headers, body),) = results(tmp_path, Call(file.getvalue(), {"content-type": kind, "accept": kind}))
     assert headers["content-type"] == kind
     assert np.load(io.BytesIO(body)).tolist() == [[15.0]]
 
@@ -78,8 +78,8 @@ def test_a_pickle_in_an_npy_is_refused_and_not_executed(tmp_path):
     write(tmp_path, DEFAULTS)
     file = io.BytesIO()
     np.save(file, np.array([Exploit()], dtype=object), allow_pickle=True)
-    with pytest.raises(InvalidRequest, match="not what its content type"):
-        answers(tmp_path, Call(file.getvalue(), {"content-type": "application/x-npy"}))
+    with pytest.raises(InvalidRequest, match="is not valid"):
+        results(tmp_path, Call(file.getvalue(), {"content-type": "application/x-npy"}))
     assert not hasattr(sys, "was_exploited")
 
 
@@ -87,15 +87,15 @@ def test_a_pickle_in_an_npy_is_refused_and_not_executed(tmp_path):
     ("kind", "body", "accept", "words"),
     [
         ("image/png", b"x", "", "image/png; send application/json, text/csv"),
-        ("application/json", b"{", "", "not what its content type"),
-        ("application/x-npz", b"PK", "", "not what its content type"),
-        ("application/json", b"[1]", "image/png", "cannot be given as image/png"),
+        ("application/json", b"{", "", "is not valid"),
+        ("application/x-npz", b"PK", "", "is not valid"),
+        ("application/json", b"[1]", "image/png", "cannot be encoded as image/png"),
     ],
 )
 def test_what_the_defaults_cannot_read_or_write_is_the_clients_fault(tmp_path, kind, body, accept, words):
     write(tmp_path, DEFAULTS)
     with pytest.raises(InvalidRequest, match=words):
-        answers(tmp_path, Call(body, {"content-type": kind, "accept": accept}))
+        results(tmp_path, Call(body, {"content-type": kind, "accept": accept}))
 
 
 def test_decorated_functions_answer_in_a_row(tmp_path):
@@ -123,7 +123,7 @@ def test_decorated_functions_answer_in_a_row(tmp_path):
             return {"predictions": prediction[0], "factor": prediction[1]}
         """,
     )
-    ((code, headers, body),) = answers(tmp_path, json_call(b'{"inputs": [1, 2]}'), properties={"factor": "3"})
+    ((code, headers, body),) = results(tmp_path, json_call(b'{"inputs": [1, 2]}'), properties={"factor": "3"})
     assert (code, headers["content-type"]) == (200, "application/json")
     assert json.loads(body) == {"predictions": [3, 6], "factor": "3"}
 
@@ -139,7 +139,7 @@ def test_a_prediction_handler_alone_gets_the_decoded_payload_and_no_model(tmp_pa
             return data["inputs"] if isinstance(data["inputs"], str) else [{"rows": len(data["inputs"])}]
         """,
     )
-    text, rows = answers(
+    text, rows = results(
         tmp_path,
         json_call(b'{"inputs": "plain"}'),
         Call(b"inputs\na\nb", {"content-type": "text/csv", "accept": "text/csv"}),
@@ -150,6 +150,6 @@ def test_a_prediction_handler_alone_gets_the_decoded_payload_and_no_model(tmp_pa
 
 def test_a_function_that_raises_is_told_by_its_kind(tmp_path, caplog):
     write(tmp_path, DEFAULTS.replace("return data * model", "raise LookupError('private')"))
-    with pytest.raises(UserCodeFailed, match=r"model\.py failed with LookupError; the log has its traceback"):
-        answers(tmp_path, json_call(b"[1]"))
+    with pytest.raises(UserCodeFailed, match=r"model\.py failed with LookupError; the log has the traceback"):
+        results(tmp_path, json_call(b"[1]"))
     assert "private" in caplog.text

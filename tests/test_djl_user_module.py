@@ -96,8 +96,8 @@ def test_a_file_is_executed_once_with_its_directory_on_the_path(tmp_path):
         ),
         ("raise SystemExit(3)", "line 1, could not be loaded: SystemExit: 3"),
         ("def handle(inputs):\n    pass\n1 / 0", "line 3, could not be loaded: ZeroDivisionError: division by zero"),
-        ("from djl_python import SessionManager", "sessions are kept by the server"),
-        ("handle = 3", "`handle` is int and no function"),
+        ("from djl_python import SessionManager", "the server manages sessions"),
+        ("handle = 3", "`handle` is int and not a function"),
         (
             IMPORTS + "@input_formatter\ndef a(p): return p\n@input_formatter\ndef b(p): return p\n",
             "more than one function with @input_formatter: a (line 3) and b (line 5)",
@@ -130,7 +130,7 @@ def test_a_fault_in_a_neighbour_is_told_with_the_line_of_its_import(tmp_path):
 def test_the_option_handler_names_the_function(tmp_path):
     write(tmp_path, "def predict(inputs):\n    return None\n")
     assert loaded(tmp_path, handler="predict").handle.__name__ == "predict"
-    assert "OPTION_HANDLER='serve' names no function" in refusal(tmp_path, handler="serve")
+    assert "OPTION_HANDLER='serve' is not a function of" in refusal(tmp_path, handler="serve")
 
 
 def test_a_file_of_formatters_leaves_the_model_to_vllm_and_a_handler_does_not(tmp_path):
@@ -154,7 +154,7 @@ def test_a_handler_beside_formatters_is_used_alone_and_decorators_before_functio
 def test_a_file_of_nothing_is_a_warning(tmp_path, caplog):
     write(tmp_path, "X = 1")
     assert not loaded(tmp_path).owns_the_model
-    assert "vLLM serves the model as if it were not there" in caplog.text
+    assert "vLLM serves the model without it" in caplog.text
 
 
 def test_a_file_may_not_have_the_name_of_a_module_in_use(tmp_path):

@@ -36,10 +36,15 @@ def wheel(directory, name, version="1.0", needs=()):
 
 
 @asynccontextmanager
-async def executed(directory: Path, *, handler: str = "handle", seconds: float = 10, requirements: bool = False):
+async def executed(directory: Path, *, handler: str = "handle", seconds: float = 10, grace_seconds: float = 1):
     """The code of `directory`, loaded."""
-    entry = find(None, [directory])
-    code = await user_code.execute(entry, handler=handler, install_requirements=requirements, seconds=seconds)
+    code = await user_code.execute(
+        find(None, [directory]),
+        handler=handler,
+        install_requirements=False,
+        seconds=seconds,
+        grace_seconds=grace_seconds,
+    )
     try:
         yield code
     finally:
@@ -48,7 +53,7 @@ async def executed(directory: Path, *, handler: str = "handle", seconds: float =
 
 @asynccontextmanager
 async def own_model(directory: Path, **different):
-    """What serves the code of `directory`, ready."""
+    """The model that the code of `directory` owns, loaded."""
     properties = {"model_dir": str(directory), **different.pop("properties", {})}
     async with executed(directory, **different) as code:
         model = OwnModel(code.module, code.thread, properties=properties, names=("mine",))
@@ -56,19 +61,19 @@ async def own_model(directory: Path, **different):
         yield model
 
 
-def answers(directory: Path, *calls: Call, **different):
-    """The answer to each call, its pieces read to the end: (code, headers, body)."""
+def results(directory: Path, *calls: Call, **different):
+    """The result of each call, its stream read to the end: (status, headers, body)."""
 
-    async def ask():
+    async def handle():
         async with own_model(directory, **different) as model:
-            return [await whole(await model.answer(call)) for call in calls]
+            return [await read(await model.handle(call)) for call in calls]
 
-    return asyncio.run(ask())
+    return asyncio.run(handle())
 
 
-async def whole(answer):
-    body = answer.body if answer.pieces is None else b"".join([piece async for piece in answer.pieces])
-    return answer.code, dict(answer.headers), body
+async def read(result):
+    body = result.body if result.chunks is None else b"".join([chunk async for chunk in result.chunks])
+    return result.status, dict(result.headers), body
 
 
 def json_call(body: bytes = b"{}", **headers: str) -> Call:

@@ -11,22 +11,22 @@ from handler.djl.own_model import OwnModel
 
 async def call_model(model: OwnModel, call: Call, request: Request, seconds: float) -> Response:
     """The response of the code. Raises RequestError, UserCodeFailed and PredictTimeout."""
-    answer = await run_for_client(request.receive, model.answer(call), seconds)
-    if answer.pieces is None:
-        return Response(answer.body, status_code=answer.code, headers=dict(answer.headers))
+    result = await run_for_client(request.receive, model.handle(call), seconds)
+    if result.chunks is None:
+        return Response(result.body, status_code=result.status, headers=dict(result.headers))
     try:
-        first = await run_for_client(request.receive, anext(answer.pieces, None), seconds)
+        first = await run_for_client(request.receive, anext(result.chunks, None), seconds)
     except BaseException:
-        await answer.pieces.aclose()
+        await result.chunks.aclose()
         raise
-    is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
+    is_events = result.headers.get("content-type", "").startswith("text/event-stream")
     return StreamedResponse(
         first,
-        answer.pieces,
+        result.chunks,
         framing=Framing.RAW_EVENTS if is_events else Framing.RAW,
         seconds=seconds,
-        status=answer.code,
-        headers=answer.headers,
+        status=result.status,
+        headers=result.headers,
     )
 
 

@@ -1,4 +1,4 @@
-"""The seam between the routes and the user's code: what of a request enters, and what of an answer leaves."""
+"""The seam between the routes and user code: what user code gets of a request, and what the client gets of its output."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: its body as it came, its headers, the parameters of its address, and what the log calls it."""
+    """One request: its raw body, its headers, its query parameters, and its id in the log."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -19,11 +19,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the code answered. `code` is the HTTP status that it asked for, `headers` are fit to be sent, and either
-    `body` is all of it, or `pieces` gives it; whoever takes the pieces closes them."""
+class CallResult:
+    """The response to a call. `status` is the HTTP status that user code set, `headers` are valid HTTP headers. The body
+    is `body`, or a stream of `chunks`, which the caller closes."""
 
-    code: int
+    status: int
     headers: Mapping[str, str]
     body: bytes = b""
-    pieces: AsyncGenerator[bytes, None] | None = None
+    chunks: AsyncGenerator[bytes, None] | None = None

@@ -1,100 +1,123 @@
-"""SageMaker's functions, or decorated ones, in a row -> the same as a handler: an `init` and a `handle`."""
+"""The three ways in which user code may own a model -> one shape: `load` once, then `handle` for each request."""
 
 import inspect
 import io
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 from handler.djl.djl_python import Input, Output
 from handler.djl.djl_python.encode_decode import decode, encode
-from handler.djl.user_module import Function, UserModule
-from handler.errors import InvalidRequest
+from handler.djl.serialization import http_status
+from handler.djl.streams import Stream, is_stream
+from handler.djl.user_module import Function, UserModule, call_with_options
+from handler.errors import InvalidRequest, StartError
 
 JSON = "application/json"
 
 
-def pipeline(code: UserModule) -> "Functions | Decorated":
-    """What serves a file that has no handler of its own."""
-    return Functions(code) if code.functions else Decorated(code)
+class Pipeline(Protocol):
+    """What `OwnModel` calls, in the thread of the code."""
+
+    async def load(self, inputs: Input) -> None:
+        """Load the model. `inputs` has the options as its properties, and no content."""
+
+    def handle(self, inputs: Input) -> Any:
+        """The Output of a request, a stream, or None. May be async."""
 
 
-class Functions:
-    """`model_fn`, `input_fn`, `predict_fn` and `output_fn`; the toolkit's defaults stand in for the second and last."""
+def pipeline(code: UserModule) -> Pipeline:
+    """How `code` handles requests. Its handler comes first, then its decorated functions."""
+    if code.handle is not None:
+        return Handler(code.handle, code.entry.file)
+    if code.prediction_handler is not None:
+        return DecoratedFunctions(code, code.prediction_handler)
+    return SageMakerFunctions(code.functions)
 
-    def __init__(self, code: UserModule) -> None:
-        self._functions = code.functions
+
+class Handler:
+    """A `handle` function, which loads the model when it is called with an empty Input."""
+
+    def __init__(self, function: Function, file: Path) -> None:
+        self.handle = function
+        self._file = file
+
+    async def load(self, inputs: Input) -> None:
+        output = self.handle(inputs)
+        if inspect.isawaitable(output):
+            output = await output
+        if is_stream(output):  # a generator does nothing until it is read
+            stream = Stream(output)
+            while await stream.next_chunk() is not None:
+                pass
+            await stream.close()
+        elif isinstance(output, Output) and http_status(output.code) >= 400:
+            reason = output.body()[:500].decode(errors="replace")
+            raise StartError(f"{self._file} failed to load the model: {reason}")
+
+
+class SageMakerFunctions:
+    """`model_fn`, `input_fn`, `predict_fn` and `output_fn`. The toolkit has defaults for `input_fn` and `output_fn`."""
+
+    def __init__(self, functions: Mapping[str, Function]) -> None:
+        self._functions = functions
         self._model: Any = None
 
-    def init(self, properties: Mapping[str, Any]) -> None:
-        self._model = self._functions["model_fn"](properties["model_dir"])
+    async def load(self, inputs: Input) -> None:
+        self._model = self._functions["model_fn"](inputs.properties["model_dir"])
 
     def handle(self, inputs: Input) -> Output:
         content_type = str(inputs.get_property("content-type") or JSON)
-        accept = accepted(inputs)
+        accept = accepted_type(inputs)
         read: Function = self._functions.get("input_fn", _default_input)
         write: Function = self._functions.get("output_fn", _default_output)
         prediction = self._functions["predict_fn"](read(inputs.get_as_bytes() or b"", content_type), self._model)
-        answer = write(prediction, accept)
-        body, kind = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, accept)
+        output = write(prediction, accept)
+        body, kind = output if isinstance(output, tuple) and len(output) == 2 else (output, accept)
         if isinstance(body, Output):
             return body
         return Output().add(body).add_property("Content-Type", str(kind))
 
 
-class Decorated:
-    """`@init_handler`, `@input_formatter`, `@prediction_handler` and `@output_formatter`, around a model of the code's."""
+class DecoratedFunctions:
+    """`@init_handler`, `@input_formatter`, `@prediction_handler` (`predict`) and `@output_formatter`."""
 
-    def __init__(self, code: UserModule) -> None:
+    def __init__(self, code: UserModule, predict: Function) -> None:
         self._code = code
+        self._predict = predict
         self._model: Any = None
-        self._properties: Mapping[str, Any] = {}
+        self._options: Mapping[str, Any] = {}
 
-    def init(self, properties: Mapping[str, Any]) -> None:
-        self._properties = properties
+    async def load(self, inputs: Input) -> None:
+        self._options = inputs.properties
         if self._code.init_handler is not None:
-            self._model = keyword_call(self._code.init_handler, properties["model_dir"], properties=properties)
+            model_dir = self._options["model_dir"]
+            self._model = call_with_options(self._code.init_handler, model_dir, options=self._options)
 
     def handle(self, inputs: Input) -> Output:
         if self._code.input_formatter is not None:
-            data = keyword_call(self._code.input_formatter, inputs, properties=self._properties)
+            data = call_with_options(self._code.input_formatter, inputs, options=self._options)
         else:
             data = decode(inputs, inputs.get_property("content-type"))
-        predict = self._code.prediction_handler
-        assert predict is not None  # noqa: S101  # else vLLM would serve
-        prediction = keyword_call(predict, data, self._model, properties=self._properties)
+        prediction = call_with_options(self._predict, data, self._model, options=self._options)
         if self._code.output_formatter is not None:
             prediction = self._code.output_formatter(prediction)
         if isinstance(prediction, Output):
             return prediction
         if isinstance(prediction, str | bytes | bytearray):
-            return Output().add(prediction).add_property("Content-Type", accepted(inputs))
-        return encode(Output(), prediction, accepted(inputs))
+            return Output().add(prediction).add_property("Content-Type", accepted_type(inputs))
+        return encode(Output(), prediction, accepted_type(inputs))
 
 
-def keyword_call(function: Callable[..., Any], *arguments: Any, properties: Mapping[str, Any], **more: Any) -> Any:
-    """`function` with what of `more` and of the options it has a name for, or all of it where it takes any name."""
-    offered = {"configs": dict(properties), "properties": dict(properties), **more}
-    parameters = inspect.signature(function).parameters.values()
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    taken = set(positional[: len(arguments)])
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        offered = {**{name: value for name, value in properties.items() if name.isidentifier()}, **offered}
-        named = set(offered)
-    else:
-        named = {parameter.name for parameter in parameters}
-        offered = {**properties, **offered}
-    return function(*arguments, **{name: value for name, value in offered.items() if name in named - taken})
-
-
-def accepted(inputs: Input) -> str:
-    """The first type that the client accepts, JSON where it takes any."""
+def accepted_type(inputs: Input) -> str:
+    """The first type that the client accepts. JSON if it accepts any."""
     first = str(inputs.get_property("accept") or JSON).split(",")[0].split(";")[0].strip().lower()
     return JSON if first in ("", "*/*", "application/*") else first
 
 
 def _default_input(body: bytes, content_type: str) -> Any:
-    """An array, as the toolkit decodes it, but for .npy: the toolkit would unpickle what a client sends."""
-    import numpy as np  # noqa: PLC0415  # half a second, for those who use it
+    """An array, decoded by the toolkit except for .npy, which the toolkit would unpickle."""
+    import numpy as np  # noqa: PLC0415  # half a second, only where it is used
     from sagemaker_inference import content_types, decoder, errors  # noqa: PLC0415
 
     kind = content_type.split(";", maxsplit=1)[0].strip().lower()
@@ -106,9 +129,7 @@ def _default_input(body: bytes, content_type: str) -> Any:
         known = f"{content_types.JSON}, {content_types.CSV}, {content_types.NPY} or {content_types.NPZ}"
         raise InvalidRequest(f"The content type is {kind[:80]}; send {known}.", code="content_type") from unknown
     except Exception as broken:
-        raise InvalidRequest(
-            f"The body is not what its content type {kind[:80]} says.", code="invalid_body"
-        ) from broken
+        raise InvalidRequest(f"The body is not valid {kind[:80]}, its content type.", code="invalid_body") from broken
 
 
 def _default_output(prediction: Any, accept: str) -> Any:
@@ -118,6 +139,6 @@ def _default_output(prediction: Any, accept: str) -> Any:
         return default_inference_handler.DefaultInferenceHandler().default_output_fn(prediction, accept)
     except errors.UnsupportedFormatError as unknown:
         raise InvalidRequest(
-            f"The answer cannot be given as {accept[:80]}; accept application/json, text/csv or application/x-npy.",
+            f"The response cannot be encoded as {accept[:80]}; accept application/json, text/csv or application/x-npy.",
             code="accept",
         ) from unknown

@@ -1,4 +1,4 @@
-"""JSON of a response -> the object that output formatters expect, which reads like vLLM's own and like a dict."""
+"""JSON of a response -> the object that output formatters expect: fields are attributes, as in vLLM, and items."""
 
 import json
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Response(dict[str, Any]):
-    """`response.choices[0].message.content`, `response["choices"]` and `response.model_dump()` are one and the same."""
+    """A JSON object: `response.choices[0].message.content`, `response["choices"]` and `response.model_dump()` all work."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -25,32 +25,32 @@ class Response(dict[str, Any]):
         exclude_none: bool = False,
         **_: Any,
     ) -> dict[str, Any]:
-        """As plain dicts and lists. Further arguments of pydantic's change nothing here: all fields are set."""
-        kept = {name: value for name, value in self.items() if include is None or name in set(include)}
+        """Plain dicts and lists. Other arguments of pydantic's method have no effect: all fields are set."""
+        selected = {name: value for name, value in self.items() if include is None or name in set(include)}
         return {
-            name: _plain(value, exclude_none=exclude_none)
-            for name, value in kept.items()
+            name: _dump(value, exclude_none=exclude_none)
+            for name, value in selected.items()
             if name not in set(exclude or ()) and not (exclude_none and value is None)
         }
 
     def model_dump_json(self, *, indent: int | None = None, **arguments: Any) -> str:
-        """As JSON text, compact as pydantic's."""
+        """JSON text, as compact as pydantic's."""
         separators = (",", ":") if indent is None else None
         return json.dumps(self.model_dump(**arguments), ensure_ascii=False, indent=indent, separators=separators)
 
-    # Those of pydantic's first version, which formatters written for older images call.
+    # The names in pydantic's first version, for formatters written for older images.
     json = model_dump_json
     dict = model_dump
 
 
-def response(text: bytes) -> Any:
-    """The response that is `text`."""
+def parse_response(text: bytes) -> Any:
+    """The response in the JSON `text`."""
     return json.loads(text, object_hook=Response)
 
 
-def _plain(value: Any, *, exclude_none: bool) -> Any:
+def _dump(value: Any, *, exclude_none: bool) -> Any:
     if isinstance(value, Response):
         return value.model_dump(exclude_none=exclude_none)
     if isinstance(value, list):
-        return [_plain(item, exclude_none=exclude_none) for item in value]
+        return [_dump(item, exclude_none=exclude_none) for item in value]
     return value

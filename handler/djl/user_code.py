@@ -1,32 +1,37 @@
-"""The start of user code: its requirements are installed, its file is executed, in the thread that it keeps."""
+"""The start of user code: install its requirements and execute its file, in the thread that all its functions run in."""
 
 from dataclasses import dataclass
 
 from handler.djl import requirements, user_module
 from handler.djl.entry_point import EntryPoint
+from handler.djl.failures import UserCodeError, raise_start_error
 from handler.djl.user_module import UserModule
-from handler.djl.user_thread import Failed, UserThread
+from handler.djl.user_thread import GRACE_SECONDS, UserThread
 
 
 @dataclass(frozen=True, slots=True)
 class UserCode:
-    """A file that was executed, and the thread that its functions are called in."""
+    """An executed file, and the thread that its functions are called in."""
 
     module: UserModule
     thread: UserThread
 
-    async def check(self) -> None:
-        """Nothing: what goes wrong in the code is an answer, not an end."""
-
     async def stop(self) -> None:
-        """End the thread and forget the module. May be called twice."""
+        """End the thread and remove the module. May be called twice."""
         await self.thread.stop()
         user_module.unload(self.module.entry)
 
 
-async def execute(entry: EntryPoint, *, handler: str, install_requirements: bool, seconds: float) -> UserCode:
-    """Execute `entry` once. `seconds` bounds each later call. Raises StartError."""
-    thread = UserThread(seconds=seconds)
+async def execute(
+    entry: EntryPoint,
+    *,
+    handler: str,
+    install_requirements: bool,
+    seconds: float,
+    grace_seconds: float = GRACE_SECONDS,
+) -> UserCode:
+    """Execute `entry` once. `seconds` limits each later call. Raises StartError."""
+    thread = UserThread(seconds=seconds, grace_seconds=grace_seconds)
     thread.start()
 
     def load() -> UserModule:
@@ -35,9 +40,9 @@ async def execute(entry: EntryPoint, *, handler: str, install_requirements: bool
 
     try:
         return UserCode(await thread.run(load, bounded=False), thread)
-    except Failed as failed:
+    except UserCodeError as failure:
         await thread.stop()
-        user_module.refuse(entry, "could not be loaded", failed.error)
-    except BaseException:  # the start was given up
+        raise_start_error(entry, "could not be loaded", failure)
+    except BaseException:  # the start was cancelled
         await thread.stop()
         raise

@@ -5,35 +5,31 @@ import importlib.util
 import inspect
 import logging
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
-from handler.djl import shim
 from handler.djl.entry_point import EntryPoint
+from handler.djl.failures import raise_start_error
+from handler.djl.import_hook import register_djl_python
 from handler.errors import StartError
 
 log = logging.getLogger("lumi.user_code")
 
 Function = Callable[..., Any]
 
-# SageMaker's functions and how many arguments each takes.
-FUNCTIONS = {
+# SageMaker's functions and their parameters.
+SAGEMAKER_FUNCTIONS = {
     "model_fn": ("model_dir",),
     "input_fn": ("request_body", "content_type"),
     "predict_fn": ("data", "model"),
     "output_fn": ("prediction", "accept"),
 }
-_MARKS = {
-    "is_input_formatter": "@input_formatter",
-    "is_output_formatter": "@output_formatter",
-    "is_prediction_handler": "@prediction_handler",
-    "is_init_handler": "@init_handler",
-}
-_OF_ROLLING_BATCH = ("RequestOutput", "TextGenerationOutput")
+# Each sets the attribute is_<name> of the function that it decorates.
+_DECORATORS = ("input_formatter", "output_formatter", "prediction_handler", "init_handler")
+_ROLLING_BATCH_TYPES = ("RequestOutput", "TextGenerationOutput")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,72 +39,35 @@ class UserModule:
     entry: EntryPoint
     module: ModuleType
     handle: Function | None
-    input_formatter: Function | None
-    output_formatter: Function | None
-    prediction_handler: Function | None
-    init_handler: Function | None
-    functions: dict[str, Function]
+    functions: Mapping[str, Function]
+    input_formatter: Function | None = None
+    output_formatter: Function | None = None
+    prediction_handler: Function | None = None
+    init_handler: Function | None = None
 
     @property
     def owns_the_model(self) -> bool:
-        """Whether requests are answered by the code alone, so that vLLM is not started."""
+        """Whether the code alone responds to requests, so that vLLM is not started."""
         return self.handle is not None or self.prediction_handler is not None or bool(self.functions)
 
     def __str__(self) -> str:
-        parts = {
-            "handle": self.handle,
-            **{_MARKS[f"is_{name}"]: getattr(self, name) for name in ("input_formatter", "output_formatter")},
-            **{_MARKS[f"is_{name}"]: getattr(self, name) for name in ("prediction_handler", "init_handler")},
-            **self.functions,
-        }
-        return f"{self.entry.file} ({', '.join(name for name, function in parts.items() if function)})"
+        decorators = [f"@{name}" for name in _DECORATORS if getattr(self, name)]
+        parts = [*(["handle"] if self.handle else []), *decorators, *self.functions]
+        return f"{self.entry.file} ({', '.join(parts)})"
 
 
 def load(entry: EntryPoint, handler: str = "handle") -> UserModule:
-    """Execute the file and look into it. Raises StartError with file, line and what is wrong."""
-    shim.register()
+    """Execute the file and find its functions. Raises StartError with file, line and reason."""
+    register_djl_python()
     try:
-        return _examined(_execute(entry), entry, handler)
+        return _inspect(_execute(entry), entry, handler)
     except BaseException:
         unload(entry)
         raise
 
 
-def _examined(module: ModuleType, entry: EntryPoint, handler: str) -> UserModule:
-    found = {mark: _marked(module, mark, entry.file) for mark in _MARKS}
-    handle = getattr(module, handler, None)
-    if handler != "handle" and handle is None:
-        raise StartError(f"OPTION_HANDLER={handler!r} names no function of {entry.file}; correct it, or remove it.")
-    if handle is not None and not callable(handle):
-        raise StartError(f"{entry.file}: `{handler}` is {type(handle).__name__} and no function.")
-    decorated = [_MARKS[mark] for mark, function in found.items() if function]
-    functions = _functions(module, entry.file)
-    if (handle or functions) and decorated:
-        used = handler if handle else "the decorated functions"
-        unused = ", ".join(decorated) if handle else ", ".join(functions)
-        log.warning("%s has %s as well as %s, which is not used", entry.file, used, unused)
-    if handle or decorated:
-        functions = {}
-    _check(found["is_output_formatter"], functions, entry.file)
-    if not (handle or decorated or functions):
-        log.warning(
-            "%s has no %s(inputs), no decorated function and none of %s; vLLM serves the model as if it were not there",
-            *(entry.file, handler, ", ".join(FUNCTIONS)),
-        )
-    return UserModule(
-        entry=entry,
-        module=module,
-        handle=handle,
-        input_formatter=found["is_input_formatter"],
-        output_formatter=found["is_output_formatter"],
-        prediction_handler=found["is_prediction_handler"],
-        init_handler=found["is_init_handler"],
-        functions=functions,
-    )
-
-
 def unload(entry: EntryPoint) -> None:
-    """Forget the module, so that another start in this process executes its file anew."""
+    """Remove the module, so that another start in this process executes its file again."""
     module = sys.modules.get(entry.name)
     if module is not None and getattr(module, "__file__", None) == str(entry.file):
         del sys.modules[entry.name]
@@ -122,89 +81,120 @@ def _execute(entry: EntryPoint) -> ModuleType:
     if entry.name in sys.modules:
         raise StartError(f"{entry.file} has the name of a module that is in use, {entry.name}; rename the file.")
     spec = importlib.util.spec_from_file_location(entry.name, entry.file)
-    assert spec is not None  # noqa: S101  # a file that ends in .py
-    assert spec.loader is not None  # noqa: S101
+    if spec is None or spec.loader is None:
+        raise StartError(f"{entry.file} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[entry.name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # noqa: BLE001  # SystemExit too
-        refuse(entry, "could not be loaded", error)
+        raise_start_error(entry, "could not be loaded", error)
     return module
 
 
-def refuse(entry: EntryPoint, what: str, error: BaseException) -> NoReturn:
-    """Raise StartError: the file `what`, with the line that `error` comes from; the log has its traceback."""
-    if isinstance(error, StartError):
-        raise error
-    log.error("%s %s", entry.file, what, exc_info=error)
-    line = _line(entry, error)
-    told = str(error).split("\n", maxsplit=1)[0]
-    raise StartError(f"{entry.file}{line} {what}: {type(error).__name__}{': ' * bool(told)}{told}") from error
-
-
-def _line(entry: EntryPoint, error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return (
-            f", line {error.lineno}," if Path(error.filename) == entry.file else f" ({error.filename}:{error.lineno})"
+def _inspect(module: ModuleType, entry: EntryPoint, handler: str) -> UserModule:
+    decorated = {name: _find_decorated(module, name, entry.file) for name in _DECORATORS}
+    decorators = [f"@{name}" for name, function in decorated.items() if function]
+    handle = _find_handler(module, handler, entry.file)
+    functions = _find_sagemaker_functions(module, entry.file)
+    if (handle or functions) and decorators:
+        used = handler if handle else "the decorated functions"
+        unused = ", ".join(decorators) if handle else ", ".join(functions)
+        log.warning("%s has %s as well as %s, which is not used", entry.file, used, unused)
+    if handle or decorators:
+        functions = {}
+    _check_output_formatter(decorated["output_formatter"], entry.file)
+    _check_sagemaker_functions(functions, entry.file)
+    if not (handle or decorators or functions):
+        log.warning(
+            "%s has no %s(inputs), no decorated function and none of %s; vLLM serves the model without it",
+            *(entry.file, handler, ", ".join(SAGEMAKER_FUNCTIONS)),
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) == entry.file]
-    return f", line {own[-1].lineno}," if own else ""
+    return UserModule(entry=entry, module=module, handle=handle, functions=functions, **decorated)
 
 
-def _marked(module: ModuleType, mark: str, file: Path) -> Function | None:
-    functions = {id(value): value for value in vars(module).values() if callable(value) and getattr(value, mark, False)}
+def _find_handler(module: ModuleType, name: str, file: Path) -> Function | None:
+    handle: Function | None = getattr(module, name, None)
+    if handle is None and name != "handle":
+        raise StartError(f"OPTION_HANDLER={name!r} is not a function of {file}; correct or remove it.")
+    if handle is not None and not callable(handle):
+        raise StartError(f"{file}: `{name}` is {type(handle).__name__} and not a function.")
+    return handle
+
+
+def _find_decorated(module: ModuleType, decorator: str, file: Path) -> Function | None:
+    attribute = f"is_{decorator}"
+    # By identity: a function may have several names in the module.
+    functions = {id(f): f for f in vars(module).values() if callable(f) and getattr(f, attribute, False)}
     found = list(functions.values())
     if len(found) > 1:
-        named = " and ".join(f"{function.__name__} (line {_first_line(function)})" for function in found)
-        raise StartError(f"{file} has more than one function with {_MARKS[mark]}: {named}. Keep one of them.")
+        names = " and ".join(f"{function.__name__} (line {_first_line(function)})" for function in found)
+        raise StartError(f"{file} has more than one function with @{decorator}: {names}. Keep one of them.")
     return found[0] if found else None
 
 
-def _first_line(function: Function) -> int:
-    return int(getattr(getattr(function, "__code__", None), "co_firstlineno", 0))
-
-
-def _functions(module: ModuleType, file: Path) -> dict[str, Function]:
-    found = {name: function for name in FUNCTIONS if callable(function := getattr(module, name, None))}
+def _find_sagemaker_functions(module: ModuleType, file: Path) -> dict[str, Function]:
+    found = {name: function for name in SAGEMAKER_FUNCTIONS if callable(function := getattr(module, name, None))}
     for name, function in found.items():
+        parameters = SAGEMAKER_FUNCTIONS[name]
         try:
-            inspect.signature(function).bind(*FUNCTIONS[name])
+            inspect.signature(function).bind(*parameters)
         except TypeError as error:
-            wanted = f"{name}({', '.join(FUNCTIONS[name])})"
+            signature = f"{name}({', '.join(parameters)})"
             raise StartError(
-                f"{file}, line {_first_line(function)}: {name} cannot be called as {wanted}: {error}"
+                f"{file}, line {_first_line(function)}: {name} cannot be called as {signature}: {error}"
             ) from error
     return found
 
 
-def _check(output_formatter: Function | None, functions: dict[str, Function], file: Path) -> None:
-    if output_formatter is not None and _annotated(output_formatter, _OF_ROLLING_BATCH):
+def _check_output_formatter(function: Function | None, file: Path) -> None:
+    if function is not None and _is_first_parameter(function, _ROLLING_BATCH_TYPES):
         raise StartError(
-            f"{file}, line {_first_line(output_formatter)}: {output_formatter.__name__} is written for the rolling batch "
-            "of older LMI images, token by token. Here, as in LMI's async mode, an output formatter is given the whole "
-            "response, or the text of each event of a stream."
+            f"{file}, line {_first_line(function)}: {function.__name__} is written for the rolling batch of older LMI "
+            "images, which called it for each token. Here, as in LMI's async mode, an output formatter takes the "
+            "complete response, or the text of one event of a stream."
         )
+
+
+def _check_sagemaker_functions(functions: Mapping[str, Function], file: Path) -> None:
     missing = [name for name in ("model_fn", "predict_fn") if functions and name not in functions]
     if missing:
         raise StartError(f"{file} has {', '.join(functions)} and no {' and no '.join(missing)}, which has no default.")
 
 
 def is_asynchronous(function: Function) -> bool:
-    """Whether it is an `async def`, alone or as the call of an object."""
-    called = function.func if isinstance(function, functools.partial) else function
+    """Whether it is an `async def`, or an object whose `__call__` is."""
+    inner = function.func if isinstance(function, functools.partial) else function
     kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    return any(kind(one) for kind in kinds for one in (called, getattr(called, "__call__", None)))  # noqa: B004
+    return any(kind(one) for kind in kinds for one in (inner, getattr(inner, "__call__", None)))  # noqa: B004
 
 
 def takes_input(function: Function) -> bool:
-    """Whether the first argument is annotated as an Input, the undecoded request."""
-    return _annotated(function, ("Input",))
+    """Whether the first parameter is annotated as an Input, the raw request."""
+    return _is_first_parameter(function, ("Input",))
 
 
-def _annotated(function: Function, names: tuple[str, ...]) -> bool:
+def call_with_options(function: Function, *arguments: Any, options: Mapping[str, Any], **extra: Any) -> Any:
+    """Call `function` with those of `extra` and `options` that it has parameters for, or with all if it takes **kwargs."""
+    offered = {"configs": dict(options), "properties": dict(options), **extra}
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    filled = set(positional[: len(arguments)])
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        offered = {**{name: value for name, value in options.items() if name.isidentifier()}, **offered}
+        accepted = set(offered)
+    else:
+        offered = {**options, **offered}
+        accepted = {parameter.name for parameter in parameters}
+    return function(*arguments, **{name: value for name, value in offered.items() if name in accepted - filled})
+
+
+def _first_line(function: Function) -> int:
+    return int(getattr(getattr(function, "__code__", None), "co_firstlineno", 0))
+
+
+def _is_first_parameter(function: Function, type_names: tuple[str, ...]) -> bool:
     first = next(iter(inspect.signature(function).parameters.values()), None)
     annotation = getattr(first, "annotation", None)
-    written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return written.strip("'\"").split(".")[-1] in names
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return name.strip("'\"").split(".")[-1] in type_names

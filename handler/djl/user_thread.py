@@ -1,4 +1,29 @@
-"""The thread that the user's code runs in, so that nothing it does can hold up the server's event loop."""
+"""The thread that runs user code, so that user code cannot block the server's event loop.
+
+There are two event loops in two threads. A turn is one request. Its steps are calls of user code: the handler, then one
+call per chunk of its stream. All steps of a turn run in one task, since what one step enters (a task group, a timeout)
+another step leaves.
+
+    server's loop                                     user's loop, in the daemon thread "lumi-user-code"
+
+    async with thread.turn() as turn: ── begin() ───> one task per turn: _run_steps()
+        await turn.run(step) ── step, result ───────>     value = step(), awaited if it is awaitable
+                            <── result, a Future ────     result.set_result((value, error))
+    leave the block ── None ────────────────────────>     the step of at_end(), then `finished`:
+                                                          in sequential mode the next turn begins
+
+A step is cancelled in four ways:
+
+    cause                  state of the step   what happens                                      run() raises
+    1. the client leaves   queued              the step is dropped                               CancelledError
+                           awaiting            its task is cancelled
+                           computing           nothing, until 3 interrupts it
+    2. the time is up      queued, awaiting    the same as for 1                                 TimedOut
+    3. the time is up      computing           the user's loop does not respond within the       TimedOut
+                                               grace period: TimeLimitExceeded is raised in it
+    4. UserThread.stop     queued, awaiting    the loop stops and cancels all tasks              TimedOut
+                           computing           the thread is left to the end of the process
+"""
 
 import asyncio
 import concurrent.futures
@@ -10,51 +35,42 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from handler.djl.failures import TimedOut, UserCodeError
+
 log = logging.getLogger("lumi.user_code")
 
-GRACE_SECONDS = 1.0  # for the thread to answer before it is taken for stuck
+GRACE_SECONDS = 1.0  # for the user's loop to respond before user code is interrupted
 
 Step = Callable[[], Any]
 Result = concurrent.futures.Future[tuple[Any, BaseException | None]]
 
 
-class Failed(Exception):
-    """User code raised `error`, which may be anything: SystemExit must not reach the server's loop as such."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(repr(error))
-        self.error = error
-
-
-class GivenUp(Exception):
-    """The step had used up its time, and was cancelled or interrupted."""
-
-
-class Interrupted(BaseException):
-    """Raised inside user code that has used up its time, wherever it is."""
+class TimeLimitExceeded(BaseException):
+    """Raised inside user code that computes for too long, wherever it is."""
 
 
 class UserThread:
-    """A daemon thread with an event loop of its own. Coroutines run on it side by side, functions one after the other.
+    """A daemon thread with an event loop of its own. Coroutines run on it concurrently, functions sequentially.
 
-    `seconds` bounds each step of a turn.
+    `seconds` limits each step of a turn.
     """
 
-    def __init__(self, *, seconds: float) -> None:
+    def __init__(self, *, seconds: float, grace_seconds: float = GRACE_SECONDS) -> None:
         self._seconds = seconds
-        self._one_by_one = False
+        self._grace_seconds = grace_seconds
+        self._sequential = False
         self._lock = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._live, name="lumi-user-code", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="lumi-user-code", daemon=True)
         self._stopping = False
 
     def start(self) -> None:
         self._thread.start()
 
-    def one_by_one(self) -> None:
-        """From now on a turn ends, its stream included, before the next begins. A worker of LMI with a plain `handle`
-        does the same, and such handlers count on it."""
-        self._one_by_one = True
+    def run_sequentially(self) -> None:
+        """From now on a turn ends, with its stream, before the next one begins. An LMI worker with a plain `handle` does
+        the same, and such handlers rely on it."""
+        self._sequential = True
 
     async def run(self, step: Step, *, bounded: bool = True) -> Any:
         """The result of a turn of one step; see `Turn.run`."""
@@ -63,119 +79,126 @@ class UserThread:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["Turn"]:
-        """A turn for several steps. Leaving it does not wait for what still runs; the next turn does."""
-        if self._one_by_one:
+        """A turn for several steps. Leaving it does not wait for a step that still runs; the next turn does."""
+        turn = Turn(self._loop, self._thread, self._seconds, self._grace_seconds)
+        if self._sequential:
             await self._lock.acquire()
-        turn = Turn(self._loop, self._thread, self._seconds, self._release())
+            server_loop = asyncio.get_running_loop()
+            turn.finished.add_done_callback(lambda _: _call_soon(server_loop, self._lock.release))
+        turn.begin()
         try:
             yield turn
         finally:
             turn.end()
 
     async def stop(self) -> None:
-        """End the thread; one that is stuck is left to the end of the process."""
+        """End the thread. If user code blocks it, it is left to the end of the process."""
         self._stopping = True
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        _call_soon(self._loop, self._loop.stop)
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, GRACE_SECONDS)
+            await asyncio.to_thread(self._thread.join, self._grace_seconds)
 
-    def _release(self) -> Callable[[], None]:
-        if not self._one_by_one:
-            return lambda: None
-        loop = asyncio.get_running_loop()
-
-        def release() -> None:
-            with suppress(RuntimeError):  # the server's loop has ended meanwhile
-                loop.call_soon_threadsafe(self._lock.release)
-
-        return release
-
-    def _live(self) -> None:
+    def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         while not self._stopping:
             try:
                 self._loop.run_forever()
-            except BaseException as stray:  # noqa: BLE001  # a task of the user's own may raise SystemExit through the loop
-                log.warning("user code ended its event loop with %s; it goes on", type(stray).__name__)
+            except BaseException as error:  # noqa: BLE001  # a task of the user's own may raise SystemExit through the loop
+                log.warning("user code stopped its event loop with %s; the loop is restarted", type(error).__name__)
         with suppress(BaseException):
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=GRACE_SECONDS / 2))
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=self._grace_seconds / 2))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 
 class Turn:
-    """The steps of one request, all in one task of the user's loop: what one of them enters, another may leave."""
+    """The steps of one request. `finished` is done once the last of them has ended."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, seconds: float, release: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, seconds: float, grace_seconds: float
     ) -> None:
+        self.finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop = loop
         self._thread = thread
         self._seconds = seconds
-        self._release = release
+        self._grace_seconds = grace_seconds
         self._steps: asyncio.Queue[tuple[Step, Result] | None] = asyncio.Queue()
-        self._last: Step | None = None
+        self._last_step: Step | None = None
         self._task: asyncio.Task[None] | None = None
-        self._on_loop(self._begin)
+
+    # Called in the server's loop:
+
+    def begin(self) -> None:
+        _call_soon(self._loop, self._create_task)
 
     def at_end(self, step: Step) -> None:
-        """Do `step` when the turn ends, however it ends."""
-        self._last = step
+        """Run `step` when the turn ends, also after a failure."""
+        self._last_step = step
+
+    def end(self) -> None:
+        """Accept no further step. A step that runs comes to its end first."""
+        _call_soon(self._loop, self._steps.put_nowait, None)
 
     async def run(self, step: Step, *, bounded: bool = True) -> Any:
-        """What `step` returns, awaited if it is awaitable. Raises Failed with what it raised, and GivenUp.
-
-        Cancelled or out of time, what awaits in `step` is cancelled. A function that computes may go on until its time
-        is used up, and is interrupted then.
-        """
+        """What `step` returns, awaited if it is awaitable. Raises UserCodeError and, if `bounded`, TimedOut."""
         result: Result = concurrent.futures.Future()
-        self._on_loop(self._steps.put_nowait, (step, result))
-        timer = asyncio.get_running_loop().call_later(self._seconds, self._break_off, result) if bounded else None
+        _call_soon(self._loop, self._steps.put_nowait, (step, result))
+        timer = asyncio.get_running_loop().call_later(self._seconds, self._time_out, result) if bounded else None
         try:
             value, error = await asyncio.wrap_future(result)
         except asyncio.CancelledError:
-            self._on_loop(self._cancel, result)
-            raise
+            _call_soon(self._loop, self._cancel, result)
+            raise  # the timer keeps running: it interrupts a step that computes
         if timer is not None:
             timer.cancel()
-        if isinstance(error, asyncio.CancelledError | Interrupted):
-            raise GivenUp from error
+        if isinstance(error, asyncio.CancelledError | TimeLimitExceeded):
+            raise TimedOut from error
         if error is not None:
-            raise Failed(error) from error
+            raise UserCodeError(error) from error
         return value
 
-    def end(self) -> None:
-        """No further step; what runs comes to its end first."""
-        self._on_loop(self._steps.put_nowait, None)
+    def _time_out(self, result: Result) -> None:
+        if result.done():
+            return
+        responded = threading.Event()
+        _call_soon(self._loop, self._cancel, result)
+        _call_soon(self._loop, responded.set)
+        asyncio.get_running_loop().call_later(self._grace_seconds, self._interrupt_unless, responded)
 
-    # In the user's thread:
+    def _interrupt_unless(self, responded: threading.Event) -> None:
+        # A function blocks a loop that does not respond. Python code ends at once, C code when it returns to Python.
+        if not responded.is_set() and self._thread.ident is not None:
+            log.warning("user code exceeded OPTION_PREDICT_TIMEOUT and is interrupted")
+            identity = ctypes.c_ulong(self._thread.ident)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(TimeLimitExceeded))
 
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(self._serve())
+    # Called in the user's loop:
 
-    async def _serve(self) -> None:
+    def _create_task(self) -> None:
+        self._task = self._loop.create_task(self._run_steps())
+
+    async def _run_steps(self) -> None:
         try:
-            with suppress(asyncio.CancelledError):  # between two steps: the server is going down
-                while (asked := await self._steps.get()) is not None:
-                    step, result = asked
+            with suppress(asyncio.CancelledError):  # between two steps: the thread stops
+                while (item := await self._steps.get()) is not None:
+                    step, result = item
                     if not result.done() and result.set_running_or_notify_cancel():
-                        result.set_result(await self._outcome(step))
-            if self._last is not None:
-                _, error = await self._outcome(self._last)
+                        result.set_result(await self._call(step))
+            if self._last_step is not None:
+                _, error = await self._call(self._last_step)
                 if error is not None:
                     log.error("user code failed at the end of a request", exc_info=error)
         finally:
-            self._release()
+            self.finished.set_result(None)
 
-    async def _outcome(self, step: Step) -> tuple[Any, BaseException | None]:
+    async def _call(self, step: Step) -> tuple[Any, BaseException | None]:
         try:
             value = step()
             return (await value if inspect.isawaitable(value) else value), None
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it ends here
+        except BaseException as error:  # noqa: BLE001  # user code may raise anything
             if self._task is not None and isinstance(error, asyncio.CancelledError):
                 self._task.uncancel()
             return None, error
@@ -188,24 +211,7 @@ class Turn:
         elif self._task is not None:
             self._task.cancel()
 
-    # In the server's loop:
 
-    def _break_off(self, result: Result) -> None:
-        if result.done():
-            return
-        answered = threading.Event()
-        self._on_loop(self._cancel, result)
-        self._on_loop(answered.set)
-        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._interrupt, answered)
-
-    def _interrupt(self, answered: threading.Event) -> None:
-        # A loop that does not turn is held up by a function; pure Python ends here, and what waits in C ends when it
-        # comes back from there.
-        if not answered.is_set() and self._thread.ident is not None:
-            log.warning("user code has used up its time (OPTION_PREDICT_TIMEOUT) and is interrupted")
-            identity = ctypes.c_ulong(self._thread.ident)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(Interrupted))
-
-    def _on_loop(self, function: Callable[..., Any], *arguments: Any) -> None:
-        with suppress(RuntimeError):  # the thread has ended
-            self._loop.call_soon_threadsafe(function, *arguments)
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *arguments: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(function, *arguments)

@@ -1,5 +1,5 @@
-"""What a model.py written for LMI imports: `from djl_python import Input, Output`. It is known by that name once
-`handler.djl.shim` has registered it. Names are LMI's; what has no place here says so where it is imported."""
+"""What a model.py written for LMI imports: `from djl_python import Input, Output`. `handler.djl.import_hook` registers it
+by that name. All names are LMI's. Importing one that is not available here raises an ImportError with the reason."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from .pair_list import PairList
 
 __all__ = ["Input", "Output", "PairList"]
 
-_SESSIONS = (
-    "cannot be imported from djl_python here: sessions are kept by the server, not by user code. Leave the import out; "
-    "a handler that needs state of its own may keep it in its module."
+_NO_SESSIONS = (
+    "is not available in djl_python here: the server manages sessions, not user code. Remove the import; a handler "
+    "that needs state can keep it in its module."
 )
 
 
 def __getattr__(name: str) -> Any:
     if name in ("SessionManager", "Session"):
-        raise ImportError(f"{name} {_SESSIONS}")
+        raise ImportError(f"{name} {_NO_SESSIONS}")
     raise AttributeError(f"module 'djl_python' has no attribute {name!r}")

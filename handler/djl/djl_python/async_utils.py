@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from typing import Any
 
-from .outputs import JSON, JSON_LINES, Output, plain
+from .outputs import JSON, JSON_LINES, Output, to_json_type
 
 log = logging.getLogger("lumi.user_code")
 
@@ -63,7 +63,7 @@ def _output(
     error: str | None,
     code: int | None,
 ) -> Output:
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=plain)
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=to_json_type)
     told = {"error": error, "code": code}
     fields = {"data": text + "\n", "last": last, **{name: value for name, value in told.items() if value}}
     output = Output().add_property("Content-Type", kind)

@@ -78,7 +78,9 @@ class Output:
 
     def add_as_json(self, val: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
         """JSON with an indent of two, as LMI's. Raises ValueError for NaN and infinities, which JSON does not have."""
-        text = json.dumps(val, ensure_ascii=False, allow_nan=False, indent=2, separators=(",", ":"), default=plain)
+        text = json.dumps(
+            val, ensure_ascii=False, allow_nan=False, indent=2, separators=(",", ":"), default=to_json_type
+        )
         return self._add(text.encode(), JSON, key, batch_index)
 
     def add_as_numpy(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
@@ -127,7 +129,7 @@ class Output:
         """`data` as content of an async handler: its names and values, each with its length (big-endian int32)."""
         encoded = struct.pack(">h", len(data))
         for name, value in data.items():
-            for text in (str(name), value if isinstance(value, str) else json.dumps(value, default=plain)):
+            for text in (str(name), value if isinstance(value, str) else json.dumps(value, default=to_json_type)):
                 encoded += struct.pack(">i", len(text.encode())) + text.encode()
         frame = Frame(encoded)
         frame.fields = dict(data)
@@ -157,10 +159,10 @@ class Output:
 
 def outputs_line(item: Any) -> str:
     """LMI's line of a stream."""
-    return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=plain) + "\n"
+    return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=to_json_type) + "\n"
 
 
-def plain(value: Any) -> Any:
+def to_json_type(value: Any) -> Any:
     """What JSON has for `value`: times as text, numpy's and torch's numbers and arrays as numbers and lists."""
     if isinstance(value, dt.datetime | dt.date):
         return str(value)

@@ -1,4 +1,4 @@
-"""Makes `djl_python` importable: the package beside this file, under the name that a model.py written for LMI knows."""
+"""Makes `djl_python` importable: the package beside this file, under the name that a model.py written for LMI uses."""
 
 import importlib
 import pkgutil
@@ -12,26 +12,26 @@ from handler.djl import djl_python
 NAME = "djl_python"
 
 
-def register() -> None:
-    """Let `import djl_python` find the very modules that the server uses, so that an Output is an Output."""
+def register_djl_python() -> None:
+    """Let `import djl_python` find the modules that the server itself uses, so that an Output is an Output."""
     if sys.modules.get(NAME) is djl_python:
         return
     sys.modules[NAME] = djl_python
     for found in pkgutil.iter_modules(djl_python.__path__):
         module = importlib.import_module(f"{djl_python.__name__}.{found.name}")
         sys.modules[f"{NAME}.{found.name}"] = module
-    sys.meta_path.append(_Missing())
+    sys.meta_path.append(_MissingModules())
 
 
-class _Missing:
-    """Asked last: whatever of `djl_python` has not been found is a part of LMI that is not here."""
+class _MissingModules:
+    """The last finder: a module of `djl_python` that no other finder has found is a part of LMI that Lumi lacks."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG004  # importlib's signature
         if not name.startswith(f"{NAME}."):
             return None
         raise ModuleNotFoundError(
-            f"{name} is a part of LMI that is not here; docs/user-code.md lists what of {NAME} is. vLLM itself serves "
-            "every model whose model.py has no handle.",
+            f"{name} is a part of LMI that is not available here; docs/user-code.md lists the modules of {NAME} that "
+            "are. vLLM itself serves every model whose model.py has no handle.",
             name=name,
         )
