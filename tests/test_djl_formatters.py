@@ -67,11 +67,13 @@ class Mine(TextInput):
 def mine(input_item: Input, **kwargs):
     made = Mine()
     made.input_text = input_item.get_as_json()["q"]
-    made.parameters = {"max_new_tokens": int(input_item.get_property("X-Max"))}
+    made.parameters = {"max_new_tokens": int(input_item.get_property("X-Max")), "a": input_item.get_property("A")}
+    made.parameters["tenant"] = input_item.get_property("tenant")
     return made
 """
-    call = json_call(b'{"q": "hi"}', **{"x-max": "5"})
-    assert payload_of(tmp_path, text, call) == {"inputs": "hi", "parameters": {"max_new_tokens": 5}}
+    call = json_call(b'{"q": "hi"}', **{"x-max": "5", "x-amzn-sagemaker-custom-attributes": "tenant=t1;a=forged"})
+    parameters = {"max_new_tokens": 5, "a": "1", "tenant": "t1"}
+    assert payload_of(tmp_path, text, call) == {"inputs": "hi", "parameters": parameters}
 
 
 def test_a_payload_that_is_no_dict_is_the_codes_fault(tmp_path):

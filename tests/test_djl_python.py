@@ -24,7 +24,7 @@ from djl_python.encode_decode import decode, encode  # noqa: E402
 from djl_python.huggingface import get_torch_dtype_from_str  # noqa: E402
 from djl_python.input_parser import init_handler, input_formatter, prediction_handler  # noqa: E402
 from djl_python.output_formatter import TextGenerationOutput, output_formatter  # noqa: E402
-from djl_python.request_io import RequestInput, TextInput, Token  # noqa: E402
+from djl_python.request_io import RequestInput, Sequence, TextInput, Token  # noqa: E402
 from djl_python.service_loader import has_function_in_module, load_model_service  # noqa: E402
 from djl_python.streaming_utils import StreamingUtils  # noqa: E402
 
@@ -105,7 +105,7 @@ def test_the_package_is_the_servers_own_so_that_an_output_is_an_output():
         ("from djl_python.huggingface import HuggingFaceService", "vLLM serves the model"),
         ("from djl_python.lmi_vllm.vllm_async_service import VLLMHandler", "a part of LMI that is not available here"),
         ("from djl_python.rolling_batch import RollingBatch", "docs/user-code.md"),
-        ("from djl_python.async_utils import register_adapter", "adapters are registered by the server"),
+        ("from djl_python.async_utils import register_adapter", "the server registers adapters"),
     ],
 )
 def test_what_has_no_place_here_says_what_to_do_instead(statement, words):
@@ -219,7 +219,7 @@ def test_an_output_adds_text_bytes_and_json():
     with pytest.raises(TypeError, match="object is not JSON"):
         Output().add_as_json(object())
     assert Output().add("first").add("named", "data").body() == b"named"
-    with pytest.raises(ValueError, match="comes alone"):
+    with pytest.raises(ValueError, match="one request here"):
         Output().add("x", batch_index=1)
     assert Output().add("x", key="data", batch_index=0).body() == b"x"
 
@@ -329,17 +329,12 @@ def test_decorators_mark_and_leave_the_function_as_it_is():
         assert decorator(Kept.method) is Kept.method
 
 
-def test_a_text_generation_output_hands_out_its_tokens():
-    output = TextGenerationOutput(request_id=1, input=TextInput(input_text="hi", input_ids=[1, 2]))
-    output.set_next_token(Token(1, "a", -0.5))
-    output.set_next_token(Token(2, "b", special_token=True), is_last_token=True, finish_reason="length")
-    best = output.sequences[output.best_sequence_index]
-    assert [best.get_next_token()[1:], best.get_next_token()[1:]] == [(True, False), (False, True)]
-    assert best.get_next_token() == (None, False, False)
-    assert (best.finish_reason, output.input.prompt_tokens_length()) == ("length", 2)
-    assert output.get_tokens_as_dict()[1] == {"id": 2, "text": "b", "log_prob": None, "special_token": True}
-    output.input = RequestInput(tgi_compat=True)
-    assert output.get_tokens_as_dict()[0] == {"id": 1, "text": "a", "logprob": -0.5}
+def test_the_types_of_the_rolling_batch_hold_what_they_are_given():
+    output = TextGenerationOutput(request_id=1, input=TextInput(input_text="hi", parameters={"n": 1}))
+    output.sequences[output.best_sequence_index].tokens.append(Token(1, "a", -0.5))
+    assert output.sequences == {0: Sequence(tokens=[Token(id=1, text="a", log_prob=-0.5)])}
+    assert (output.input.input_text, output.input.parameters, output.finished) == ("hi", {"n": 1}, False)
+    assert isinstance(output.input, RequestInput)
 
 
 def test_another_file_is_loaded_as_a_service_and_only_once(tmp_path):

@@ -1,4 +1,4 @@
-"""Outputs of LMI's async handlers: a whole answer, or one piece of a stream."""
+"""Outputs of LMI's async handlers: a complete response, or one chunk of a stream."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ def create_non_stream_output(
     error: str | None = None,
     code: int | None = None,
 ) -> Output:
-    """A whole answer of JSON; with `error`, that it failed, and `code` as its status."""
+    """A complete response in JSON. With `error` it is an error of the status `code`."""
     return _output(data, JSON, last=True, properties=properties or {}, error=error, code=code)
 
 
@@ -36,8 +36,8 @@ async def handle_streaming_response(
     accumulate_chunks: bool = False,
     **kwargs: Any,
 ) -> AsyncGenerator[Output, None]:
-    """Each chunk of `response` through the formatter, which returns the text and whether it is the last; where chunks
-    are accumulated it takes and returns the `history` too."""
+    """Pass each chunk of `response` to the formatter, which returns its text and whether it is the last chunk. If chunks
+    are accumulated, it takes and returns the `history` too."""
     history: list[Any] = []
     async for chunk in response:
         try:
@@ -64,8 +64,8 @@ def _output(
     code: int | None,
 ) -> Output:
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=to_json_type)
-    told = {"error": error, "code": code}
-    fields = {"data": text + "\n", "last": last, **{name: value for name, value in told.items() if value}}
+    failure = {"error": error, "code": code}
+    fields = {"data": text + "\n", "last": last, **{name: value for name, value in failure.items() if value}}
     output = Output().add_property("Content-Type", kind)
     for name, value in properties.items():
         output.add_property(name, value)
@@ -74,5 +74,5 @@ def _output(
 
 def __getattr__(name: str) -> Any:
     if name in ("register_adapter", "update_adapter", "unregister_adapter"):
-        raise ImportError(f"{name} cannot be imported here: adapters are registered by the server, not by user code.")
+        raise ImportError(f"{name} is not available here: the server registers adapters, not user code.")
     raise AttributeError(f"module 'djl_python.async_utils' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Content by its type, in and out, as LMI's own handlers read and write it."""
+"""Content decoded and encoded by its content type, as in LMI's own handlers."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ _HEADERS = ("question", "context", "inputs")
 
 
 def decode(inputs: Input, content_type: str | None, key: str | None = None, require_csv_headers: bool = True) -> Any:
-    """The content as Python values: JSON as it is, everything else under `inputs`. Raises ValueError."""
+    """The content as Python values: parsed JSON, or anything else under `inputs`. Raises ValueError."""
     kind = (content_type or "").split(";")[0].strip().lower()
     if not kind and not inputs.get_as_bytes(key):
         return {"inputs": ""}
@@ -19,10 +19,10 @@ def decode(inputs: Input, content_type: str | None, key: str | None = None, requ
         return inputs.get_as_json(key)
     if kind == "text/csv":
         return decode_csv(inputs, require_headers=require_csv_headers, key=key)
-    return {"inputs": _read(inputs, kind, key)}
+    return {"inputs": _decode_type(inputs, kind, key)}
 
 
-def _read(inputs: Input, kind: str, key: str | None) -> Any:
+def _decode_type(inputs: Input, kind: str, key: str | None) -> Any:
     if kind == "text/plain":
         return [inputs.get_as_string(key)]
     readers = {
@@ -37,10 +37,10 @@ def _read(inputs: Input, kind: str, key: str | None) -> Any:
 
 
 def decode_csv(inputs: Input, require_headers: bool = True, key: str | None = None) -> Any:
-    """The rows under `inputs`, or an array of numbers where no header is required."""
+    """The rows under `inputs`, or an array of numbers if no header is required."""
     text = inputs.get_as_string(key)
     if not require_headers:
-        return _numbers(text)
+        return _parse_numbers(text)
     rows = list(csv.DictReader(io.StringIO(text)))
     columns = list(rows[0]) if rows else []
     if not any(name in (column or "").lower() for column in columns for name in _HEADERS):
@@ -48,18 +48,18 @@ def decode_csv(inputs: Input, require_headers: bool = True, key: str | None = No
     return {"inputs": [row["inputs"] for row in rows] if "inputs" in columns else rows}
 
 
-def _numbers(text: str) -> Any:
-    import numpy as np  # noqa: PLC0415  # those who read text do without
+def _parse_numbers(text: str) -> Any:
+    import numpy as np  # noqa: PLC0415  # slow to import, only where it is used
 
-    # Not the toolkit's decoder: it makes records of rows whose columns differ in type.
+    # Not the toolkit's decoder, which makes records of rows whose columns differ in type.
     numbers = np.genfromtxt(io.StringIO(text), delimiter=",")
     if np.isnan(numbers).any():
-        raise ValueError("The CSV holds something that is not a number.")
+        raise ValueError("The CSV has a value that is not a number.")
     return numbers
 
 
 def encode(outputs: Output, prediction: Any, content_type: str | None, key: str | None = None) -> Output:
-    """Add `prediction` in the type that `content_type` (an Accept) asks for: JSON, CSV, npz, else an NDList."""
+    """Add `prediction` in the type that `content_type` (an Accept header) names: JSON, CSV, npz, or else an NDList."""
     kind = (content_type or "").lower()
     if not kind or "application/json" in kind or "*/*" in kind:
         return outputs.add_as_json(prediction, key=key).add_property("Content-Type", "application/json")
@@ -71,7 +71,7 @@ def encode(outputs: Output, prediction: Any, content_type: str | None, key: str 
 
 
 def encode_csv(content: Any) -> str:
-    """Dicts as rows under a header of their names; arrays and lists as rows of numbers."""
+    """Dicts as rows below a header with their keys. Arrays and lists as rows of numbers."""
     rows = list(content)
     if not rows or not isinstance(rows[0], dict):
         from sagemaker_inference import content_types, encoder  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What handlers import of LMI's own service for transformers."""
+"""What handlers import from LMI's service for transformers."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ _TYPES = {
 
 
 def get_torch_dtype_from_str(dtype: str) -> Any:
-    """torch's type of LMI's name (fp16, bf16, ...); `auto` stays what it is. Raises ValueError."""
+    """The torch dtype of LMI's name (fp16, bf16, ...). `auto` is returned unchanged. Raises ValueError."""
     name = _TYPES.get(dtype)
     if name is None:
-        raise ValueError(f"{dtype!r} is not a type; it must be one of {', '.join(_TYPES)}.")
+        raise ValueError(f"{dtype!r} is not a dtype; it must be one of {', '.join(_TYPES)}.")
     if name in ("auto", "int4"):
         return name
-    import torch  # noqa: PLC0415  # seconds; handlers without tensors do without
+    import torch  # noqa: PLC0415  # takes seconds, only where it is used
 
     return getattr(torch, name)
 
@@ -30,8 +30,8 @@ def get_torch_dtype_from_str(dtype: str) -> Any:
 def __getattr__(name: str) -> Any:
     if name in ("HuggingFaceService", "_service", "handle"):
         raise ImportError(
-            f"{name} of djl_python.huggingface is LMI's own transformers service, which is not here. Leave `handle` out "
-            "of your model.py and vLLM serves the model, with your formatters around it; or load the model with "
+            f"{name} of djl_python.huggingface is LMI's own transformers service, which is not available here. Remove "
+            "`handle` from your model.py, and vLLM serves the model with your formatters; or load the model with "
             "transformers in your own handle."
         )
     raise AttributeError(f"module 'djl_python.huggingface' has no attribute {name!r}")

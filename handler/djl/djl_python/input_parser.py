@@ -1,4 +1,4 @@
-"""The decorators that mark what a function of a model.py is for."""
+"""The decorators that declare what a function of a model.py does."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,20 +10,20 @@ INPUT_FORMATTER, PREDICTION_HANDLER, INIT_HANDLER = "is_input_formatter", "is_pr
 
 
 def input_formatter(function: Function) -> Function:
-    """`function(decoded_payload, tokenizer=None, **kwargs)` returns the payload that is served."""
-    return _marked(function, INPUT_FORMATTER)
+    """`function(decoded_payload, tokenizer=None, **kwargs)` returns the payload to serve."""
+    return _decorate(function, INPUT_FORMATTER)
 
 
 def prediction_handler(function: Function) -> Function:
-    """`function(data, model, **kwargs)` predicts, in place of vLLM."""
-    return _marked(function, PREDICTION_HANDLER)
+    """`function(data, model, **kwargs)` returns the prediction, in place of vLLM."""
+    return _decorate(function, PREDICTION_HANDLER)
 
 
 def init_handler(function: Function) -> Function:
-    """`function(model_dir, **kwargs)` is called once at start, and returns the model."""
-    return _marked(function, INIT_HANDLER)
+    """`function(model_dir, **kwargs)` is called once at start and returns the model."""
+    return _decorate(function, INIT_HANDLER)
 
 
-def _marked(function: Function, mark: str) -> Function:
-    setattr(function, mark, True)
+def _decorate(function: Function, attribute: str) -> Function:
+    setattr(function, attribute, True)
     return function

@@ -1,4 +1,4 @@
-"""A request as a handler sees it: properties (options and headers) and content."""
+"""The request that user code reads: properties (options and headers) and content."""
 
 import csv
 import io
@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 from .pair_list import PairList
 from .properties import Properties
 
-DATA = "data"  # the key of the body; parts of a form and query parameters have their own names
+DATA = "data"  # the key of the body; form fields and query parameters have their own names
 
 
 class Input:
-    """One request, or, where `is_empty()`, the call at start by which a handler loads its model.
+    """One request, or, if `is_empty()`, the call at start in which a handler loads its model.
 
-    Methods and their meaning are LMI's. The attributes `properties`, `content` and `function_name` are public there too.
+    The methods are LMI's. The attributes `properties`, `content` and `function_name` are public in LMI too.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class Input:
         return self.content.is_empty()
 
     def is_batch(self) -> bool:
-        """Whether several requests were put into one, which Lumi never does by itself."""
+        """Whether it holds several requests. Lumi itself never batches requests."""
         return "batch_size" in self.properties and self.get_batch_size() > 1
 
     def get_batch_size(self) -> int:
         return int(self.properties.get("batch_size", 1))
 
     def get_batches(self) -> list["Input"]:
-        """The requests in it: this one."""
+        """The requests in this batch, which is one request."""
         return [self]
 
     def get_function_name(self) -> str | None:
@@ -43,7 +43,7 @@ class Input:
         return self.properties
 
     def get_property(self, key: str) -> Any:
-        """The option or header, in any case, or None."""
+        """The option or header of that name, in any case, or None."""
         return self.properties.get(key)
 
     def get_content(self) -> PairList:
@@ -53,7 +53,7 @@ class Input:
         return key in self.content.get_keys()
 
     def get_data(self, key: str | None = None) -> Any:
-        """The content as its type says: JSON decoded, text as a string, images and arrays as such, else bytes."""
+        """The content decoded by its content type: JSON, text, images and arrays. Any other is bytes."""
         if self.is_empty():
             return None
         kind = (self.get_property("content-type") or "").lower()
@@ -69,7 +69,7 @@ class Input:
         return read(key)
 
     def get_as_bytes(self, key: str | None = None) -> Any:
-        """The body, or the content `key`; None where there is none at all. Raises KeyError for a key that is not there."""
+        """The body, or the content `key`. None if the Input is empty. Raises KeyError for an unknown key."""
         if self.is_empty():
             return None
         if key is not None:
@@ -79,20 +79,20 @@ class Input:
         return self.content.get(DATA) if self.contains_key(DATA) else self.content.value_at(0)
 
     def get_as_string(self, key: str | None = None) -> str:
-        return bytes(self._present(key)).decode("utf-8")
+        return self._content(key).decode("utf-8")
 
     def get_as_json(self, key: str | None = None) -> Any:
-        return json.loads(bytes(self._present(key)))
+        return json.loads(self._content(key))
 
     def get_as_image(self, key: str | None = None) -> Any:
         """The image as a PIL image in RGB."""
-        from PIL import Image  # noqa: PLC0415  # a handler of text does without
+        from PIL import Image  # noqa: PLC0415  # slow to import, only where it is used
 
-        return Image.open(io.BytesIO(self._present(key))).convert("RGB")
+        return Image.open(io.BytesIO(self._content(key))).convert("RGB")
 
     def get_as_numpy(self, key: str | None = None) -> Any:
-        """The arrays of an NDList or an .npz as a list; the array of an .npy alone. Nothing is unpickled."""
-        data = bytes(self._present(key))
+        """The arrays of an NDList or an .npz as a list, or the array of an .npy. Nothing is unpickled."""
+        data = self._content(key)
         if data.startswith(b"\x93NUMPY"):
             import numpy as np  # noqa: PLC0415
 
@@ -104,24 +104,24 @@ class Input:
         return from_nd_list(data)
 
     def get_as_npz(self, key: str | None = None) -> list[Any]:
-        """The arrays of an .npz, in its order. Nothing is unpickled."""
+        """The arrays of an .npz, in order. Nothing is unpickled."""
         import numpy as np  # noqa: PLC0415
 
-        with np.load(io.BytesIO(self._present(key)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(self._content(key)), allow_pickle=False) as archive:
             return [archive[name] for name in archive.files]
 
     def get_as_csv(self, key: str | None = None) -> list[dict[str, str]]:
-        """One dict a row, by the names of the first row."""
+        """One dict per row. The first row has the names."""
         return list(csv.DictReader(io.StringIO(self.get_as_string(key))))
 
     def read(self, conn: Any) -> NoReturn:  # noqa: ARG002  # LMI's signature
-        raise RuntimeError("Input.read is not offered here: requests come over HTTP, and the server fills the Input.")
+        raise RuntimeError("Input.read is not available here: requests come over HTTP, and the server fills the Input.")
 
-    def _present(self, key: str | None) -> bytes:
+    def _content(self, key: str | None) -> bytes:
         data = self.get_as_bytes(key)
         if data is None:
-            raise ValueError("The request is empty; ask is_empty() first.")
-        return data  # type: ignore[no-any-return]
+            raise ValueError("The request is empty; check is_empty() first.")
+        return bytes(data)
 
     def __str__(self) -> str:
         lines = [f"properties: {dict(self.properties)}"]

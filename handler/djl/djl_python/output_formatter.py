@@ -1,4 +1,4 @@
-"""The decorator of output formatters, and the types that they were once given."""
+"""The decorator of output formatters, and the types that formatters of the rolling batch took."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,6 +21,6 @@ OUTPUT_FORMATTER = "is_output_formatter"
 
 
 def output_formatter(function: Function) -> Function:
-    """`function(response)` returns what the client gets of a response, or of one piece of a stream."""
+    """`function(response)` returns what the client gets in place of a response, or of one event of a stream."""
     setattr(function, OUTPUT_FORMATTER, True)
     return function

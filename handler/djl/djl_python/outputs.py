@@ -1,4 +1,4 @@
-"""A handler's answer: a status code, properties that become headers, and content."""
+"""The response of a handler: a status code, properties that become headers, and content."""
 
 import datetime as dt
 import json
@@ -21,13 +21,13 @@ JSON_LINES = "application/jsonlines"
 
 
 class Frame(bytes):
-    """What `Output.binary_encode` makes: `fields` are data, last, error and code, as LMI's async handlers send them."""
+    """The result of `Output.binary_encode`. `fields` are data, last, error and code, as in LMI's async handlers."""
 
     fields: Mapping[str, Any]
 
 
 class Output:
-    """Methods return the Output itself where LMI's do, so that calls can be chained."""
+    """Methods return the Output if those of LMI do, so that calls can be chained."""
 
     def __init__(self, code: int = 200, message: str = "OK") -> None:
         self.code = code
@@ -36,7 +36,7 @@ class Output:
         self.content = PairList()
         self.stream_content: Any = None
         self.stream_formatter: Callable[[Any], Any] | None = None
-        self.implied_type: str | None = None  # of what was added first, where no property says
+        self.implied_type: str | None = None  # the content type of what was added first, if no property sets it
         self._finalizer: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
 
     def set_code(self, code: int) -> "Output":
@@ -48,7 +48,7 @@ class Output:
         return self
 
     def error(self, error: str, code: int = 424, message: str = "invoke handler failure") -> "Output":
-        """Answer with `code` and JSON of all three."""
+        """Respond with `code` and a JSON object of all three."""
         self.set_code(code).set_message(message).add_property("Content-Type", JSON)
         self.content = PairList()
         return self.add_as_json({"code": code, "message": message, "error": error})
@@ -64,7 +64,7 @@ class Output:
         return self.properties.get(key)
 
     def add(self, value: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
-        """Text and bytes as they are, anything else as JSON."""
+        """Add text or bytes unchanged, anything else as JSON."""
         if isinstance(value, str):
             return self._add(value.encode(), TEXT, key, batch_index)
         if isinstance(value, Frame):
@@ -77,20 +77,20 @@ class Output:
         return self._add(str(value).encode(), TEXT, key, batch_index)
 
     def add_as_json(self, val: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
-        """JSON with an indent of two, as LMI's. Raises ValueError for NaN and infinities, which JSON does not have."""
+        """Add JSON with an indent of two, as LMI does. Raises ValueError for NaN and infinities, which JSON lacks."""
         text = json.dumps(
             val, ensure_ascii=False, allow_nan=False, indent=2, separators=(",", ":"), default=to_json_type
         )
         return self._add(text.encode(), JSON, key, batch_index)
 
     def add_as_numpy(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
-        """One array or a list of them as an NDList."""
-        from .ndlist import to_nd_list  # noqa: PLC0415  # numpy is imported by those who use it
+        """Add an array or a list of arrays as an NDList."""
+        from .ndlist import to_nd_list  # noqa: PLC0415  # imports numpy, only where it is used
 
         return self._add(bytes(to_nd_list(np_list)), NDLIST, key, batch_index)
 
     def add_as_npz(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
-        """A list of arrays as an .npz."""
+        """Add a list of arrays as an .npz."""
         import io  # noqa: PLC0415
 
         import numpy as np  # noqa: PLC0415
@@ -100,14 +100,14 @@ class Output:
         return self._add(file.getvalue(), NPZ, key, batch_index)
 
     def add_stream_content(self, stream_content: Any, output_formatter: Callable[[Any], Any] | None = None) -> "Output":
-        """Stream what the (async) iterator gives; without a formatter each item is a line `{"outputs": ...}`."""
+        """Stream the items of an iterator, async or not. Without a formatter each item is a line `{"outputs": ...}`."""
         self.stream_content = stream_content
         self.stream_formatter = output_formatter or outputs_line
         self.implied_type = JSON_LINES if output_formatter is None else TEXT
         return self
 
     def finalize(self, func: Callable[..., Any], *args: Any) -> "Output":
-        """Call `func` once the answer is complete, or given up."""
+        """Call `func` once the response is complete or cancelled."""
         self._finalizer = (func, args)
         return self
 
@@ -118,7 +118,7 @@ class Output:
         return function(*arguments)
 
     def body(self) -> bytes:
-        """What the client gets of the content: `data`, else the first there is."""
+        """The content that the client gets: `data`, or else the first."""
         if self.content.is_empty():
             return b""
         data: bytes = self.content.get(DATA) if DATA in self.content.get_keys() else self.content.value_at(0)
@@ -126,7 +126,7 @@ class Output:
 
     @staticmethod
     def binary_encode(data: Mapping[str, Any]) -> Frame:
-        """`data` as content of an async handler: its names and values, each with its length (big-endian int32)."""
+        """`data` as the content of an async handler: names and values, each after its length (big-endian int32)."""
         encoded = struct.pack(">h", len(data))
         for name, value in data.items():
             for text in (str(name), value if isinstance(value, str) else json.dumps(value, default=to_json_type)):
@@ -137,16 +137,16 @@ class Output:
 
     @staticmethod
     def write_utf8(msg: bytearray, val: str | None) -> None:
-        """Append `val` with its length (big-endian int16, -1 for None) to `msg`."""
+        """Append the length of `val` (big-endian int16, -1 for None) and `val` to `msg`."""
         encoded = b"" if val is None else val.encode()
         msg += struct.pack(">h", -1 if val is None else len(encoded)) + encoded
 
     def send(self, cl_socket: Any) -> NoReturn:  # noqa: ARG002  # LMI's signature
-        raise RuntimeError("Output.send is not offered here: return the Output, and the server sends it.")
+        raise RuntimeError("Output.send is not available here: return the Output, and the server sends it.")
 
     def _add(self, value: bytes, kind: str | None, key: str | None, batch_index: int | None) -> "Output":
         if batch_index:
-            raise ValueError(f"There is no request {batch_index} in this batch: each request comes alone here.")
+            raise ValueError(f"There is no request {batch_index} in this batch: each batch has one request here.")
         if self.content.is_empty() and self.stream_content is None:
             self.implied_type = kind
         self.content.add(None if key is None else str(key), value)
@@ -158,12 +158,12 @@ class Output:
 
 
 def outputs_line(item: Any) -> str:
-    """LMI's line of a stream."""
+    """One line of a stream, as LMI writes it."""
     return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=to_json_type) + "\n"
 
 
 def to_json_type(value: Any) -> Any:
-    """What JSON has for `value`: times as text, numpy's and torch's numbers and arrays as numbers and lists."""
+    """`value` as a type that JSON has: text for times, numbers and lists for numpy's and torch's numbers and arrays."""
     if isinstance(value, dt.datetime | dt.date):
         return str(value)
     if hasattr(value, "model_dump"):

@@ -1,11 +1,11 @@
-"""An ordered list of keys and values, as content is kept: keys may be None and may repeat."""
+"""An ordered list of keys and values, which holds the content: keys may be None and may repeat."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
 class PairList:
-    """Pairs of a key and a value. `keys` and `values` are lists side by side, as LMI's handlers know them."""
+    """Pairs of a key and a value. `keys` and `values` are parallel lists, as in LMI."""
 
     def __init__(
         self,
@@ -26,11 +26,11 @@ class PairList:
     def add(
         self, key: Any = None, value: Any = None, index: int | None = None, pair: tuple[Any, Any] | None = None
     ) -> None:
-        """Append a key and its value, or insert them before `index`; `pair` stands for both."""
+        """Append a key and its value, or insert them before `index`. `pair` replaces both."""
         key, value = pair if pair is not None else (key, value)
-        where = self.size() if index is None else index
-        self.keys.insert(where, key)
-        self.values.insert(where, value)
+        position = self.size() if index is None else index
+        self.keys.insert(position, key)
+        self.values.insert(position, value)
 
     def add_all(self, other: "PairList | None") -> None:
         for pair in other or ():

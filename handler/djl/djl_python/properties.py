@@ -1,33 +1,33 @@
-"""Options and request headers: a dict whose names may be asked for in any case, as those of HTTP."""
+"""Options and request headers: a dict that ignores the case of names, as HTTP does."""
 
 from typing import Any
 
 
 class Properties(dict[str, Any]):
-    """Names keep the case in which they were set first, and every lookup ignores it: LMI's server hands headers on as
-    the client wrote them (`Content-Type`, `content-type`), and handlers ask for either."""
+    """Names keep the case in which they were set first, and lookups ignore it: LMI passes headers on as the client wrote
+    them (`Content-Type`, `content-type`), and handlers look up either."""
 
     def __init__(self, *others: Any, **more: Any) -> None:
         super().__init__()
-        self._spellings: dict[str, str] = {}
+        self._stored_names: dict[str, str] = {}
         self.update(*others, **more)
 
     def __getitem__(self, name: str) -> Any:
-        return super().__getitem__(self._spelt(name))
+        return super().__getitem__(self._stored_name(name))
 
     def __setitem__(self, name: str, value: Any) -> None:
-        spelt = self._spellings.setdefault(str(name).lower(), name)
-        super().__setitem__(spelt, value)
+        stored = self._stored_names.setdefault(str(name).lower(), name)
+        super().__setitem__(stored, value)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(self._spelt(name))
+        return super().__contains__(self._stored_name(name))
 
     def __delitem__(self, name: str) -> None:
-        super().__delitem__(self._spelt(name))
-        del self._spellings[str(name).lower()]
+        super().__delitem__(self._stored_name(name))
+        del self._stored_names[str(name).lower()]
 
     def get(self, name: str, default: Any = None) -> Any:
-        return super().get(self._spelt(name), default)
+        return super().get(self._stored_name(name), default)
 
     def pop(self, name: str, *default: Any) -> Any:
         if default and name not in self:
@@ -50,8 +50,8 @@ class Properties(dict[str, Any]):
 
     def clear(self) -> None:
         super().clear()
-        self._spellings.clear()
+        self._stored_names.clear()
 
-    def _spelt(self, name: Any) -> Any:
-        """As it is kept, or as it is where there is none."""
-        return self._spellings.get(str(name).lower(), name)
+    def _stored_name(self, name: Any) -> Any:
+        """The spelling under which `name` is stored, or `name` itself."""
+        return self._stored_names.get(str(name).lower(), name)
