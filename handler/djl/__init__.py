@@ -1,1 +1,1 @@
-"""The user's own code: a model.py written for LMI is found, executed once, kept apart from the server, and answered for."""
+"""The user's own code: a model.py written for LMI is found, executed once in its own thread, and called for requests."""

@@ -1,4 +1,4 @@
-"""What is named as the entry point, or a model.py that is there -> the Python file of the user's own code."""
+"""The option `entry_point`, or the name model.py -> the Python file of the user's code."""
 
 import os.path
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = "model.py"
-CODE = "code"  # where SageMaker puts the code when it repacks a model's artefacts
+CODE = "code"  # the directory for code when SageMaker repacks a model's artifacts
 
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """`file` is executed once as the module `name`; `directory` is the model's own, which LMI calls model_dir."""
+    """`file` is executed once as the module `name`. `directory` is the model's, which LMI calls model_dir."""
 
     file: Path
     name: str
@@ -19,44 +19,44 @@ class EntryPoint:
 
     @property
     def search_path(self) -> tuple[Path, ...]:
-        """Where imports of the code are looked for."""
+        """The directories from which the code can import."""
         return tuple(dict.fromkeys((self.file.parent, self.directory)))
 
 
-def find(named: str | None, directories: Sequence[Path]) -> EntryPoint | None:
-    """The entry point that `named` (the option) means in the first of `directories` that has it; model.py where none is
-    named. None where there is no code, or LMI's own is named, which vLLM here stands for.
+def find(name: str | None, directories: Sequence[Path]) -> EntryPoint | None:
+    """The entry point `name` (the option), or model.py if that is None, in the first of `directories` that has it. None
+    if there is no code, or if `name` is a module of LMI itself, which vLLM replaces.
 
     Raises ValueError with the rest of a sentence that begins with the option."""
-    if named is None:
-        return next(_found(FILE_NAME, directories), None)
-    if named.startswith("djl_python."):
+    if name is None:
+        return next(_search(FILE_NAME, directories), None)
+    if name.startswith("djl_python."):
         return None
-    if named.startswith(("http://", "https://")):
+    if name.startswith(("http://", "https://")):
         raise ValueError(
-            "is an address: code is not fetched from the network, since whoever answers there would run in this process. "
-            "Put the file into the model directory and name it"
+            "is a URL: code is not fetched from the network, since the server at that address could run any code in this "
+            "process. Put the file into the model directory and use its name"
         )
-    entry = next(_found(named, directories), None)
+    entry = next(_search(name, directories), None)
     if entry is None:
         places = ", ".join(str(directory) for directory in directories)
         raise ValueError(f"names neither a Python file nor a module in {places} (nor in {CODE}/ there)")
     return entry
 
 
-def _found(named: str, directories: Sequence[Path]) -> Iterator[EntryPoint]:
+def _search(name: str, directories: Sequence[Path]) -> Iterator[EntryPoint]:
     for directory in directories:
         for place in (directory, directory / CODE):
-            for file, name in _readings(named):
-                # Path.is_file would raise for a directory that may not be searched; who needs the model says so better.
+            for file, module in _candidates(name):
+                # Path.is_file raises if the directory may not be read; the model store reports that with more context.
                 if os.path.isfile(path := place / file):  # noqa: PTH113
-                    yield EntryPoint(path.absolute(), name, directory.absolute())
+                    yield EntryPoint(path.absolute(), module, directory.absolute())
 
 
-def _readings(named: str) -> Iterator[tuple[Path, str]]:
-    """As a file, which may be absolute, and as a module with dots."""
-    if named.endswith(".py"):
-        yield Path(named), Path(named).stem
-    elif "/" not in named:
-        yield Path(*named.split(".")).with_suffix(".py"), named
-        yield Path(*named.split(".")) / "__init__.py", named
+def _candidates(name: str) -> Iterator[tuple[Path, str]]:
+    """Files and module names that `name` may mean: a file, whose path may be absolute, or a dotted module."""
+    if name.endswith(".py"):
+        yield Path(name), Path(name).stem
+    elif "/" not in name:
+        yield Path(*name.split(".")).with_suffix(".py"), name
+        yield Path(*name.split(".")) / "__init__.py", name

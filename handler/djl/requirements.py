@@ -1,4 +1,4 @@
-"""requirements.txt beside the user's code -> a directory of packages, apart from those of the server."""
+"""requirements.txt beside the user's code -> a directory of packages, separate from those of the server."""
 
 import importlib.metadata
 import json
@@ -16,47 +16,47 @@ from handler.errors import StartError
 log = logging.getLogger("lumi.user_code")
 
 FILE_NAME = "requirements.txt"
-WHEELS = "requirements"  # a directory of wheels beside it, as LMI knows it
-LAST_LINES = 12
+WHEELS = "requirements"  # a directory of wheels beside it, as in LMI
+MAX_LINES = 12  # of pip's output, in the error
 
 
 def install(entry: EntryPoint, *, allowed: bool) -> Path | None:
-    """Install what the model's requirements.txt asks for and the server lacks, and put it first on the search path.
+    """Install the packages of the model's requirements.txt that the server lacks, and put them first on the search path.
 
-    Returns the directory that it was installed to, or None where there was nothing to do. Blocks, for minutes maybe.
+    Returns the directory of the installed packages, or None if there is nothing to install. May block for minutes.
     Raises StartError with pip's last lines.
     """
     file = next((place / FILE_NAME for place in entry.search_path if (place / FILE_NAME).is_file()), None)
     if file is None:
         return None
     if not allowed:
-        log.warning("%s is not installed; set OPTION_INSTALL_REQUIREMENTS=true if its packages may be", file)
+        log.warning("%s is not installed; set OPTION_INSTALL_REQUIREMENTS=true to install its packages", file)
         return None
-    wanted = _missing(file)
-    if not wanted:
-        log.info("%s asks for nothing that is not there", file)
+    missing = _missing_packages(file)
+    if not missing:
+        log.info("all packages of %s are installed already", file)
         return None
-    for name, version, _ in wanted:
-        if (present := _present(name)) is not None:
-            log.warning("%s brings %s %s in place of %s, for the server too", file, name, version, present)
+    for name, version, _ in missing:
+        if (present := _installed_version(name)) is not None:
+            log.warning("%s replaces %s %s with %s, for the server too", file, name, present, version)
     target = Path(tempfile.mkdtemp(prefix="lumi-requirements-"))
-    # What to install was decided against the server's own packages; with --target alone, pip would bring torch again.
-    _pip(file, "install", "--no-deps", "--target", str(target), *(address for _, _, address in wanted))
+    # Without --no-deps, pip would install torch again: with --target it does not see the server's own packages.
+    _pip(file, "install", "--no-deps", "--target", str(target), *(address for _, _, address in missing))
     sys.path.insert(0, str(target))
-    log.info("installed %s to %s", ", ".join(f"{name} {version}" for name, version, _ in wanted), target)
+    log.info("installed %s to %s", ", ".join(f"{name} {version}" for name, version, _ in missing), target)
     return target
 
 
-def _missing(file: Path) -> list[tuple[str, str, str]]:
-    """Name, version and address of all that would be installed."""
+def _missing_packages(file: Path) -> list[tuple[str, str, str]]:
+    """Name, version and URL of each package to install."""
     log.info("reading %s", file)
     wheels = ["--find-links", str(file.parent / WHEELS)] if (file.parent / WHEELS).is_dir() else []
     report = _pip(file, "install", "--dry-run", "--report", "-", *wheels, "--requirement", str(file))
-    listed: list[dict[str, Any]] = json.loads(report)["install"]
-    return [(item["metadata"]["name"], item["metadata"]["version"], item["download_info"]["url"]) for item in listed]
+    packages: list[dict[str, Any]] = json.loads(report)["install"]
+    return [(item["metadata"]["name"], item["metadata"]["version"], item["download_info"]["url"]) for item in packages]
 
 
-def _present(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -66,9 +66,10 @@ def _present(name: str) -> str | None:
 def _pip(file: Path, *arguments: str) -> str:
     common = ("--quiet", "--no-input", "--disable-pip-version-check")
     command: Sequence[str] = (sys.executable, "-m", "pip", *arguments, *common)
-    # Relative wheels in the file are relative to the model directory, as in LMI.
-    ended = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False)  # noqa: S603  # no shell
-    if ended.returncode:
-        last = "\n".join(f"  {line}" for line in (ended.stderr or ended.stdout).strip().splitlines()[-LAST_LINES:])
-        raise StartError(f"{file} could not be installed; pip ended with {ended.returncode}:\n{last}")
-    return ended.stdout
+    # Relative paths of wheels in the file start at the model directory, as in LMI.
+    pip = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=False)  # noqa: S603  # no shell
+    if pip.returncode:
+        lines = (pip.stderr or pip.stdout).strip().splitlines()[-MAX_LINES:]
+        output = "\n".join(f"  {line}" for line in lines)
+        raise StartError(f"{file} could not be installed; pip exited with {pip.returncode}:\n{output}")
+    return pip.stdout
