@@ -60,6 +60,7 @@ class UserThread:
         self._grace_seconds = grace_seconds
         self._sequential = False
         self._lock = asyncio.Lock()
+        self._turns: set[Turn] = set()  # those that may still get a step
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="lumi-user-code", daemon=True)
         self._stopping = False
@@ -85,15 +86,19 @@ class UserThread:
             await self._lock.acquire()
             server_loop = asyncio.get_running_loop()
             turn.finished.add_done_callback(lambda _: _call_soon(server_loop, self._lock.release))
+        self._turns.add(turn)
         turn.begin()
         try:
             yield turn
         finally:
+            self._turns.discard(turn)
             turn.end()
 
     async def stop(self) -> None:
         """End the thread. If user code blocks it, it is left to the end of the process."""
         self._stopping = True
+        for turn in self._turns:
+            turn.end()
         _call_soon(self._loop, self._loop.stop)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, self._grace_seconds)
@@ -109,7 +114,8 @@ class UserThread:
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=self._grace_seconds / 2))
+            if tasks:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=self._grace_seconds / 2))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
