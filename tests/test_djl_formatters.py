@@ -7,7 +7,7 @@ from handler.djl.call import Call
 from handler.djl.formatters import Formatters
 from handler.djl.response import Response, parse_response
 from handler.errors import PredictTimeout, StartError, UserCodeFailed
-from tests.user_code import executed, json_call, write
+from tests.user_code import execute_code, json_call, write
 
 HEAD = """
 from djl_python import Input
@@ -23,42 +23,46 @@ COMPLETION = {
 }
 
 
-def formatted(directory, text, work, **different):
+def with_formatters(directory, text, work, **different):
     write(directory, HEAD + text)
 
     async def run():
-        async with executed(directory, **{"seconds": 10, **different}) as code:
+        async with execute_code(directory, **{"seconds": 10, **different}) as code:
             properties = {"a": "1", "model_dir": str(directory)}
             return await work(Formatters(code.module, code.thread, properties=properties, tokenizer=lambda: "tok"))
 
     return asyncio.run(run())
 
 
-def payload_of(directory, text, call, payload=None):
-    return formatted(directory, text, lambda formatters: formatters.payload(payload or json.loads(call.body), call))
+def format_payload(directory, text, call, payload=None):
+    return with_formatters(
+        directory, text, lambda formatters: formatters.payload(payload or json.loads(call.body), call)
+    )
 
 
-def sent(directory, text, **different):
-    return formatted(directory, text, lambda f: f.format_response(json.dumps(COMPLETION).encode(), "r1"), **different)
+def format_response(directory, text, **different):
+    return with_formatters(
+        directory, text, lambda f: f.format_response(json.dumps(COMPLETION).encode(), "r1"), **different
+    )
 
 
-def test_an_input_formatter_is_given_the_decoded_payload_the_tokenizer_and_the_options(tmp_path):
+def test_an_input_formatter_gets_the_payload_the_tokenizer_and_the_options(tmp_path):
     text = """
 @input_formatter
 def mine(decoded_payload: dict, tokenizer=None, **kwargs) -> dict:
     return {"messages": decoded_payload["question"], "seen": [tokenizer, kwargs["a"], kwargs["configs"]["a"]]}
 """
-    found = payload_of(tmp_path, text, json_call(b'{"question": "who?"}'))
+    found = format_payload(tmp_path, text, json_call(b'{"question": "who?"}'))
     assert found == {"messages": "who?", "seen": ["tok", "1", "1"]}
 
 
-def test_an_input_formatter_without_further_names_is_given_none(tmp_path):
+def test_an_input_formatter_gets_only_what_it_has_parameters_for(tmp_path):
     text = "@input_formatter\ndef mine(p):\n    p['x'] = 1\n    return p\n"
     call = Call(b"hello", {"content-type": "text/plain"})
-    assert payload_of(tmp_path, text, call, {"inputs": "hello"}) == {"inputs": "hello", "x": 1}
+    assert format_payload(tmp_path, text, call, {"inputs": "hello"}) == {"inputs": "hello", "x": 1}
 
 
-def test_an_input_formatter_for_an_input_is_given_the_request_and_may_return_a_text_input(tmp_path):
+def test_an_input_formatter_of_an_input_gets_the_raw_request_and_may_return_a_text_input(tmp_path):
     text = """
 class Mine(TextInput):
     pass
@@ -73,12 +77,12 @@ def mine(input_item: Input, **kwargs):
 """
     call = json_call(b'{"q": "hi"}', **{"x-max": "5", "x-amzn-sagemaker-custom-attributes": "tenant=t1;a=forged"})
     parameters = {"max_new_tokens": 5, "a": "1", "tenant": "t1"}
-    assert payload_of(tmp_path, text, call) == {"inputs": "hi", "parameters": parameters}
+    assert format_payload(tmp_path, text, call) == {"inputs": "hi", "parameters": parameters}
 
 
-def test_a_payload_that_is_no_dict_is_the_codes_fault(tmp_path):
+def test_a_payload_that_is_not_a_dict_is_an_error_of_the_code(tmp_path):
     with pytest.raises(UserCodeFailed, match="TypeError"):
-        payload_of(tmp_path, "@input_formatter\ndef mine(p):\n    return [p]\n", json_call(b"{}"))
+        format_payload(tmp_path, "@input_formatter\ndef mine(p):\n    return [p]\n", json_call(b"{}"))
 
 
 def test_an_init_handler_is_called_before_the_model_is_loaded(tmp_path):
@@ -93,10 +97,10 @@ def mine(model_dir, a=None):
     async def work(formatters):
         await formatters.start()
 
-    formatted(tmp_path, text, work)
+    with_formatters(tmp_path, text, work)
     assert (tmp_path / "was_called").read_text() == "1"
     with pytest.raises(StartError, match="failed to initialize: TypeError"):
-        formatted(tmp_path, text.replace("(a)", "(len(a))"), work)
+        with_formatters(tmp_path, text.replace("(a)", "(len(a))"), work)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +112,8 @@ def mine(model_dir, a=None):
         "return json.loads(response.model_dump_json())['choices'][0]['message']['content']",
     ],
 )
-def test_an_output_formatter_may_treat_the_response_as_a_model_or_as_a_dict(tmp_path, body):
-    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == "héllo".encode()
+def test_an_output_formatter_can_use_the_response_as_a_model_or_as_a_dict(tmp_path, body):
+    assert format_response(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == "héllo".encode()
 
 
 @pytest.mark.parametrize(
@@ -121,29 +125,29 @@ def test_an_output_formatter_may_treat_the_response_as_a_model_or_as_a_dict(tmp_
         ("return ['a']", b'["a"]'),
     ],
 )
-def test_what_an_output_formatter_returns_is_final(tmp_path, body, made):
+def test_the_client_gets_what_an_output_formatter_returns(tmp_path, body, made):
     expected = made or (json.dumps({**COMPLETION, "usage": None}, ensure_ascii=False, separators=(",", ":"))).encode()
-    assert sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == expected
+    assert format_response(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n") == expected
 
 
 @pytest.mark.parametrize(
     "body", ["return None", "raise KeyError('secret')", "response.nothing", "return object()", "exit(1)"]
 )
-def test_an_output_formatter_that_fails_is_told_without_its_words(tmp_path, caplog, body):
+def test_the_text_of_an_exception_in_an_output_formatter_is_not_in_the_error(tmp_path, caplog, body):
     with pytest.raises(UserCodeFailed) as failed:
-        sent(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n")
+        format_response(tmp_path, f"@output_formatter\ndef mine(response):\n    {body}\n")
     assert "secret" not in str(failed.value)
     assert caplog.text.count("failed on request r1") == 1
 
 
-def test_an_endless_output_formatter_runs_out_of_time(tmp_path):
+def test_an_endless_output_formatter_times_out(tmp_path):
     with pytest.raises(PredictTimeout):
-        sent(
+        format_response(
             tmp_path, "@output_formatter\ndef mine(response):\n    while True: pass\n", seconds=0.1, grace_seconds=0.05
         )
 
 
-def test_each_chunk_of_a_stream_is_given_as_the_event_that_vllm_writes(tmp_path):
+def test_an_output_formatter_gets_each_chunk_of_a_stream_as_an_event(tmp_path):
     text = """
 events = []
 @output_formatter
@@ -161,12 +165,12 @@ def mine(response):
 
         return [piece async for piece in formatters.stream(chunks(), "r1")]
 
-    first, second, last = formatted(tmp_path, text, work)
+    first, second, last = with_formatters(tmp_path, text, work)
     assert (first, second) == (b'{"a": 1}\n', b'{"a": 2}\n')
     assert json.loads(last) == ['data: {"a":1}\n\n', 'data: "skip"\n\n', 'data: {"a":2}\n\n', "data: [DONE]\n\n"]
 
 
-def test_closing_a_formatted_stream_closes_what_it_formats(tmp_path):
+def test_closing_a_formatted_stream_closes_its_source(tmp_path):
     closed = []
 
     async def work(formatters):
@@ -181,11 +185,11 @@ def test_closing_a_formatted_stream_closes_what_it_formats(tmp_path):
         await anext(stream)
         await stream.aclose()
 
-    formatted(tmp_path, "@output_formatter\ndef mine(response):\n    return response\n", work)
+    with_formatters(tmp_path, "@output_formatter\ndef mine(response):\n    return response\n", work)
     assert closed == [True]
 
 
-def test_a_response_can_be_dumped_with_pydantics_arguments():
+def test_model_dump_takes_the_arguments_of_pydantic():
     found = parse_response(json.dumps(COMPLETION).encode())
     assert isinstance(found, Response)
     assert found.model_dump(exclude_none=True)["choices"] == [

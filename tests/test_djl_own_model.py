@@ -79,7 +79,7 @@ def test_none_is_204_and_code_and_properties_reach_the_client(tmp_path):
     assert teapot == (418, {"x-pot": "7", "content-type": "text/x"}, b"short and stout")
 
 
-def test_properties_that_no_header_can_hold_are_left_out_and_logged(tmp_path, caplog):
+def test_properties_that_are_not_valid_headers_are_left_out_and_logged(tmp_path, caplog):
     write(
         tmp_path,
         r"""
@@ -99,7 +99,7 @@ def test_properties_that_no_header_can_hold_are_left_out_and_logged(tmp_path, ca
     "returned",
     ["{'a': 1}", "Output(code=99)", "Output(code='200')", "Output(code=True)", "object()"],
 )
-def test_an_answer_that_cannot_be_sent_is_a_failure_and_the_log_says_why(tmp_path, caplog, returned):
+def test_an_output_that_cannot_be_sent_is_an_error_and_the_log_gives_the_reason(tmp_path, caplog, returned):
     write(
         tmp_path,
         f"from djl_python import Output\ndef handle(inputs):\n    return None if inputs.is_empty() else {returned}",
@@ -113,7 +113,7 @@ def test_an_answer_that_cannot_be_sent_is_a_failure_and_the_log_says_why(tmp_pat
     "raised", ["ValueError('secret')", "SystemExit(3)", "KeyboardInterrupt", "GeneratorExit", "StopIteration(1)"]
 )
 @pytest.mark.parametrize("define", ["def", "async def"])
-def test_whatever_user_code_raises_is_one_failed_request(tmp_path, caplog, raised, define):
+def test_any_exception_of_user_code_fails_one_request(tmp_path, caplog, raised, define):
     write(
         tmp_path,
         f"""
@@ -131,14 +131,14 @@ def test_whatever_user_code_raises_is_one_failed_request(tmp_path, caplog, raise
                 await model.handle(json_call(b"[1]"))
             return str(failed.value), await read(await model.handle(json_call(b"[]")))
 
-    told, after = asyncio.run(ask())
-    assert "secret" not in told
+    message, after = asyncio.run(ask())
+    assert "secret" not in message
     assert after[2] == b"fine"
     assert caplog.text.count("Traceback") >= 1
     assert sum("failed on request" in record.message for record in caplog.records) == 1
 
 
-def test_a_handler_that_reports_its_own_error_keeps_lmis_shape(tmp_path):
+def test_an_error_that_a_handler_reports_has_the_fields_of_lmi(tmp_path):
     write(
         tmp_path,
         "from djl_python import Output\ndef handle(inputs):\n    return None if inputs.is_empty() else Output().error('no such thing')",
@@ -148,7 +148,7 @@ def test_a_handler_that_reports_its_own_error_keeps_lmis_shape(tmp_path):
     assert json.loads(body) == {"code": 424, "message": "invoke handler failure", "error": "no such thing"}
 
 
-def test_an_async_handler_answers_side_by_side_and_a_plain_one_alone(tmp_path):
+def test_an_async_handler_runs_concurrently_and_a_plain_one_sequentially(tmp_path):
     text = """
         import asyncio, threading, time
         from djl_python import Output
@@ -175,7 +175,7 @@ def test_an_async_handler_answers_side_by_side_and_a_plain_one_alone(tmp_path):
     assert asyncio.run(most())[-1] == [1, False]
 
 
-def test_the_servers_loop_turns_while_a_handler_blocks(tmp_path):
+def test_a_handler_that_blocks_does_not_block_the_servers_loop(tmp_path):
     write(
         tmp_path,
         """
@@ -205,7 +205,7 @@ def test_the_servers_loop_turns_while_a_handler_blocks(tmp_path):
     ("define", "loop"),
     [("def", "while True: pass"), ("async def", "while True: pass"), ("async def", "await asyncio.sleep(1e9)")],
 )
-def test_an_endless_loop_ends_with_its_time_and_the_next_request_is_answered(tmp_path, define, loop):
+def test_an_endless_loop_times_out_and_the_next_request_succeeds(tmp_path, define, loop):
     write(
         tmp_path,
         f"""
@@ -264,7 +264,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_every_form_of_a_stream_comes_in_pieces(tmp_path, kind):
+def test_every_kind_of_stream_yields_chunks(tmp_path, kind):
     import textwrap
 
     head = "from djl_python import Output\nfrom djl_python.async_utils import create_stream_chunk_output\n"
@@ -279,7 +279,7 @@ def test_every_form_of_a_stream_comes_in_pieces(tmp_path, kind):
     assert asyncio.run(ask()) == [b"a\n", b"b\n"]
 
 
-def test_stream_content_has_lmis_lines_by_default(tmp_path):
+def test_stream_content_is_lines_of_json_by_default(tmp_path):
     write(
         tmp_path,
         "from djl_python import Output\ndef handle(inputs):\n    return None if inputs.is_empty() else Output().add_stream_content([['x'], 2])",
@@ -289,7 +289,7 @@ def test_stream_content_has_lmis_lines_by_default(tmp_path):
     assert body == b'{"outputs": ["x"]}\n{"outputs": 2}\n'
 
 
-def test_an_error_in_the_first_piece_is_an_ordinary_answer_and_a_later_one_is_in_the_stream(tmp_path):
+def test_an_error_in_the_first_chunk_sets_the_status_and_a_later_one_is_in_the_stream(tmp_path):
     write(
         tmp_path,
         """
@@ -320,7 +320,7 @@ def test_an_error_in_the_first_piece_is_an_ordinary_answer_and_a_later_one_is_in
 
 
 @pytest.mark.parametrize("define", ["def", "async def"])
-def test_a_stream_that_is_left_is_closed_and_finalized_in_that_order(tmp_path, define):
+def test_a_stream_whose_client_leaves_is_closed_and_then_finalized(tmp_path, define):
     write(
         tmp_path,
         f"""
@@ -351,7 +351,7 @@ def test_a_stream_that_is_left_is_closed_and_finalized_in_that_order(tmp_path, d
     assert asyncio.run(ask()) == ["closed", "finalized"]
 
 
-def test_a_stream_that_fails_on_its_way_raises_once_and_frees_the_handler(tmp_path):
+def test_a_stream_that_fails_raises_once_and_frees_the_handler(tmp_path):
     write(
         tmp_path,
         """
@@ -408,7 +408,7 @@ def test_an_async_handler_is_cancelled_with_its_request(tmp_path):
     assert asyncio.run(ask()) == ["begun", "cancelled"]
 
 
-def test_steps_of_an_async_stream_share_a_task_as_timeouts_and_task_groups_need(tmp_path):
+def test_the_chunks_of_an_async_stream_share_a_task_as_timeouts_and_task_groups_need(tmp_path):
     write(
         tmp_path,
         """
@@ -435,20 +435,20 @@ def test_the_thread_ends_with_the_model(tmp_path):
     ("body", "words"),
     [
         ("raise OSError('no weights')", "line 4, failed to load the model: OSError: no weights"),
-        ("inputs.get_as_json()", "failed to load the model: ValueError: The request is empty; ask is_empty"),
+        ("inputs.get_as_json()", "failed to load the model: ValueError: The request is empty; check is_empty"),
         ("return Output(507).add('out of memory')", "failed to load the model: out of memory"),
         ("raise SystemExit(1)", "failed to load the model: SystemExit: 1"),
     ],
 )
-def test_a_load_that_fails_ends_the_start_with_its_line(tmp_path, body, words):
+def test_a_failed_load_ends_the_start_and_names_the_line(tmp_path, body, words):
     write(tmp_path, f"from djl_python import Output\n\ndef handle(inputs):\n    {body}\n")
-    with pytest.raises(StartError) as refused:
+    with pytest.raises(StartError) as error:
         results(tmp_path, json_call())
-    assert words in str(refused.value)
-    assert str(tmp_path / "model.py") in str(refused.value)
+    assert words in str(error.value)
+    assert str(tmp_path / "model.py") in str(error.value)
 
 
-def test_the_parts_of_a_form_and_the_address_are_contents_by_their_names(tmp_path):
+def test_form_fields_and_query_parameters_are_contents_by_name(tmp_path):
     write(
         tmp_path,
         """
@@ -469,7 +469,7 @@ def test_the_parts_of_a_form_and_the_address_are_contents_by_their_names(tmp_pat
             results(tmp_path, Call(broken, headers))
 
 
-def test_fifty_megabytes_go_out_as_they_are(tmp_path):
+def test_fifty_megabytes_are_sent_unchanged(tmp_path):
     write(
         tmp_path,
         "from djl_python import Output\ndef handle(inputs):\n    return None if inputs.is_empty() else Output().add(b'x' * 50_000_000)",

@@ -34,7 +34,7 @@ DEFAULTS = """
 """
 
 
-def test_sagemakers_four_functions_answer(tmp_path):
+def test_sagemakers_four_functions_handle_a_request(tmp_path):
     write(tmp_path, SAGEMAKER)
     ((code, headers, body),) = results(tmp_path, json_call(b'{"inputs": [1, 2]}', accept="*/*"))
     assert (code, headers["content-type"]) == (200, "application/json")
@@ -57,7 +57,7 @@ def test_missing_functions_have_the_toolkits_defaults(tmp_path, kind, body, acce
     assert headers["content-type"] == (accept.split(",")[0] or "application/json")
 
 
-def test_arrays_come_and_go_as_npy(tmp_path):
+def test_npy_arrays_are_read_and_written(tmp_path):
     write(tmp_path, DEFAULTS)
     file = io.BytesIO()
     np.save(file, np.array([[1.5]]))
@@ -72,7 +72,7 @@ class Exploit:
         return (exec, ("import sys; sys.was_exploited = True",))
 
 
-def test_a_pickle_in_an_npy_is_refused_and_not_executed(tmp_path):
+def test_a_pickle_in_an_npy_is_rejected_and_not_executed(tmp_path):
     import sys
 
     write(tmp_path, DEFAULTS)
@@ -92,13 +92,13 @@ def test_a_pickle_in_an_npy_is_refused_and_not_executed(tmp_path):
         ("application/json", b"[1]", "image/png", "cannot be encoded as image/png"),
     ],
 )
-def test_what_the_defaults_cannot_read_or_write_is_the_clients_fault(tmp_path, kind, body, accept, words):
+def test_a_type_that_the_defaults_cannot_read_or_write_is_an_invalid_request(tmp_path, kind, body, accept, words):
     write(tmp_path, DEFAULTS)
     with pytest.raises(InvalidRequest, match=words):
         results(tmp_path, Call(body, {"content-type": kind, "accept": accept}))
 
 
-def test_decorated_functions_answer_in_a_row(tmp_path):
+def test_decorated_functions_handle_a_request_together(tmp_path):
     write(
         tmp_path,
         """
@@ -148,7 +148,7 @@ def test_a_prediction_handler_alone_gets_the_decoded_payload_and_no_model(tmp_pa
     assert (rows[1]["content-type"], rows[2]) == ("text/csv", b"rows\r\n2\r\n")
 
 
-def test_a_function_that_raises_is_told_by_its_kind(tmp_path, caplog):
+def test_the_error_of_a_function_has_the_type_of_its_exception(tmp_path, caplog):
     write(tmp_path, DEFAULTS.replace("return data * model", "raise LookupError('private')"))
     with pytest.raises(UserCodeFailed, match=r"model\.py failed with LookupError; the log has the traceback"):
         results(tmp_path, json_call(b"[1]"))

@@ -89,7 +89,7 @@ def test_every_documented_method_is_there():
     assert [name for name in OUTPUT.split() if not callable(getattr(Output, name, None))] == []
 
 
-def test_the_package_is_the_servers_own_so_that_an_output_is_an_output():
+def test_user_code_and_the_server_share_one_output_type():
     from handler.djl.djl_python.outputs import Output as Own
 
     finders = list(sys.meta_path)
@@ -108,17 +108,17 @@ def test_the_package_is_the_servers_own_so_that_an_output_is_an_output():
         ("from djl_python.async_utils import register_adapter", "the server registers adapters"),
     ],
 )
-def test_what_has_no_place_here_says_what_to_do_instead(statement, words):
+def test_importing_what_is_not_available_says_what_to_do_instead(statement, words):
     with pytest.raises(ImportError, match=words):
         exec(statement)
 
 
-def test_an_unknown_name_is_an_ordinary_attribute_error():
+def test_importing_an_unknown_name_is_an_ordinary_import_error():
     with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
         exec("from djl_python import Nothing")
 
 
-def test_pairs_keep_their_order_and_may_lack_a_key_or_repeat_it():
+def test_pairs_keep_their_order_and_keys_may_be_none_or_repeat():
     pairs = PairList(keys=["a"], values=[1], pair_list=[(None, 2)], pair_map={"a": 3})
     pairs.add("first", 0, index=0)
     pairs.add(pair=("empty", b""))
@@ -128,7 +128,7 @@ def test_pairs_keep_their_order_and_may_lack_a_key_or_repeat_it():
         PairList(keys=[1, 2])
 
 
-def test_properties_keep_their_spelling_and_are_found_by_any():
+def test_properties_keep_their_case_and_lookups_ignore_it():
     found = Input().get_properties()
     found.update({"Content-Type": "a"}, b=1)
     found["content-type"] = "c"
@@ -144,7 +144,7 @@ def test_properties_keep_their_spelling_and_are_found_by_any():
     assert found == {"B": 5}
 
 
-def test_an_input_reads_its_content_as_asked():
+def test_an_input_returns_its_content_in_several_types():
     assert request(b'{"a": [1]}').get_as_json() == {"a": [1]}
     assert request("grüß".encode()).get_as_string() == "grüß"
     assert request(b"x,y\n1,2\n").get_as_csv() == [{"x": "1", "y": "2"}]
@@ -158,14 +158,14 @@ def test_an_input_reads_its_content_as_asked():
     assert (two.is_batch(), two.get_batch_size()) == (False, 1)
 
 
-def test_an_empty_input_says_so():
+def test_an_empty_input_has_no_content():
     empty = Input()
     assert (empty.is_empty(), empty.get_as_bytes(), empty.get_data()) == (True, None, None)
     with pytest.raises(ValueError, match="is_empty"):
         empty.get_as_json()
 
 
-def test_images_and_arrays_come_as_such():
+def test_images_and_arrays_are_decoded():
     file = io.BytesIO()
     Image.new("RGBA", (3, 2), "red").save(file, "png")
     image = request(file.getvalue(), content_type="image/png").get_data()
@@ -180,7 +180,7 @@ def test_images_and_arrays_come_as_such():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int32", "int64", "uint8", "int8", "bool"])
-def test_an_ndlist_is_read_as_it_was_written(dtype):
+def test_an_ndlist_round_trips(dtype):
     arrays = [np.array([[0, 1], [2, 3]]).astype(dtype), np.array(7).astype(dtype), np.zeros((0, 3), dtype)]
     encoded = Output().add_as_numpy(arrays).body()
     read = request(encoded, content_type="tensor/ndlist").get_data()
@@ -231,7 +231,7 @@ def test_an_output_can_be_chained_and_printed():
     assert "data: 1 bytes" in str(request(b"1"))
 
 
-def test_what_belongs_to_lmis_sockets_says_so():
+def test_the_methods_for_lmis_sockets_raise_an_error():
     with pytest.raises(RuntimeError, match="over HTTP"):
         Input().read(None)
     with pytest.raises(RuntimeError, match="return the Output"):
@@ -242,7 +242,7 @@ def test_what_belongs_to_lmis_sockets_says_so():
     assert bytes(message) == b"\x00\x02ab\xff\xff"
 
 
-def test_finalize_is_done_once():
+def test_finalize_runs_once():
     done = []
     output = Output().finalize(done.append, 1)
     output.execute_finalize()
@@ -268,7 +268,7 @@ def test_content_is_decoded_by_its_type(kind, body, decoded):
     assert decode(request(body), kind) == decoded
 
 
-def test_csv_without_a_known_header_is_refused_or_numbers():
+def test_csv_without_a_known_header_is_an_error_or_numbers():
     with pytest.raises(ValueError, match="question, context or inputs"):
         decode(request(b"a,b\n1,2"), "text/csv")
     assert decode(request(b"1,2\n3,4"), "text/csv", require_csv_headers=False).tolist() == [[1, 2], [3, 4]]
@@ -276,7 +276,7 @@ def test_csv_without_a_known_header_is_refused_or_numbers():
         decode(request(b"1,x"), "text/csv", require_csv_headers=False)
 
 
-def test_predictions_are_encoded_by_what_is_accepted():
+def test_predictions_are_encoded_in_the_accepted_type():
     for accept, kind, body in (
         ("application/json", "application/json", b'[\n  {\n    "a":1\n  }\n]'),
         ("text/csv", "text/csv", b"a\r\n1\r\n"),
@@ -290,7 +290,7 @@ def test_predictions_are_encoded_by_what_is_accepted():
     assert request(encode(Output(), [np.array([2])], "tensor/ndlist").body()).get_as_numpy()[0].tolist() == [2]
 
 
-def test_outputs_of_async_handlers_carry_their_fields():
+def test_outputs_of_async_handlers_have_their_fields():
     frame = create_non_stream_output({"a": "ü"}, properties={"x": "y"}, code=200).body()
     assert isinstance(frame, Frame)
     assert frame.fields == {"data": '{"a": "ü"}\n', "last": True, "code": 200}
@@ -318,7 +318,7 @@ def test_a_response_is_streamed_through_a_formatter():
     assert broken == [{"data": "\n", "last": True, "error": "The formatter of the stream failed.", "code": 424}]
 
 
-def test_decorators_mark_and_leave_the_function_as_it_is():
+def test_decorators_set_an_attribute_and_return_the_same_function():
     for decorator, mark in (
         (input_formatter, "is_input_formatter"),
         (output_formatter, "is_output_formatter"),
@@ -329,7 +329,7 @@ def test_decorators_mark_and_leave_the_function_as_it_is():
         assert decorator(Kept.method) is Kept.method
 
 
-def test_the_types_of_the_rolling_batch_hold_what_they_are_given():
+def test_the_types_of_the_rolling_batch_are_data():
     output = TextGenerationOutput(request_id=1, input=TextInput(input_text="hi", parameters={"n": 1}))
     output.sequences[output.best_sequence_index].tokens.append(Token(1, "a", -0.5))
     assert output.sequences == {0: Sequence(tokens=[Token(id=1, text="a", log_prob=-0.5)])}
@@ -353,7 +353,7 @@ def test_another_file_is_loaded_as_a_service_and_only_once(tmp_path):
     del sys.modules["second_service"]
 
 
-def test_types_have_lmis_names():
+def test_dtypes_have_lmis_names():
     assert get_torch_dtype_from_str("auto") == "auto"
     with pytest.raises(ValueError, match="bf16"):
         get_torch_dtype_from_str("fp8")

@@ -25,7 +25,7 @@ def directory(entry):
     return entry.directory
 
 
-def test_packages_that_are_missing_are_installed_apart_and_can_be_imported(entry, directory, caplog):
+def test_missing_packages_are_installed_to_their_own_directory_and_can_be_imported(entry, directory, caplog):
     caplog.set_level(logging.INFO)
     wheel(directory / "requirements", "lumi_needed", "2.0")
     wheel(directory / "local_wheels", "lumi_wanted", needs=["lumi_needed>=1", "numpy"])
@@ -40,12 +40,12 @@ def test_packages_that_are_missing_are_installed_apart_and_can_be_imported(entry
     del sys.modules["lumi_needed"], sys.modules["lumi_wanted"]
 
 
-def test_nothing_is_installed_where_everything_is_there(entry, directory):
+def test_installed_packages_are_not_installed_again(entry, directory):
     (directory / "requirements.txt").write_text("# a comment\nnumpy\n")
     assert requirements.install(entry, allowed=True) is None
 
 
-def test_a_package_that_stands_in_for_the_servers_own_is_told(entry, directory, caplog):
+def test_replacing_a_package_of_the_server_is_a_warning(entry, directory, caplog):
     wheel(directory / "requirements", "six", "99.0")
     (directory / "requirements.txt").write_text("six>=90\n")
     assert requirements.install(entry, allowed=True) is not None
@@ -60,11 +60,11 @@ def test_requirements_are_not_installed_unless_allowed(entry, directory, caplog)
     assert "set OPTION_INSTALL_REQUIREMENTS=true" in caplog.text
 
 
-def test_what_pip_cannot_install_refuses_the_start_with_its_last_lines(entry, directory):
+def test_a_package_that_pip_cannot_install_ends_the_start_with_pips_output(entry, directory):
     (directory / "requirements.txt").write_text("lumi_nothing_of_this_name==1\n")
-    with pytest.raises(StartError) as refused:
+    with pytest.raises(StartError) as error:
         requirements.install(entry, allowed=True)
-    told = str(refused.value)
-    assert str(directory / "requirements.txt") in told
-    assert "No matching distribution found for lumi_nothing_of_this_name==1" in told
-    assert len(told.splitlines()) <= requirements.MAX_LINES + 1
+    message = str(error.value)
+    assert str(directory / "requirements.txt") in message
+    assert "No matching distribution found for lumi_nothing_of_this_name==1" in message
+    assert len(message.splitlines()) <= requirements.MAX_LINES + 1

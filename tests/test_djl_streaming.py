@@ -18,7 +18,7 @@ def model_and_tokenizer():
     return GPT2LMHeadModel(config).eval(), fast
 
 
-def test_several_inputs_stream_one_after_the_other(model_and_tokenizer):
+def test_several_inputs_stream_sequentially(model_and_tokenizer):
     generate = StreamingUtils.get_stream_generator("Accelerate")
     pieces = list(generate(*model_and_tokenizer, ["the quick", "a dog"], "cpu", max_new_tokens=3, do_sample=False))
     assert all(len(piece) == 2 and "" in piece for piece in pieces)
@@ -39,7 +39,7 @@ def test_a_model_that_fails_fails_the_stream(model_and_tokenizer):
         list(StreamingUtils.use_hf_default_streamer(model, tokenizer, "the", "cpu", no_such_argument=1))
 
 
-def test_types_come_by_lmis_names():
+def test_a_dtype_is_found_by_lmis_name():
     import torch
 
     from handler.djl.djl_python.huggingface import get_torch_dtype_from_str

@@ -1,4 +1,4 @@
-"""User code behind the real server: every answer here went over a socket."""
+"""User code behind the real server: every response here was sent over a socket."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from tests.serving import answer, ask, fault, serving, wait_for
 from tests.user_code import write
 
 
-def coded(directory, text, engine=None, name="model.py", **different):
+def serve_code(directory, text, engine=None, name="model.py", **different):
     """A server of the code; `seconds` bound each call of it."""
     write(directory, textwrap.dedent(text), name)
     seconds = different.pop("seconds", 10)
@@ -77,9 +77,9 @@ TYPICAL = """
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/predictions/model", "/models/mine/invoke", "/v1/chat/completions"])
-def test_a_handler_written_for_lmi_answers_on_every_route(tmp_path, path):
+def test_a_handler_written_for_lmi_serves_every_route(tmp_path, path):
     write(tmp_path, "the a", "stop.txt")
-    with coded(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
+    with serve_code(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
         response = server.post({"inputs": ["the quick fox", "a b see"]}, path)
         assert response.status_code == 200
         assert response.json() == {"counts": [2, 1]}
@@ -89,9 +89,9 @@ def test_a_handler_written_for_lmi_answers_on_every_route(tmp_path, path):
         assert not server.engine.seen
 
 
-def test_its_own_errors_and_content_types_go_through(tmp_path):
+def test_the_handlers_errors_and_content_types_reach_the_client(tmp_path):
     write(tmp_path, "the", "stop.txt")
-    with coded(tmp_path, TYPICAL) as server:
+    with serve_code(tmp_path, TYPICAL) as server:
         assert server.post({"no": "inputs"}).status_code == 424
         assert server.post({"no": "inputs"}).json()["error"] == "'inputs'"
         plain = server.client.post("/invocations", content=b"the fox", headers={"content-type": "text/plain"})
@@ -106,7 +106,7 @@ def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(t
             raise AssertionError("vLLM must not be started")
 
     write(tmp_path, "the", "stop.txt")
-    with coded(tmp_path, TYPICAL, Absent()) as server:
+    with serve_code(tmp_path, TYPICAL, Absent()) as server:
         assert server.client.get("/ping").json()["status"] == "ready"
         listed = server.client.get("/v1/models").json()["data"]
         assert [(model["id"], model["max_model_len"]) for model in listed] == [("mine", None)]
@@ -121,7 +121,7 @@ def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(t
 
 def test_code_in_the_directory_code_runs_with_the_model_directory_above_it(tmp_path):
     write(tmp_path, "the", "stop.txt")
-    with coded(tmp_path, TYPICAL, name="code/model.py") as server:
+    with serve_code(tmp_path, TYPICAL, name="code/model.py") as server:
         assert server.post({"inputs": "the fox"}).json() == {"counts": [1]}
 
 
@@ -132,11 +132,11 @@ def test_code_in_the_directory_code_runs_with_the_model_directory_above_it(tmp_p
         ("def handle(inputs):\n    raise OSError('no weights')", "failed to load the model: OSError: no weights"),
     ],
 )
-def test_code_that_does_not_load_ends_the_start_with_its_line(tmp_path, text, words):
-    with coded(tmp_path, text) as server:
-        refused = server.wait()
-        assert isinstance(refused, StartError)
-        assert words in str(refused)
+def test_code_that_does_not_load_ends_the_start_and_names_the_line(tmp_path, text, words):
+    with serve_code(tmp_path, text) as server:
+        error = server.wait()
+        assert isinstance(error, StartError)
+        assert words in str(error)
 
 
 EVERY_KIND = """
@@ -164,31 +164,31 @@ EVERY_KIND = """
 
 @pytest.fixture
 def every_kind(tmp_path):
-    with coded(tmp_path, EVERY_KIND) as server:
+    with serve_code(tmp_path, EVERY_KIND) as server:
         yield server
 
 
-def saved(save, *arrays):
+def to_bytes(save, *arrays):
     file = io.BytesIO()
     save(file, *arrays)
     return file.getvalue()
 
 
-def test_arrays_come_and_go(every_kind):
+def test_arrays_are_read_and_written(every_kind):
     post, array = every_kind.client.post, np.array([[1.5, 2.0]], np.float32)
-    npz = post("/invocations", content=saved(np.savez, array, array), headers={"content-type": "tensor/npz"})
+    npz = post("/invocations", content=to_bytes(np.savez, array, array), headers={"content-type": "tensor/npz"})
     assert npz.headers["content-type"] == "tensor/npz"
     assert np.load(io.BytesIO(npz.content))["arr_1"].tolist() == [[3.0, 4.0]]
-    npy = post("/invocations", content=saved(np.save, array), headers={"content-type": "application/x-npy"})
+    npy = post("/invocations", content=to_bytes(np.save, array), headers={"content-type": "application/x-npy"})
     assert npy.json() == {"sum": 3.5}
     sent = bytes(to_nd_list([array]))
     back = post("/invocations", content=sent, headers={"content-type": "tensor/ndlist"})
     assert (back.headers["content-type"], from_nd_list(back.content)[0].tolist()) == ("tensor/ndlist", [[3.0, 4.0]])
 
 
-def test_images_forms_tables_and_bytes_come_as_they_are(every_kind):
+def test_images_forms_tables_and_bytes_reach_the_handler(every_kind):
     post = every_kind.client.post
-    image = saved(lambda file: Image.new("L", (4, 3)).save(file, "png"))
+    image = to_bytes(lambda file: Image.new("L", (4, 3)).save(file, "png"))
     assert post("/invocations", content=image, headers={"content-type": "image/png"}).json() == ["RGB", 4, 3]
     form = post("/invocations", data={"question": "what?"}, files={"image": ("a.png", image, "image/png")})
     assert form.json() == ["what?", 4, 3]
@@ -214,7 +214,7 @@ RAISING = """
 
 @pytest.mark.parametrize("what", ["exit", "raise"])
 def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_path, caplog, what):
-    with coded(tmp_path, RAISING) as server:
+    with serve_code(tmp_path, RAISING) as server:
         response = server.post(json.dumps(what).encode())
         assert response.status_code == 500
         assert fault(response)["code"] == "user_code_failed"
@@ -225,13 +225,13 @@ def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_
         assert server.client.get("/ping").status_code == 200
 
 
-def test_code_that_raises_is_a_424_where_lmis_statuses_are_asked_for(tmp_path):
-    with coded(tmp_path, RAISING, lmi_errors=True) as server:
+def test_code_that_raises_is_a_424_with_lmis_statuses(tmp_path):
+    with serve_code(tmp_path, RAISING, lmi_errors=True) as server:
         response = server.post(b'"raise"')
         assert (response.status_code, response.json()["code"]) == (424, 424)
 
 
-def test_an_endless_loop_is_a_504_and_ping_answers_meanwhile(tmp_path):
+def test_an_endless_loop_is_a_504_and_does_not_block_ping(tmp_path):
     text = """
         from djl_python import Output
         def handle(inputs):
@@ -239,7 +239,7 @@ def test_an_endless_loop_is_a_504_and_ping_answers_meanwhile(tmp_path):
                 pass
             return Output().add("fine")
     """
-    with coded(tmp_path, text, seconds=0.5) as server:
+    with serve_code(tmp_path, text, seconds=0.5) as server:
         answers = []
         stuck = threading.Thread(target=lambda: answers.append(server.post(b"1")))
         stuck.start()
@@ -271,7 +271,7 @@ STREAMING = """
 
 
 def test_a_stream_is_chunked_and_ends(tmp_path):
-    with coded(tmp_path, STREAMING) as server, server.client.stream("POST", "/invocations", json=2) as response:
+    with serve_code(tmp_path, STREAMING) as server, server.client.stream("POST", "/invocations", json=2) as response:
         assert response.status_code == 200
         assert response.headers["transfer-encoding"] == "chunked"
         assert response.headers["content-type"] == "application/jsonlines"
@@ -279,8 +279,8 @@ def test_a_stream_is_chunked_and_ends(tmp_path):
         assert list(response.iter_lines()) == ['{"outputs": {"word": 0}}', '{"outputs": {"word": 1}}']
 
 
-def test_a_stream_that_fails_says_so_in_band(tmp_path):
-    with coded(tmp_path, STREAMING) as server:
+def test_a_stream_that_fails_ends_with_the_error(tmp_path):
+    with serve_code(tmp_path, STREAMING) as server:
         lines = server.post(b"9").text.splitlines()
         assert len(lines) == 4
         assert json.loads(lines[-1])["error"]["code"] == "user_code_failed"
@@ -288,7 +288,7 @@ def test_a_stream_that_fails_says_so_in_band(tmp_path):
         assert server.post(b'"closed"').json() == [9]
 
 
-def test_an_event_stream_of_the_codes_own_has_its_error_as_an_event(tmp_path):
+def test_an_event_stream_that_fails_ends_with_an_error_event(tmp_path):
     text = """
         def handle(inputs):
             if not inputs.is_empty():
@@ -296,7 +296,7 @@ def test_an_event_stream_of_the_codes_own_has_its_error_as_an_event(tmp_path):
                 yield Output().add("data: 1\\n\\n").add_property("Content-Type", "text/event-stream")
                 raise RuntimeError
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         response = server.post({})
         assert response.headers["content-type"] == "text/event-stream"
         first, second, end = response.text.split("\n\n")
@@ -306,7 +306,7 @@ def test_an_event_stream_of_the_codes_own_has_its_error_as_an_event(tmp_path):
 
 def test_a_client_that_leaves_a_stream_closes_its_generator(tmp_path):
     text = STREAMING.replace('raise RuntimeError("private")', "pass")
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         with server.client.stream("POST", "/invocations", json=10**9) as response:
             next(response.iter_lines())
         wait_for(lambda: server.post(b'"closed"').json() == [10**9])
@@ -327,27 +327,27 @@ def test_a_client_that_leaves_cancels_an_async_handler(tmp_path):
             finally:
                 seen.append("cancelled")
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/invocations", json=0, timeout=0.3)
         wait_for(lambda: server.post(b"1").json() == ["cancelled"])
 
 
-def test_large_bodies_go_in_and_out(tmp_path):
+def test_large_bodies_are_received_and_sent(tmp_path):
     text = """
         from djl_python import Output
         def handle(inputs):
             return None if inputs.is_empty() else Output().add(inputs.get_as_bytes() * 4)
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         kind = {"content-type": "application/octet-stream"}
         response = server.client.post("/invocations", content=b"x" * 10_000_000, headers=kind)
         assert len(response.content) == 40_000_000
         assert server.client.post("/invocations", content=b"x" * 20_000_000, headers=kind).status_code == 413
 
 
-def test_none_is_no_content_and_the_connection_stays_usable(tmp_path):
-    with coded(tmp_path, "def handle(inputs):\n    return None\n") as server:
+def test_none_is_a_204_and_the_connection_stays_usable(tmp_path):
+    with serve_code(tmp_path, "def handle(inputs):\n    return None\n") as server:
         for _ in range(2):
             response = server.post({})
             assert (response.status_code, response.content) == (204, b"")
@@ -359,7 +359,7 @@ def test_headers_of_user_code_cannot_split_the_response(tmp_path):
         def handle(inputs):
             return Output().add("x").add_property("A", "1\r\nEvil: yes").add_property("Content-Length", "0")
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as sock:
             sock.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
@@ -368,14 +368,14 @@ def test_headers_of_user_code_cannot_split_the_response(tmp_path):
         assert b"content-length: 1\r\n" in received
 
 
-def test_sagemakers_functions_answer(tmp_path):
+def test_sagemakers_functions_serve(tmp_path):
     text = """
         def model_fn(model_dir):
             return 3
         def predict_fn(data, model):
             return data * model
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         assert server.post([1, 2]).json() == [3, 6]
         assert server.client.post("/invocations", content=b"1", headers={"content-type": "image/x"}).status_code == 400
 
@@ -400,8 +400,8 @@ FORMATTERS = """
 """
 
 
-def test_formatters_stand_around_the_model(tmp_path):
-    with coded(tmp_path, FORMATTERS) as server:
+def test_formatters_convert_requests_and_responses(tmp_path):
+    with serve_code(tmp_path, FORMATTERS) as server:
         response = server.post({"question": "who?"})
         assert response.json() == {"answer": "user: who?"}
         assert response.headers["content-type"] == "application/json"
@@ -409,15 +409,15 @@ def test_formatters_stand_around_the_model(tmp_path):
         assert large["answer"].endswith("xxx")
 
 
-def test_formatters_stand_around_a_stream(tmp_path):
-    with coded(tmp_path, FORMATTERS, FakeEngine(replies=("a", "b"))) as server:
+def test_formatters_convert_a_stream(tmp_path):
+    with serve_code(tmp_path, FORMATTERS, FakeEngine(replies=("a", "b"))) as server:
         response = server.post({"question": "who?", "stream": True})
         assert response.text == "a\nb\n[DONE]\n"
         assert response.headers["content-type"] == "application/jsonlines"
 
 
-def test_what_a_formatter_makes_is_held_against_the_schema(tmp_path):
-    with coded(tmp_path, FORMATTERS) as server:
+def test_the_payload_of_a_formatter_is_validated(tmp_path):
+    with serve_code(tmp_path, FORMATTERS) as server:
         response = server.post({"question": 7})
         assert (response.status_code, fault(response)["param"]) == (400, "messages[0].content")
         missing = server.post({})
@@ -428,13 +428,13 @@ def test_what_a_formatter_makes_is_held_against_the_schema(tmp_path):
 
 def test_a_client_that_leaves_a_formatted_stream_aborts_the_request(tmp_path):
     engine = FakeEngine(replies=("a", "b"), hold_after=1)
-    with coded(tmp_path, FORMATTERS, engine) as server:
+    with serve_code(tmp_path, FORMATTERS, engine) as server:
         with server.client.stream("POST", "/invocations", json={"question": "hi", "stream": True}) as response:
             assert next(response.iter_lines()) == "a"
         wait_for(lambda: engine.aborted)
 
 
-def documented(number):
+def documented_example(number):
     text = (Path(__file__).parent.parent / "docs" / "user-code.md").read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
 
@@ -448,21 +448,21 @@ def documented(number):
     ],
 )
 def test_the_documented_examples_run(tmp_path, number, body, answered):
-    with coded(tmp_path, documented(number)) as server:
+    with serve_code(tmp_path, documented_example(number)) as server:
         assert server.post(body).json() == answered
 
 
 def test_the_documented_formatter_streams(tmp_path):
-    with coded(tmp_path, documented(1), FakeEngine(replies=("a", "b"))) as server:
+    with serve_code(tmp_path, documented_example(1), FakeEngine(replies=("a", "b"))) as server:
         assert server.post({"question": "who?", "stream": True}).text.split() == ["a", "b"]
 
 
-def test_a_file_of_nothing_leaves_everything_to_the_model(tmp_path):
-    with coded(tmp_path, "X = 1") as server:
+def test_with_a_file_without_any_function_vllm_serves(tmp_path):
+    with serve_code(tmp_path, "X = 1") as server:
         assert answer(server.post(ask("hi"))) == "user: hi"
 
 
-def test_a_formatter_of_requests_reads_what_the_server_cannot(tmp_path):
+def test_a_formatter_of_raw_requests_reads_bodies_that_the_server_cannot(tmp_path):
     text = """
         from djl_python import Input
         from djl_python.input_parser import input_formatter
@@ -475,13 +475,13 @@ def test_a_formatter_of_requests_reads_what_the_server_cannot(tmp_path):
             asked.parameters = {"max_tokens": 5}
             return asked
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         for content_type in ("application/x-mine", "application/octet-stream", "application/json", "audio/wav"):
             response = server.post("hi".encode("utf-16"), **{"content-type": content_type})
             assert response.json() == {"generated_text": "hi"}
 
 
-def test_the_adapter_of_a_request_outlives_a_formatter_that_knows_nothing_of_it(tmp_path):
+def test_the_adapter_of_a_request_applies_if_the_formatter_drops_it(tmp_path):
     text = """
         from djl_python.input_parser import input_formatter
 
@@ -489,7 +489,7 @@ def test_the_adapter_of_a_request_outlives_a_formatter_that_knows_nothing_of_it(
         def read(decoded_payload: dict, **kwargs) -> dict:
             return {"prompt": decoded_payload["question"]}
     """
-    with coded(tmp_path, text) as server:
+    with serve_code(tmp_path, text) as server:
         assert server.post({"question": "hi"}).status_code == 200
         response = server.post({"question": "hi", "adapters": "none-such"})
         assert fault(response)["code"] == "adapter_not_found"

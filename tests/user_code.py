@@ -36,7 +36,7 @@ def wheel(directory, name, version="1.0", needs=()):
 
 
 @asynccontextmanager
-async def executed(directory: Path, *, handler: str = "handle", seconds: float = 10, grace_seconds: float = 1):
+async def execute_code(directory: Path, *, handler: str = "handle", seconds: float = 10, grace_seconds: float = 1):
     """The code of `directory`, loaded."""
     code = await user_code.execute(
         find(None, [directory]),
@@ -55,7 +55,7 @@ async def executed(directory: Path, *, handler: str = "handle", seconds: float =
 async def own_model(directory: Path, **different):
     """The model that the code of `directory` owns, loaded."""
     properties = {"model_dir": str(directory), **different.pop("properties", {})}
-    async with executed(directory, **different) as code:
+    async with execute_code(directory, **different) as code:
         model = OwnModel(code.module, code.thread, properties=properties, names=("mine",))
         await model.start()
         yield model

@@ -3,9 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
 
 from handler.djl import djl_python
 
@@ -27,7 +25,7 @@ class _MissingModules:
     """The last finder: a module of `djl_python` that no other finder has found is a part of LMI that Lumi lacks."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG004  # importlib's signature
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
         if not name.startswith(f"{NAME}."):
             return None
         raise ModuleNotFoundError(

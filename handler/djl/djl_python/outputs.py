@@ -1,6 +1,7 @@
 """The response of a handler: a status code, properties that become headers, and content."""
 
 import datetime as dt
+import io
 import json
 import struct
 from collections.abc import Callable, Mapping
@@ -91,8 +92,6 @@ class Output:
 
     def add_as_npz(self, np_list: Any, key: str | None = None, batch_index: int | None = None) -> "Output":
         """Add a list of arrays as an .npz."""
-        import io  # noqa: PLC0415
-
         import numpy as np  # noqa: PLC0415
 
         file = io.BytesIO()
