@@ -21,7 +21,7 @@ A step is cancelled in four ways:
     2. the time is up      queued, awaiting    the same as for 1                                 TimedOut
     3. the time is up      computing           the user's loop does not respond within the       TimedOut
                                                grace period: TimeLimitExceeded is raised in it
-    4. UserThread.stop     awaiting            its task is cancelled, and its turn ends            TimedOut
+    4. UserThread.stop     awaiting            its task is cancelled, and its turn ends              TimedOut
                            computing           the thread is left to the end of the process
 """
 
