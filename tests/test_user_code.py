@@ -22,7 +22,7 @@ from tests.serving import answer, ask, fault, serving, wait_for
 from tests.user_code import write
 
 
-def serve_code(directory, text, engine=None, name="model.py", **different):
+def coded(directory, text, engine=None, name="model.py", **different):
     """A server of the code; `seconds` bound each call of it."""
     write(directory, textwrap.dedent(text), name)
     seconds = different.pop("seconds", 10)
@@ -79,7 +79,7 @@ TYPICAL = """
 @pytest.mark.parametrize("path", ["/invocations", "/predictions/model", "/models/mine/invoke", "/v1/chat/completions"])
 def test_a_handler_written_for_lmi_serves_every_route(tmp_path, path):
     write(tmp_path, "the a", "stop.txt")
-    with serve_code(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
+    with coded(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
         response = server.post({"inputs": ["the quick fox", "a b see"]}, path)
         assert response.status_code == 200
         assert response.json() == {"counts": [2, 1]}
@@ -91,7 +91,7 @@ def test_a_handler_written_for_lmi_serves_every_route(tmp_path, path):
 
 def test_the_handlers_errors_and_content_types_reach_the_client(tmp_path):
     write(tmp_path, "the", "stop.txt")
-    with serve_code(tmp_path, TYPICAL) as server:
+    with coded(tmp_path, TYPICAL) as server:
         assert server.post({"no": "inputs"}).status_code == 424
         assert server.post({"no": "inputs"}).json()["error"] == "'inputs'"
         plain = server.client.post("/invocations", content=b"the fox", headers={"content-type": "text/plain"})
@@ -106,7 +106,7 @@ def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(t
             raise AssertionError("vLLM must not be started")
 
     write(tmp_path, "the", "stop.txt")
-    with serve_code(tmp_path, TYPICAL, Absent()) as server:
+    with coded(tmp_path, TYPICAL, Absent()) as server:
         assert server.client.get("/ping").json()["status"] == "ready"
         listed = server.client.get("/v1/models").json()["data"]
         assert [(model["id"], model["max_model_len"]) for model in listed] == [("mine", None)]
@@ -121,7 +121,7 @@ def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(t
 
 def test_code_in_the_directory_code_runs_with_the_model_directory_above_it(tmp_path):
     write(tmp_path, "the", "stop.txt")
-    with serve_code(tmp_path, TYPICAL, name="code/model.py") as server:
+    with coded(tmp_path, TYPICAL, name="code/model.py") as server:
         assert server.post({"inputs": "the fox"}).json() == {"counts": [1]}
 
 
@@ -133,7 +133,7 @@ def test_code_in_the_directory_code_runs_with_the_model_directory_above_it(tmp_p
     ],
 )
 def test_code_that_does_not_load_ends_the_start_and_names_the_line(tmp_path, text, words):
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         error = server.wait()
         assert isinstance(error, StartError)
         assert words in str(error)
@@ -164,7 +164,7 @@ EVERY_KIND = """
 
 @pytest.fixture
 def every_kind(tmp_path):
-    with serve_code(tmp_path, EVERY_KIND) as server:
+    with coded(tmp_path, EVERY_KIND) as server:
         yield server
 
 
@@ -214,7 +214,7 @@ RAISING = """
 
 @pytest.mark.parametrize("what", ["exit", "raise"])
 def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_path, caplog, what):
-    with serve_code(tmp_path, RAISING) as server:
+    with coded(tmp_path, RAISING) as server:
         response = server.post(json.dumps(what).encode())
         assert response.status_code == 500
         assert fault(response)["code"] == "user_code_failed"
@@ -226,7 +226,7 @@ def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_
 
 
 def test_code_that_raises_is_a_424_with_lmis_statuses(tmp_path):
-    with serve_code(tmp_path, RAISING, lmi_errors=True) as server:
+    with coded(tmp_path, RAISING, lmi_errors=True) as server:
         response = server.post(b'"raise"')
         assert (response.status_code, response.json()["code"]) == (424, 424)
 
@@ -239,7 +239,7 @@ def test_an_endless_loop_is_a_504_and_does_not_block_ping(tmp_path):
                 pass
             return Output().add("fine")
     """
-    with serve_code(tmp_path, text, seconds=0.5) as server:
+    with coded(tmp_path, text, seconds=0.5) as server:
         answers = []
         stuck = threading.Thread(target=lambda: answers.append(server.post(b"1")))
         stuck.start()
@@ -271,7 +271,7 @@ STREAMING = """
 
 
 def test_a_stream_is_chunked_and_ends(tmp_path):
-    with serve_code(tmp_path, STREAMING) as server, server.client.stream("POST", "/invocations", json=2) as response:
+    with coded(tmp_path, STREAMING) as server, server.client.stream("POST", "/invocations", json=2) as response:
         assert response.status_code == 200
         assert response.headers["transfer-encoding"] == "chunked"
         assert response.headers["content-type"] == "application/jsonlines"
@@ -280,7 +280,7 @@ def test_a_stream_is_chunked_and_ends(tmp_path):
 
 
 def test_a_stream_that_fails_ends_with_the_error(tmp_path):
-    with serve_code(tmp_path, STREAMING) as server:
+    with coded(tmp_path, STREAMING) as server:
         lines = server.post(b"9").text.splitlines()
         assert len(lines) == 4
         assert json.loads(lines[-1])["error"]["code"] == "user_code_failed"
@@ -296,7 +296,7 @@ def test_an_event_stream_that_fails_ends_with_an_error_event(tmp_path):
                 yield Output().add("data: 1\\n\\n").add_property("Content-Type", "text/event-stream")
                 raise RuntimeError
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         response = server.post({})
         assert response.headers["content-type"] == "text/event-stream"
         first, second, end = response.text.split("\n\n")
@@ -306,7 +306,7 @@ def test_an_event_stream_that_fails_ends_with_an_error_event(tmp_path):
 
 def test_a_client_that_leaves_a_stream_closes_its_generator(tmp_path):
     text = STREAMING.replace('raise RuntimeError("private")', "pass")
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         with server.client.stream("POST", "/invocations", json=10**9) as response:
             next(response.iter_lines())
         wait_for(lambda: server.post(b'"closed"').json() == [10**9])
@@ -327,7 +327,7 @@ def test_a_client_that_leaves_cancels_an_async_handler(tmp_path):
             finally:
                 seen.append("cancelled")
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/invocations", json=0, timeout=0.3)
         wait_for(lambda: server.post(b"1").json() == ["cancelled"])
@@ -339,7 +339,7 @@ def test_large_bodies_are_received_and_sent(tmp_path):
         def handle(inputs):
             return None if inputs.is_empty() else Output().add(inputs.get_as_bytes() * 4)
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         kind = {"content-type": "application/octet-stream"}
         response = server.client.post("/invocations", content=b"x" * 10_000_000, headers=kind)
         assert len(response.content) == 40_000_000
@@ -347,7 +347,7 @@ def test_large_bodies_are_received_and_sent(tmp_path):
 
 
 def test_none_is_a_204_and_the_connection_stays_usable(tmp_path):
-    with serve_code(tmp_path, "def handle(inputs):\n    return None\n") as server:
+    with coded(tmp_path, "def handle(inputs):\n    return None\n") as server:
         for _ in range(2):
             response = server.post({})
             assert (response.status_code, response.content) == (204, b"")
@@ -359,7 +359,7 @@ def test_headers_of_user_code_cannot_split_the_response(tmp_path):
         def handle(inputs):
             return Output().add("x").add_property("A", "1\r\nEvil: yes").add_property("Content-Length", "0")
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as sock:
             sock.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
@@ -375,7 +375,7 @@ def test_sagemakers_functions_serve(tmp_path):
         def predict_fn(data, model):
             return data * model
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         assert server.post([1, 2]).json() == [3, 6]
         assert server.client.post("/invocations", content=b"1", headers={"content-type": "image/x"}).status_code == 400
 
@@ -401,7 +401,7 @@ FORMATTERS = """
 
 
 def test_formatters_convert_requests_and_responses(tmp_path):
-    with serve_code(tmp_path, FORMATTERS) as server:
+    with coded(tmp_path, FORMATTERS) as server:
         response = server.post({"question": "who?"})
         assert response.json() == {"answer": "user: who?"}
         assert response.headers["content-type"] == "application/json"
@@ -410,14 +410,14 @@ def test_formatters_convert_requests_and_responses(tmp_path):
 
 
 def test_formatters_convert_a_stream(tmp_path):
-    with serve_code(tmp_path, FORMATTERS, FakeEngine(replies=("a", "b"))) as server:
+    with coded(tmp_path, FORMATTERS, FakeEngine(replies=("a", "b"))) as server:
         response = server.post({"question": "who?", "stream": True})
         assert response.text == "a\nb\n[DONE]\n"
         assert response.headers["content-type"] == "application/jsonlines"
 
 
 def test_the_payload_of_a_formatter_is_validated(tmp_path):
-    with serve_code(tmp_path, FORMATTERS) as server:
+    with coded(tmp_path, FORMATTERS) as server:
         response = server.post({"question": 7})
         assert (response.status_code, fault(response)["param"]) == (400, "messages[0].content")
         missing = server.post({})
@@ -428,7 +428,7 @@ def test_the_payload_of_a_formatter_is_validated(tmp_path):
 
 def test_a_client_that_leaves_a_formatted_stream_aborts_the_request(tmp_path):
     engine = FakeEngine(replies=("a", "b"), hold_after=1)
-    with serve_code(tmp_path, FORMATTERS, engine) as server:
+    with coded(tmp_path, FORMATTERS, engine) as server:
         with server.client.stream("POST", "/invocations", json={"question": "hi", "stream": True}) as response:
             assert next(response.iter_lines()) == "a"
         wait_for(lambda: engine.aborted)
@@ -448,17 +448,17 @@ def documented_example(number):
     ],
 )
 def test_the_documented_examples_run(tmp_path, number, body, answered):
-    with serve_code(tmp_path, documented_example(number)) as server:
+    with coded(tmp_path, documented_example(number)) as server:
         assert server.post(body).json() == answered
 
 
 def test_the_documented_formatter_streams(tmp_path):
-    with serve_code(tmp_path, documented_example(1), FakeEngine(replies=("a", "b"))) as server:
+    with coded(tmp_path, documented_example(1), FakeEngine(replies=("a", "b"))) as server:
         assert server.post({"question": "who?", "stream": True}).text.split() == ["a", "b"]
 
 
 def test_with_a_file_without_any_function_vllm_serves(tmp_path):
-    with serve_code(tmp_path, "X = 1") as server:
+    with coded(tmp_path, "X = 1") as server:
         assert answer(server.post(ask("hi"))) == "user: hi"
 
 
@@ -475,7 +475,7 @@ def test_a_formatter_of_raw_requests_reads_bodies_that_the_server_cannot(tmp_pat
             asked.parameters = {"max_tokens": 5}
             return asked
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         for content_type in ("application/x-mine", "application/octet-stream", "application/json", "audio/wav"):
             response = server.post("hi".encode("utf-16"), **{"content-type": content_type})
             assert response.json() == {"generated_text": "hi"}
@@ -489,7 +489,7 @@ def test_the_adapter_of_a_request_applies_if_the_formatter_drops_it(tmp_path):
         def read(decoded_payload: dict, **kwargs) -> dict:
             return {"prompt": decoded_payload["question"]}
     """
-    with serve_code(tmp_path, text) as server:
+    with coded(tmp_path, text) as server:
         assert server.post({"question": "hi"}).status_code == 200
         response = server.post({"question": "hi", "adapters": "none-such"})
         assert fault(response)["code"] == "adapter_not_found"
