@@ -8,12 +8,11 @@ from typing import Any, Protocol
 
 from handler.djl.djl_python import Input, Output
 from handler.djl.djl_python.encode_decode import decode, encode
+from handler.djl.djl_python.outputs import JSON
 from handler.djl.serialization import http_status
 from handler.djl.streams import Stream, is_stream
 from handler.djl.user_module import Function, UserModule, call_with_options
 from handler.errors import InvalidRequest, StartError
-
-JSON = "application/json"
 
 
 class Pipeline(Protocol):
