@@ -3,9 +3,8 @@
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from handler.djl.call import Call
 from handler.djl.djl_python.outputs import to_json_type
@@ -131,46 +130,3 @@ def _format_output(formatter: Function, response: Any) -> bytes:
         encoded = json.dumps(made, ensure_ascii=False, allow_nan=False, default=to_json_type).encode()
     # As in LMI: clients that read lines get each chunk at once.
     return encoded if encoded.endswith(b"\n") or not encoded else encoded + b"\n"
-
-
-class Answering(Protocol):
-    """What answers a request, whole or in chunks."""
-
-    @property
-    def ignored(self) -> tuple[str, ...]: ...
-
-    @property
-    def stream(self) -> bool: ...
-
-    @property
-    def generates(self) -> bool: ...
-
-    async def complete(self, request_id: str) -> bytes: ...
-
-    def chunks(self, request_id: str) -> AsyncGenerator[bytes, None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Formatted:
-    """A task whose answer goes through the output formatter; its chunks are what the client gets, as they are."""
-
-    task: Answering
-    formatters: Formatters
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        return self.task.ignored
-
-    @property
-    def stream(self) -> bool:
-        return self.task.stream
-
-    @property
-    def generates(self) -> bool:
-        return self.task.generates
-
-    async def complete(self, request_id: str) -> bytes:
-        return await self.formatters.format_response(await self.task.complete(request_id), request_id)
-
-    def chunks(self, request_id: str) -> AsyncGenerator[bytes, None]:
-        return self.formatters.stream(self.task.chunks(request_id), request_id)
