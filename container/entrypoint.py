@@ -15,8 +15,8 @@ from container.http.app import build_app
 from container.http.health import Health
 from container.http.metrics import Metrics
 from container.model_store import Located, file_beside
-from container.nodes.membership import agreed, this_node
-from container.nodes.rendezvous import SingleNode, gathering
+from container.nodes.membership import shared_options, this_node
+from container.nodes.rendezvous import NodeGroup, SingleNode, node_group
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import masked
@@ -110,7 +110,9 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
 async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
     media = MediaLoader(media_limits(options))
-    nodes = gathering(this_node(options), agreed(options, machine.gpus)) if engine is not None else SingleNode()
+    nodes: NodeGroup = SingleNode()
+    if engine is not None:
+        nodes = node_group(this_node(options), shared_options(options, machine.gpus))
     loading = Loading(options, located, engine, media, nodes=nodes, health=health, memory=machine.memory or 0)
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)

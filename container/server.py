@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from container.http.admission import Admission
 from container.http.health import Health
-from container.nodes.rendezvous import SingleNode
+from container.nodes.rendezvous import NodeGroup
 from container.start.backend import Backend
 from handler.errors import EngineDead, StartError
 
@@ -49,7 +49,7 @@ class Server:
         app: ASGIApp,
         backend: Backend,
         *,
-        nodes: SingleNode,
+        nodes: NodeGroup,
         health: Health,
         admission: Admission,
         timing: Timing,

@@ -22,7 +22,7 @@ from container.http.health import Health
 from container.http.inference import Serving
 from container.http.metrics import Metrics
 from container.model_store import Kind, Located
-from container.nodes.rendezvous import SingleNode
+from container.nodes.rendezvous import NodeGroup, SingleNode
 from container.server import Server, Timing, bind
 from container.start.backend import Backend, CodeSettings
 from container.start.warm_up import warm_up
@@ -82,7 +82,7 @@ class Setup:
     timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
     warm: bool = False
     follows: bool = False  # another node answers
-    nodes: SingleNode = field(default_factory=SingleNode)
+    nodes: NodeGroup = field(default_factory=SingleNode)
     code: CodeSettings = field(default_factory=CodeSettings)
     loading: threading.Event | None = None  # loading waits for it
 

@@ -2,7 +2,7 @@ import pytest
 
 from container.entrypoint import vllm_settings
 from container.model_store import locate
-from container.nodes.membership import agreed, this_node
+from container.nodes.membership import shared_options, this_node
 from container.options import resolve
 from container.options.explanation import vllm_serve_line
 from handler.engines.vllm import field_names
@@ -68,9 +68,9 @@ def test_options_beat_what_the_platform_says():
     assert node.arguments == {"nnodes": 2, "node_rank": 0, "master_addr": "10.0.0.1", "master_port": 1234}
 
 
-def test_a_machine_alone_tells_vllm_nothing_of_a_rank_that_it_has_for_something_else():
-    alone = options(JOB_COMPLETION_INDEX="3", SM_HOSTS='["algo-1"]', SM_CURRENT_HOST="algo-1")
-    arguments = vllm_settings(alone, locate(alone.model_id)).arguments
+def test_a_single_node_passes_no_rank_to_vllm_that_it_has_for_something_else():
+    single = options(JOB_COMPLETION_INDEX="3", SM_HOSTS='["algo-1"]', SM_CURRENT_HOST="algo-1")
+    arguments = vllm_settings(single, locate(single.model_id)).arguments
     assert not {"nnodes", "node_rank", "master_addr", "master_port"} & set(arguments)
 
 
@@ -83,8 +83,8 @@ def test_the_launch_arguments_of_vllm_follow_the_node():
     assert " --headless" in vllm_serve_line(second, arguments, ["m"])
 
 
-def test_the_nodes_have_to_agree_on_the_degrees_by_the_names_of_their_options():
-    names = agreed(options(OPTION_NNODES="2", OPTION_DATA_PARALLEL_SIZE="4"), gpus=8)
+def test_all_degrees_are_options_that_the_nodes_must_share():
+    names = shared_options(options(OPTION_NNODES="2", OPTION_DATA_PARALLEL_SIZE="4"), gpus=8)
     assert (names["OPTION_NNODES"], names["OPTION_DATA_PARALLEL_SIZE"]) == (2, 4)
     assert set(DEGREES.values()) - {"OPTION_PREFILL_CONTEXT_PARALLEL_SIZE"} <= set(names)
 
@@ -97,7 +97,7 @@ def test_the_nodes_have_to_agree_on_the_degrees_by_the_names_of_their_options():
         ({"OPTION_DATA_PARALLEL_RANK": "0"}, "OPTION_DATA_PARALLEL_RANK is for nodes that each answer"),
     ],
 )
-def test_what_nodes_cannot_share_is_refused_before_anything_is_loaded(environ, words):
+def test_degrees_that_nodes_cannot_share_are_refused_before_anything_is_loaded(environ, words):
     nodes = {"OPTION_NNODES": "2", "OPTION_NODE_RANK": "1", "OPTION_MASTER_ADDR": "a", "OPTION_DATA_PARALLEL_SIZE": "2"}
     impossible = options(**{**nodes, **environ})
     with pytest.raises(OptionError) as refusal:
@@ -118,7 +118,7 @@ def test_what_nodes_cannot_share_is_refused_before_anything_is_loaded(environ, w
         ),
     ],
 )
-def test_a_node_that_cannot_know_is_refused_with_what_to_say(environ, words):
+def test_a_node_that_does_not_know_its_rank_or_leader_is_refused_with_the_option_to_set(environ, words):
     with pytest.raises(OptionError) as refusal:
         this_node(options(**environ), "3f2a9c")
     assert words in str(refusal.value)

@@ -1,4 +1,4 @@
-"""Nodes of one engine find each other on real ports of loopback, and start, stop and end as one."""
+"""Nodes of one engine find each other on real ports of loopback, and start, stop and end together."""
 
 import asyncio
 import json
@@ -10,22 +10,31 @@ import pytest
 import uvloop
 
 from container.nodes.membership import Node
-from container.nodes.rendezvous import Follower, Leader, SingleNode, gathering
+from container.nodes.rendezvous import SingleNode, node_group
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineDead, StartError
 from tests.live import free_port
 from tests.serving import answer, ask, serving, wait_for
 
-AGREED = {"OPTION_NNODES": 2, "OPTION_DATA_PARALLEL_SIZE": 2}
+SHARED = {"OPTION_NNODES": 2, "OPTION_DATA_PARALLEL_SIZE": 2}
 
 
-def nodes(count=2, agreed=AGREED, leader="127.0.0.1"):
+def places(count=2, leader="127.0.0.1"):
+    """A free port, as each node of a group knows it."""
     port = free_port(row=2)
-    return [gathering(Node(count, rank, leader, port), agreed) for rank in range(count)]
+    return [Node(count, rank, leader, port) for rank in range(count)]
 
 
-def nobody(reason):
-    raise AssertionError(reason)
+def nodes(count=2, leader="127.0.0.1"):
+    return [node_group(place, SHARED) for place in places(count, leader)]
+
+
+def fail(report):
+    raise AssertionError(report)
+
+
+def ignore(report):
+    pass
 
 
 async def alive():
@@ -41,14 +50,24 @@ async def until(condition):
 
 
 @asynccontextmanager
-async def together(members):
-    """The members once they have met; the addresses of the leader that each was told."""
+async def meeting(*members):
+    """The tasks in which the members meet, and what each reports meanwhile."""
+    reports = [[] for _ in members]
+    tasks = [asyncio.create_task(member.meet(report.append)) for member, report in zip(members, reports, strict=True)]
     try:
-        async with asyncio.timeout(5):
-            yield await asyncio.gather(*(member.meet(lambda _: None) for member in members))
+        yield tasks, reports
     finally:
+        for task in tasks:
+            task.cancel()
         for member in members:
             member.close()
+
+
+@asynccontextmanager
+async def together(*members):
+    """The members once they have met; the address of node 0 that each received."""
+    async with meeting(*members) as (tasks, _), asyncio.timeout(5):
+        yield await asyncio.gather(*tasks)
 
 
 def run(story):
@@ -56,133 +75,121 @@ def run(story):
         runner.run(story)
 
 
-def test_a_node_without_others_waits_for_nobody():
+def test_a_single_node_waits_for_no_other():
     async def story():
-        alone = gathering(Node(1, 0, "127.0.0.1", 29501), {})
-        assert type(alone) is SingleNode
-        assert await alone.meet(nobody) is None
-        await alone.ready(alive)
-        await alone.released()
-        alone.close()
+        (single,) = nodes(1)
+        assert type(single) is SingleNode
+        assert await single.meet(fail) is None
+        await single.ready(alive)
+        single.stop()
+        await single.released()
+        single.close()
 
     run(story())
 
 
 def test_all_nodes_learn_the_address_at_which_the_leader_is_reached():
     async def story():
-        async with together(nodes(3, leader="localhost")) as addresses:
+        async with together(*nodes(3, leader="localhost")) as addresses:
             assert len(set(addresses)) == 1
             assert addresses[0] in ("127.0.0.1", "::1")
 
     run(story())
 
 
-def test_a_follower_may_come_first_and_says_whom_it_waits_for():
+def test_a_follower_may_come_first_and_reports_which_node_it_waits_for():
     async def story():
         leader, follower = nodes()
-        said = []
-        early = asyncio.create_task(follower.meet(said.append))
-        await until(lambda: said)
-        assert "waiting for node 0 at 127.0.0.1:" in said[0]
-        assert "(OPTION_MASTER_ADDR)" in said[0]
-        async with together([leader]):
-            async with asyncio.timeout(5):
+        async with meeting(follower) as ((early,), (reports,)):
+            await until(lambda: reports)
+            assert "waiting for node 0 at 127.0.0.1:" in reports[0]
+            assert "(OPTION_MASTER_ADDR)" in reports[0]
+            async with together(leader):
                 assert await early == "127.0.0.1"
-        follower.close()
 
     run(story())
 
 
-def test_a_leader_says_who_is_missing():
+def test_a_leader_reports_which_nodes_are_missing():
     async def story():
         leader, first, *_ = nodes(4)
-        said = []
-        tasks = [asyncio.create_task(leader.meet(said.append)), asyncio.create_task(first.meet(lambda _: None))]
-        await until(lambda: len(said) == 2)
-        assert "for nodes 1, 2, 3 of 4" in said[0]
-        assert "for nodes 2, 3 of 4" in said[1]
-        # One that starts anew while the others are awaited is simply missing again.
-        tasks[1].cancel()
-        first.close()
-        await until(lambda: len(said) == 3)
-        assert said[2] == said[0]
-        tasks[0].cancel()
-        leader.close()
+        async with meeting(leader) as (_, (reports,)):
+            async with meeting(first):
+                await until(lambda: len(reports) == 2)
+                assert "for nodes 1, 2, 3 of 4" in reports[0]
+                assert "for nodes 2, 3 of 4" in reports[1]
+            # A node that restarts while the others are awaited is missing again.
+            await until(lambda: len(reports) == 3)
+            assert reports[2] == reports[0]
 
     run(story())
 
 
-def test_a_name_that_nobody_has_is_said_and_tried_again():
+def test_a_name_that_does_not_resolve_is_reported_and_tried_again():
     async def story():
         _, follower = nodes(leader="no-such-node.invalid")
-        said = []
-        task = asyncio.create_task(follower.meet(said.append))
-        await until(lambda: said)
-        assert "no-such-node.invalid" in said[0]
-        assert not task.done()
-        task.cancel()
+        async with meeting(follower) as ((task,), (reports,)):
+            await until(lambda: reports)
+            assert "no-such-node.invalid" in reports[0]
+            assert not task.done()
 
     run(story())
 
 
 def test_nodes_with_other_options_are_refused_with_both_values():
     async def story():
-        leader, right = nodes()
-        wrong = Follower(right._node, {**AGREED, "OPTION_NNODES": 3})
-        waiting = asyncio.create_task(leader.meet(lambda _: None))
-        with pytest.raises(StartError, match=r"OPTION_NNODES is 3 on node 1 and 2 on node 0\. All nodes take the same"):
-            await wrong.meet(lambda _: None)
-        assert not waiting.done()
-        wrong.close()
-        async with together([right]):
-            await waiting
-        leader.close()
+        first, second = places()
+        leader, right = node_group(first, SHARED), node_group(second, SHARED)
+        wrong = node_group(second, {**SHARED, "OPTION_NNODES": 3})
+        async with meeting(leader) as ((waiting,), _):
+            with pytest.raises(
+                StartError, match=r"OPTION_NNODES is 3 on node 1 and 2 on node 0\. All nodes need the same"
+            ):
+                await wrong.meet(ignore)
+            assert not waiting.done()
+            wrong.close()
+            async with together(right):
+                await waiting
 
     run(story())
 
 
-def test_a_second_node_of_the_same_number_is_refused():
+def test_a_second_node_of_the_same_rank_is_refused():
     async def story():
-        leader, first, _ = nodes(3)
-        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in (leader, first)]
-        await until(lambda: leader._lines)
-        second = Follower(first._node, AGREED)
-        with pytest.raises(StartError, match=r"There is a node 1 already.*OPTION_NODE_RANK"):
-            await second.meet(lambda _: None)
-        for task in meeting:
-            task.cancel()
-        for node in (leader, first, second):
-            node.close()
+        ranks = places(3)
+        leader, first, second = (node_group(ranks[rank], SHARED) for rank in (0, 1, 1))
+        async with meeting(leader, first) as (_, (reports, _)):
+            await until(lambda: "for node 2 of 3" in "".join(reports))
+            with pytest.raises(StartError, match=r"There is already a node 1.*OPTION_NODE_RANK"):
+                await second.meet(ignore)
+            second.close()
 
     run(story())
 
 
-def test_when_all_have_met_nobody_else_is_let_in():
+def test_when_all_have_met_no_other_node_can_connect():
     async def story():
-        leader, follower = nodes()
-        async with together([leader, follower]):
+        ranks = places()
+        leader, follower = (node_group(rank, SHARED) for rank in ranks)
+        async with together(leader, follower):
             with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", leader._node.rendezvous_port)
+                await asyncio.open_connection("127.0.0.1", ranks[0].rendezvous_port)
             await leader.ready(alive)
-            async with asyncio.timeout(5):
-                await follower.ready(alive)
+            await follower.ready(alive)
 
     run(story())
 
 
-def test_a_node_that_was_hung_up_on_can_be_stopped():
+def test_a_node_whose_connection_was_closed_can_be_stopped():
     async def story():
         leader, follower, _ = nodes(3)
-        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in (leader, follower)]
-        await until(lambda: leader._lines)
-        meeting[0].cancel()
-        leader.close()
-        await until(lambda: follower._line is None)
-        follower.stop()
-        async with asyncio.timeout(5):
-            await follower.released()
-        meeting[1].cancel()
-        follower.close()
+        async with meeting(follower) as (_, (reports,)):
+            async with meeting(leader) as (_, (missing,)):
+                await until(lambda: "for node 2 of 3" in "".join(missing))
+            await until(lambda: "closed the connection" in reports[-1])
+            follower.stop()
+            async with asyncio.timeout(5):
+                await follower.released()
 
     run(story())
 
@@ -191,50 +198,53 @@ def test_a_node_that_was_hung_up_on_can_be_stopped():
 def test_a_node_that_is_told_to_stop_before_all_have_met_takes_the_others_with_it(stopped):
     async def story():
         members = nodes(3)[:2]
-        meeting = [asyncio.create_task(node.meet(lambda _: None)) for node in members]
-        await until(lambda: members[0]._lines)
-        members[stopped].stop()
-        async with asyncio.timeout(5):
-            await members[1 - stopped].parted()
-        for task in meeting:
-            task.cancel()
-        for node in members:
-            node.close()
+        async with meeting(*members) as (_, (missing, _)):
+            await until(lambda: "for node 2 of 3" in "".join(missing))
+            members[stopped].stop()
+            async with asyncio.timeout(5):
+                await members[1 - stopped].parted()
+                for member in members:
+                    member.stop()
+                    await member.released()
 
     run(story())
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [b"", b"GET / HTTP/1.1\r\n\r\n", b'{"hello": 1}\n', b'{"hello": {}}\n', b"x" * 100_000, b"[" * 60_000 + b"\n"]
-    + [json.dumps({"hello": {"node": number, "agreed": AGREED}}).encode() + b"\n" for number in (0, 2, -1, True)],
+    + [json.dumps({"hello": {"rank": rank, "options": SHARED}}).encode() + b"\n" for rank in (0, 2, -1, True)],
 )
-def test_strangers_at_the_port_change_nothing(words):
+def test_connections_of_other_programs_change_nothing(message):
     async def story():
-        leader, follower = nodes()
-        waiting = asyncio.create_task(leader.meet(lambda _: None))
-        await asyncio.sleep(0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", leader._node.rendezvous_port)
-        writer.write(words)
-        if words:
-            assert await reader.read() == b""
-        async with together([follower]):
-            async with asyncio.timeout(5):
+        ranks = places()
+        leader, follower = (node_group(rank, SHARED) for rank in ranks)
+        async with meeting(leader) as ((waiting,), (reports,)):
+            await until(lambda: reports)
+            reader, writer = await asyncio.open_connection("127.0.0.1", ranks[0].rendezvous_port)
+            writer.write(message)
+            if message:
+                assert await reader.read() == b""
+            async with together(follower):
                 await waiting
-            writer.close()
-            await leader.ready(alive)
-            await follower.ready(alive)
-        leader.close()
+                writer.close()
+                await leader.ready(alive)
+                await follower.ready(alive)
 
     run(story())
 
 
 def test_a_follower_is_ready_when_the_leader_answers_and_not_before():
+    checks = []
+
+    async def check():
+        checks.append(None)
+
     async def story():
         leader, follower = nodes()
-        async with together([leader, follower]):
-            waiting = asyncio.create_task(follower.ready(alive))
-            await asyncio.sleep(0.05)
+        async with together(leader, follower):
+            waiting = asyncio.create_task(follower.ready(check))
+            await until(lambda: checks)
             assert not waiting.done()
             await leader.ready(alive)
             await waiting
@@ -248,28 +258,55 @@ def test_a_part_that_dies_while_it_is_loaded_is_noticed():
 
     async def story():
         leader, follower = nodes()
-        async with together([leader, follower]):
+        async with together(leader, follower):
             with pytest.raises(EngineDead, match="gone"):
                 await follower.ready(dead)
 
     run(story())
 
 
-@pytest.mark.parametrize(("goes", "stays", "words"), [(0, 1, "The node that answers"), (1, 0, "Node 1")])
-def test_a_node_that_is_gone_without_a_word_ends_the_other(goes, stays, words):
+@pytest.mark.parametrize(("gone", "left", "name"), [(0, 1, "Node 0, which answers requests"), (1, 0, "Node 1")])
+def test_a_node_that_is_gone_without_a_message_ends_the_other(gone, left, name):
     async def story():
         members = nodes()
-        async with together(members):
-            members[goes].close()
-            with pytest.raises(EngineDead, match=f"^{words}.* has ended; this server is going down"):
-                await members[stays].parted()
+        async with together(*members):
+            members[gone].close()
+            with pytest.raises(EngineDead, match=f"^{name}.* has ended; this server is going down"):
+                await members[left].parted()
+
+    run(story())
+
+
+def test_a_leader_that_stops_cannot_finish_without_its_followers():
+    async def story():
+        leader, follower = nodes()
+        async with together(leader, follower):
+            leader.stop()
+            await follower.parted()
+            follower.close()
+            with pytest.raises(EngineDead, match=r"^Node 1"):
+                await leader.parted()
+
+    run(story())
+
+
+def test_a_follower_is_released_when_the_leader_has_finished():
+    async def story():
+        leader, follower = nodes()
+        async with together(leader, follower):
+            leader.stop()
+            await follower.parted()
+            follower.stop()
+            finishing = asyncio.create_task(follower.released())
+            leader.close()
+            await finishing
 
     run(story())
 
 
 @contextmanager
 def served(engine=None):
-    """Two servers of one engine, ready."""
+    """Two servers of one engine, both ready."""
     leader, follower = nodes()
     # The second is not ready before the first, whose start waits for the second.
     second = serving(nodes=follower, follows=True, loading=threading.Event())
@@ -340,8 +377,8 @@ def test_a_port_in_use_is_named_with_the_cure():
         with socket.socket() as other:
             other.bind(("", 0))
             other.listen()
-            leader = Leader(Node(2, 0, "127.0.0.1", other.getsockname()[1] - 1), AGREED)
+            leader = node_group(Node(2, 0, "127.0.0.1", other.getsockname()[1] - 1), SHARED)
             with pytest.raises(StartError, match=r"the one after OPTION_MASTER_PORT.*choose another"):
-                await leader.meet(nobody)
+                await leader.meet(fail)
 
     run(story())

@@ -60,6 +60,7 @@ CONTAINER = (
         "container.http.streaming",
         "container.logs",
         "container.nodes.connection",
+        "container.nodes.phases",
     ),
     ("container.start.allocator", "container.commands", "container.start.machine"),
 )
@@ -81,7 +82,13 @@ PURE = {
     "container.http.admission": {"handler.errors"},
     "container.nodes.membership": {"container.options", "handler.errors"},
     "container.nodes.connection": set(),
-    "container.nodes.rendezvous": {"container.nodes.membership", "container.nodes.connection", "handler.errors"},
+    "container.nodes.phases": set(),
+    "container.nodes.rendezvous": {
+        "container.nodes.connection",
+        "container.nodes.membership",
+        "container.nodes.phases",
+        "handler.errors",
+    },
     "container.http.metrics": {"container.http.admission"},
     "container.logs": set(),
     "container.http.health": {"handler.djl.own_model", "handler.errors", "handler.service"},

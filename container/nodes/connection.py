@@ -1,17 +1,23 @@
-"""What two nodes of an engine say to each other, over a connection that both watch."""
+"""A connection of two nodes: messages in and out, and its end when the other machine is gone."""
 
 import asyncio
 import json
 import socket
-from typing import Any
 
-# A machine that goes without a word is found out by the kernel, however busy this process is: seconds until it asks,
-# seconds between two questions, and how many are left unanswered.
+# The kernel finds out that a machine is gone, however busy this process is: seconds until it probes an idle connection,
+# seconds between two probes, and how many may go unanswered.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
-class Line:
-    """A connection of two nodes. What is said on it is a JSON object of one member, {word: what about it}."""
+class Connection:
+    """A message is a line of JSON: an object of one member, {kind: content}. The kinds:
+
+    hello     from a node to node 0: its rank and the options that all nodes share
+    refused   from node 0, which then closes the connection: the reason
+    met       from node 0, when all nodes are connected: its address
+    ready     from node 0, when it answers requests
+    stopping  from a node that was told to stop
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -21,23 +27,23 @@ class Line:
         for option, value in KEEPALIVE.items():
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
-    def say(self, word: str, about: Any = None) -> None:
+    def send(self, kind: str, content: object = None) -> None:
         if not self._writer.is_closing():
-            self._writer.write(json.dumps({word: about}).encode() + b"\n")
+            self._writer.write(json.dumps({kind: content}).encode() + b"\n")
 
-    async def hear(self) -> dict[str, Any]:
-        """What the other says next; nothing when it has gone, or is none of ours."""
+    async def receive(self) -> dict[str, object]:
+        """The next message; an empty one if the connection has ended or what arrives is not a message."""
         try:
-            said = json.loads(await self._reader.readline())
-        except (OSError, ValueError, RecursionError):  # it was cut, is too long, too deep, or no JSON
+            message = json.loads(await self._reader.readline())
+        except (OSError, ValueError, RecursionError):  # connection reset; line too long or not JSON; nested too deeply
             return {}
-        return said if isinstance(said, dict) else {}
+        return message if isinstance(message, dict) else {}
 
     @property
     def address(self) -> str:
-        """Of this end, as the other has dialled it."""
+        """Of this end, as the other end has reached it."""
         address: str = self._writer.get_extra_info("sockname")[0]
-        return address.removeprefix("::ffff:")  # IPv4 on a socket for both
+        return address.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
 
     def close(self) -> None:
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Options -> which of the machines that compute as one engine this is."""
+"""Options -> which node of an engine this machine is, and what all its nodes must share."""
 
 import re
 import socket
@@ -11,7 +11,7 @@ from handler.errors import OptionError
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of `count`; number 0, at `leader`, answers requests and the others compute for it."""
+    """One machine of `count`. Node 0, at the address `leader`, answers requests, and the others compute for it."""
 
     count: int
     rank: int
@@ -20,7 +20,7 @@ class Node:
 
     @property
     def rendezvous_port(self) -> int:
-        """Where the others find node 0, and stay connected to it. vLLM has the port before it to itself."""
+        """The port of node 0 to which the other nodes connect. vLLM uses the port before it."""
         return self.port + 1
 
     @property
@@ -29,8 +29,8 @@ class Node:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """By the names of vLLM's engine arguments. A machine alone says nothing: a rank that something else gave it, as
-        to a pod of an indexed job, is not one of an engine."""
+        """vLLM's engine arguments by name. None for a single node: a rank that its platform gave it, for instance as a pod
+        of an indexed Job, is not the rank in an engine."""
         if self.count == 1:
             return {}
         return {
@@ -42,32 +42,32 @@ class Node:
 
 
 def this_node(options: Options, hostname: str | None = None) -> Node:
-    """Raises OptionError where the options leave open which node this is, or where node 0 is."""
+    """The node that this machine is. Raises OptionError if the options do not say its rank or the address of node 0."""
     if options.nnodes == 1:
         return Node(1, 0, "127.0.0.1", options.master_port)
-    nodes = f"{options.nnodes} nodes (OPTION_NNODES, or what stands for it)"
+    nodes = f"{options.nnodes} nodes (OPTION_NNODES, or the platform's variable for it)"
     if options.master_addr is None:
-        raise OptionError(f"{nodes} need OPTION_MASTER_ADDR, the address at which node 0 is reached by the others.")
+        raise OptionError(f"{nodes} need OPTION_MASTER_ADDR, the address at which the other nodes reach node 0.")
     name = hostname or socket.gethostname()
-    rank = options.node_rank if options.node_rank is not None else _numbered(name, options.master_addr)
+    rank = options.node_rank if options.node_rank is not None else _rank_from_name(name, options.master_addr)
     if rank is None:
         raise OptionError(
             f"{nodes} need OPTION_NODE_RANK, from 0 on node 0 to {options.nnodes - 1}: the host name {name!r} does not "
-            "end in the number of a node."
+            "end in a rank."
         )
     if rank == 0 and options.port in (options.master_port, options.master_port + 1):
         raise OptionError(
-            f"OPTION_MASTER_PORT={options.master_port} and the port after it are for the nodes, and {options.port} is the "
-            "server's (SERVING_PORT); choose another OPTION_MASTER_PORT, the same on all nodes."
+            f"OPTION_MASTER_PORT={options.master_port} and the port after it are used between the nodes, and the server "
+            f"listens on {options.port} (SERVING_PORT); choose another OPTION_MASTER_PORT, the same on all nodes."
         )
     if rank >= options.nnodes:
-        raise OptionError(f"Node {rank} is not one of {nodes}; OPTION_NODE_RANK goes from 0 to {options.nnodes - 1}.")
+        raise OptionError(f"{nodes} have no node {rank}; OPTION_NODE_RANK goes from 0 to {options.nnodes - 1}.")
     return Node(options.nnodes, rank, options.master_addr, options.master_port)
 
 
-def agreed(options: Options, gpus: int) -> dict[str, Any]:
-    """What has to be the same on all nodes of an engine, by the names that an operator knows: a difference would leave them
-    waiting for processes that nobody starts. `gpus` is how many this one has."""
+def shared_options(options: Options, gpus: int) -> dict[str, object]:
+    """What must be the same on all nodes, by the names that users know. If it differs, nodes wait for processes that
+    never start. `gpus` is the number of GPUs of this node."""
     return {
         "the number of GPUs": gpus,
         "OPTION_NNODES": options.nnodes,
@@ -78,8 +78,9 @@ def agreed(options: Options, gpus: int) -> dict[str, Any]:
     }
 
 
-def _numbered(hostname: str, leader: str) -> int | None:
-    """As the pods of a StatefulSet or an indexed Job are: lumi-0, lumi-1. The leader may be called otherwise."""
+def _rank_from_name(hostname: str, leader: str) -> int | None:
+    """The rank at the end of a host name, as pods of a StatefulSet or an indexed Job have it: lumi-0, lumi-1. The leader
+    may have any name."""
     own = hostname.partition(".")[0]
     if own == leader.partition(".")[0]:
         return 0

@@ -1,8 +1,7 @@
-"""The nodes of one engine: a connection of each to node 0, held for as long as both live, by which they start and end as
-one.
+"""The nodes of one engine: each keeps a connection to node 0 while both run, so that they start and stop together.
 
-vLLM brings its processes together and never looks back: a leader whose followers are gone waits for their answers, and so
-do followers for the next word of a leader that is gone.
+vLLM connects its processes once and does not watch them afterwards: a leader whose followers are gone waits for their
+results, and followers wait for the next step of a leader that is gone. phases.py draws what happens to a node in between.
 """
 
 import asyncio
@@ -11,248 +10,271 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Protocol
 
-from container.nodes.connection import Line
+from container.nodes.connection import Connection
 from container.nodes.membership import Node
+from container.nodes.phases import FOLLOWER, LEADER, Event, Phase, Progress, Transitions
 from handler.errors import EngineDead, StartError
 
 log = logging.getLogger("lumi.nodes")
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+Check = Callable[[], Awaitable[None]]
 
-HELLO_SECONDS = 10.0  # for whoever connects to say which node it is
+HELLO_SECONDS = 10.0  # for a node that connects to send its rank
 CONNECT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-CHECK_SECONDS = 1.0  # how soon a follower notices that its part has not survived being loaded
+CHECK_SECONDS = 1.0  # how soon a follower notices that its part of the engine died while it was loading
 
 
-class SingleNode:
-    """A node without others, and what nodes that have some have in common."""
+class NodeGroup(Protocol):
+    """The nodes of one engine, as one of them deals with the others."""
 
-    def __init__(self) -> None:
-        self._stopping = False
-        self._told: str | None = None  # who else was told to stop
-        self._lost: str | None = None
-        self._changed = asyncio.Event()
+    async def meet(self, report: Report) -> str | None:
+        """Wait until all nodes are connected; the address of node 0, None for a single node. Raises StartError.
 
-    async def meet(self, say: Say) -> str | None:  # noqa: ARG002  # nobody is missing
-        """Wait for the others; the address of node 0, once all are there. Raises StartError.
-
-        `say` is told who is missing.
+        `report` receives which nodes are missing.
         """
-        return None
 
-    async def ready(self, check: Callable[[], Awaitable[None]]) -> None:
-        """On node 0, tell the others that it answers; on these, wait for that. `check` raises EngineDead meanwhile."""
+    async def ready(self, check: Check) -> None:
+        """On node 0, tell the other nodes that it answers requests; on the others, wait for that.
+
+        `check` raises EngineDead if the engine dies meanwhile.
+        """
 
     async def parted(self) -> None:
-        """Return when another node was told to stop, unless this one was too. Raises EngineDead when one is lost."""
-        while self._lost is None:
-            if self._told is not None and not self._stopping:
-                log.info("%s was told to stop, and this one stops with it", self._told)
-                return
-            await self._change()
-        raise EngineDead(f"{self._lost}; this server is going down.")
+        """Return when another node was told to stop and this one was not. Raises EngineDead when a node is lost."""
 
     def stop(self) -> None:
-        """Have the others stop as well. They compute for as long as node 0 needs them."""
-        self._stopping = True
+        """Tell the other nodes to stop too. They compute for node 0 until it has finished its requests."""
 
     async def released(self) -> None:
         """Return when no other node needs this one."""
 
     def close(self) -> None:
-        """Leave the others. May be called twice, and before they have come."""
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        """Close the connections. May be called twice, and before the nodes have met."""
 
 
-class Leader(SingleNode):
-    """Node 0. `agreed` are options that have to be the same on all nodes, by name."""
+class SingleNode:
+    """A group of one node, which neither waits nor is waited for."""
 
-    def __init__(self, node: Node, agreed: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._node = node
-        self._agreed = agreed
-        self._lines: dict[int, Line] = {}
-        self._met = False
-        self._server: asyncio.Server | None = None
+    async def meet(self, report: Report) -> str | None:  # noqa: ARG002  # no node is missing
+        return None
 
-    async def meet(self, say: Say) -> str:
-        port = self._node.rendezvous_port
-        self._server = await asyncio.start_server(self._attend, sock=_listener(port))
-        while missing := sorted(set(range(1, self._node.count)) - set(self._lines)):
-            say(f"waiting at port {port} for {_numbered(missing)} of {self._node.count}")
-            await self._change()
-        self._met = True
-        self._server.close()  # nobody else is expected
-        # vLLM binds it, for which a name will not do, and by its own name a machine may know itself as 127.0.1.1.
-        address = self._lines[1].address
-        self._tell("met", address)
-        return address
+    async def ready(self, check: Check) -> None:
+        pass
 
-    async def ready(self, check: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002  # it answers
-        self._tell("ready")
+    async def parted(self) -> None:
+        await asyncio.Event().wait()
 
     def stop(self) -> None:
-        super().stop()
-        self._tell("stopping")
+        pass
+
+    async def released(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Member:
+    """What a leader and a follower have in common. `shared_options` must be the same on all nodes, by name."""
+
+    def __init__(self, node: Node, shared_options: Mapping[str, object], transitions: Transitions) -> None:
+        self._node = node
+        self._shared_options = shared_options
+        self._progress = Progress(transitions)
+        self._lost = ""  # the node that is gone
+
+    async def parted(self) -> None:
+        if await self._progress.reach(Phase.PARTING, Phase.RELEASED, Phase.LOST) is Phase.LOST:
+            raise EngineDead(f"{self._lost} has ended; this server is going down.")
+
+    def _peer_is_stopping(self, rank: int) -> None:
+        if self._progress.handle(Event.PEER_STOPPING):
+            log.info("node %d was told to stop, and this node stops with it", rank)
+
+
+class Leader(_Member):
+    """Node 0, to which the others connect."""
+
+    def __init__(self, node: Node, shared_options: Mapping[str, object]) -> None:
+        super().__init__(node, shared_options, LEADER)
+        self._connections: dict[int, Connection] = {}  # by rank
+        self._server: asyncio.Server | None = None
+
+    async def meet(self, report: Report) -> str:
+        port = self._node.rendezvous_port
+        self._server = await asyncio.start_server(self._serve, sock=_listener(port))
+        while missing := sorted(set(range(1, self._node.count)) - set(self._connections)):
+            report(f"waiting at port {port} for {_node_list(missing)} of {self._node.count}")
+            await self._progress.change()
+        self._progress.handle(Event.ALL_MET)
+        self._server.close()  # no other node is expected
+        # vLLM binds this address: a name will not do, and the host's own name may resolve to 127.0.1.1.
+        address = self._connections[1].address
+        self._send_all("met", address)
+        return address
+
+    async def ready(self, check: Check) -> None:  # noqa: ARG002  # the engine has already answered a request
+        self._progress.handle(Event.LEADER_READY)
+        self._send_all("ready")
+
+    def stop(self) -> None:
+        self._progress.handle(Event.STOP)
+        self._send_all("stopping")
+
+    async def released(self) -> None:
+        pass
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for line in self._lines.values():
-            line.close()
+        for connection in self._connections.values():
+            connection.close()
 
-    def _tell(self, word: str, about: Any = None) -> None:
-        for line in self._lines.values():
-            line.say(word, about)
+    def _send_all(self, kind: str, content: object = None) -> None:
+        for connection in self._connections.values():
+            connection.send(kind, content)
 
-    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = Line(reader, writer)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(reader, writer)
         try:
-            number = await self._admit(line)
-            if number is not None:
-                await self._hold(number, line)
+            rank = await self._admit(connection)
+            if rank is not None:
+                await self._listen(rank, connection)
         finally:
-            line.close()
+            connection.close()
 
-    async def _hold(self, number: int, line: Line) -> None:
-        self._lines[number] = line
-        self._changed.set()
-        try:
-            while said := await line.hear():
-                if "stopping" in said:
-                    self._told = f"node {number}"
-                    self._changed.set()
-        finally:
-            del self._lines[number]
-            if self._met and self._lost is None:
-                self._lost = f"Node {number}, which computes for this one, has ended"
-            self._changed.set()
-
-    async def _admit(self, line: Line) -> int | None:
-        """The number of the node that says hello; None for whoever is no node of this engine."""
+    async def _admit(self, connection: Connection) -> int | None:
+        """The rank of the node that connects; None if it does not belong to this engine."""
         hello = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HELLO_SECONDS):
-                hello = (await line.hear()).get("hello")
-        if not isinstance(hello, dict):
+                hello = (await connection.receive()).get("hello")
+        if not isinstance(hello, dict) or self._progress.phase is not Phase.WAITING:
             return None
-        number, agreed = hello.get("node"), hello.get("agreed")
-        if type(number) is not int or not 1 <= number < self._node.count or not isinstance(agreed, dict) or self._met:
+        rank, options = hello.get("rank"), hello.get("options")
+        if type(rank) is not int or not 1 <= rank < self._node.count or not isinstance(options, dict):
             return None
-        if reason := self._against(number, agreed):
-            log.warning("refused node %d: %s", number, reason)
-            line.say("refused", reason)
+        if reason := self._mismatch(rank, options):
+            log.warning("refused node %d: %s", rank, reason)
+            connection.send("refused", reason)
             return None
-        return number
+        return rank
 
-    def _against(self, number: int, agreed: Mapping[str, Any]) -> str | None:
-        differing = [
-            f"{name} is {agreed.get(name)} on node {number} and {value} on node 0"
-            for name, value in self._agreed.items()
-            if agreed.get(name) != value
+    def _mismatch(self, rank: int, options: Mapping[str, object]) -> str | None:
+        different = [
+            f"{name} is {options.get(name)} on node {rank} and {value} on node 0"
+            for name, value in self._shared_options.items()
+            if options.get(name) != value
         ]
-        if differing:
-            return f"{'; '.join(differing)}. All nodes take the same options."
-        if number in self._lines:
-            return f"There is a node {number} already; each has a number of its own (OPTION_NODE_RANK)."
+        if different:
+            return f"{'; '.join(different)}. All nodes need the same options."
+        if rank in self._connections:
+            return f"There is already a node {rank}; each node needs a rank of its own (OPTION_NODE_RANK)."
         return None
 
+    async def _listen(self, rank: int, connection: Connection) -> None:
+        self._connections[rank] = connection
+        self._progress.wake()
+        try:
+            while message := await connection.receive():
+                if "stopping" in message:
+                    self._peer_is_stopping(rank)
+        finally:
+            del self._connections[rank]
+            if self._progress.handle(Event.CONNECTION_LOST):
+                self._lost = f"Node {rank}, which computes for this one,"
+            self._progress.wake()
 
-class Follower(SingleNode):
-    """A node that computes for node 0. `agreed` are as the leader's."""
 
-    def __init__(self, node: Node, agreed: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._node = node
-        self._agreed = agreed
-        self._line: Line | None = None
-        self._missing: str | None = None  # why node 0 is not reached
-        self._leads = False  # it answers
-        self._released = False
+class Follower(_Member):
+    """A node that computes for node 0, and connects to it."""
+
+    def __init__(self, node: Node, shared_options: Mapping[str, object]) -> None:
+        super().__init__(node, shared_options, FOLLOWER)
+        self._lost = "Node 0, which answers requests,"
+        self._connection: Connection | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    async def meet(self, say: Say) -> str:
-        where = f"{self._node.leader}:{self._node.rendezvous_port}"
+    async def meet(self, report: Report) -> str:
+        address = f"{self._node.leader}:{self._node.rendezvous_port}"
+        logged = ""
         while True:
-            self._line = await self._reached(where, say)
-            say(f"waiting for the other nodes, which meet at {where}")
-            self._line.say("hello", {"node": self._node.rank, "agreed": dict(self._agreed)})
-            said = await self._line.hear()
-            if "refused" in said:
-                raise StartError(f"Node 0 at {where} refuses this node. {said['refused']}")
-            if "met" in said:
-                self._listening = asyncio.create_task(self._listen(self._line))
-                return str(said["met"])
-            if "stopping" in said:
-                self._told = "node 0"
-                self._changed.set()
-                await asyncio.Event().wait()  # whoever awaits `parted` ends this
-            self._line.close()
-            self._line = None
-            await self._missed(where, "it hung up", say)
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    streams = await asyncio.open_connection(self._node.leader, self._node.rendezvous_port)
+                self._connection = Connection(*streams)
+                report(f"waiting for the other nodes to connect to {address}")
+                return await self._join(self._connection)
+            except OSError as fault:  # TimeoutError is one
+                reason = str(fault) or f"no response within {CONNECT_SECONDS:g} s"
+            self._disconnect()
+            waiting = f"waiting for node 0 at {address} (OPTION_MASTER_ADDR): {reason}"
+            report(waiting)
+            if waiting != logged:
+                log.info(waiting)
+            logged = waiting
+            await asyncio.sleep(RETRY_SECONDS)
 
-    async def ready(self, check: Callable[[], Awaitable[None]]) -> None:
-        while not self._leads:
+    async def ready(self, check: Check) -> None:
+        while self._progress.phase is not Phase.READY:
             await check()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
-                    await self._change()
+                    await self._progress.change()
 
     def stop(self) -> None:
-        super().stop()
-        if self._line is not None:
-            self._line.say("stopping")
+        self._progress.handle(Event.STOP)
+        if self._connection is not None:
+            self._connection.send("stopping")
 
     async def released(self) -> None:
-        while self._listening is not None and not self._released:
-            await self._change()
+        await self._progress.reach(Phase.RELEASED, Phase.LOST)
 
     def close(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
-        if self._line is not None:
-            self._line.close()
+        self._disconnect()
 
-    async def _reached(self, where: str, say: Say) -> Line:
-        while True:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    return Line(*await asyncio.open_connection(self._node.leader, self._node.rendezvous_port))
-            except OSError as fault:  # TimeoutError is one
-                await self._missed(where, str(fault) or f"no answer within {CONNECT_SECONDS:g} s", say)
+    async def _join(self, connection: Connection) -> str:
+        """The address of node 0, once all nodes are connected. Raises StartError, or ConnectionError to try again."""
+        connection.send("hello", {"rank": self._node.rank, "options": dict(self._shared_options)})
+        message = await connection.receive()
+        if "refused" in message:
+            raise StartError(
+                f"Node 0 at {self._node.leader}:{self._node.rendezvous_port} refused this node. {message['refused']}"
+            )
+        if "met" in message:
+            self._progress.handle(Event.ALL_MET)
+            self._listening = asyncio.create_task(self._listen(connection))
+            return str(message["met"])
+        if "stopping" in message:
+            self._peer_is_stopping(0)
+            await asyncio.Event().wait()  # until the caller, which awaits `parted` too, cancels this
+        raise ConnectionError("it closed the connection")
 
-    async def _missed(self, where: str, reason: str, say: Say) -> None:
-        waiting = f"waiting for node 0 at {where} (OPTION_MASTER_ADDR): {reason}"
-        say(waiting)
-        if reason != self._missing:
-            log.info(waiting)
-        self._missing = reason
-        await asyncio.sleep(RETRY_SECONDS)
+    async def _listen(self, connection: Connection) -> None:
+        while message := await connection.receive():
+            if "ready" in message:
+                self._progress.handle(Event.LEADER_READY)
+            elif "stopping" in message:
+                self._peer_is_stopping(0)
+        self._progress.handle(Event.CONNECTION_LOST)
 
-    async def _listen(self, line: Line) -> None:
-        while said := await line.hear():
-            if "ready" in said:
-                self._leads = True
-            elif "stopping" in said:
-                self._told = "node 0"
-            self._changed.set()
-        if self._told is None:
-            self._lost = "The node that answers has ended"
-        self._released = True
-        self._changed.set()
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-def gathering(node: Node, agreed: Mapping[str, Any]) -> SingleNode:
-    """How `node` and the others find each other."""
+def node_group(node: Node, shared_options: Mapping[str, object]) -> NodeGroup:
+    """The group that `node` belongs to, from its point of view."""
     if node.count == 1:
         return SingleNode()
-    return Follower(node, agreed) if node.follows else Leader(node, agreed)
+    return Follower(node, shared_options) if node.follows else Leader(node, shared_options)
 
 
 def _listener(port: int) -> socket.socket:
@@ -262,10 +284,10 @@ def _listener(port: int) -> socket.socket:
         return socket.create_server(("", port))
     except OSError as fault:
         raise StartError(
-            f"Port {port}, the one after OPTION_MASTER_PORT, cannot be listened on ({os.strerror(fault.errno or 0)}), and the other nodes "
-            "look for node 0 there; choose another OPTION_MASTER_PORT, the same on all nodes."
+            f"Node 0 cannot listen on port {port}, the one after OPTION_MASTER_PORT ({os.strerror(fault.errno or 0)}), where "
+            "the other nodes connect to it; choose another OPTION_MASTER_PORT, the same on all nodes."
         ) from fault
 
 
-def _numbered(nodes: list[int]) -> str:
-    return f"node{'s' if len(nodes) > 1 else ''} {', '.join(map(str, nodes))}"
+def _node_list(ranks: list[int]) -> str:
+    return f"node{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"

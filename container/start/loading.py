@@ -10,7 +10,7 @@ from container.http.health import Health
 from container.model_store import Located, fetch
 from container.model_store.read_ahead import read_ahead
 from container.nodes.membership import this_node
-from container.nodes.rendezvous import SingleNode
+from container.nodes.rendezvous import NodeGroup
 from container.options import Options
 from container.options.sources.properties import FILE_NAME
 from container.start.settings import adapter_directories, adapter_homes, hub, model_cache, service_of
@@ -45,7 +45,7 @@ class Loading:
         engine: ClusterEngine | None,
         media: MediaLoader,
         *,
-        nodes: SingleNode,
+        nodes: NodeGroup,
         health: Health,
         memory: int = 0,
     ) -> None:
