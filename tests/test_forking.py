@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from handler.engines.vllm.forking import EngineContext, fork_server, is_served
+from handler.engines.vllm.forking import EngineContext, fork_server, has_fork_server
 from handler.errors import StartError
 from tests import light_preloading
 from tests.serving import wait_for
@@ -23,7 +23,7 @@ def _environment(monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "")  # a server may set it; this brings it back
 
 
-def told(work, *arguments):
+def result_of(work, *arguments):
     context = EngineContext()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(writer, *arguments))
@@ -36,12 +36,12 @@ def told(work, *arguments):
 
 def test_a_process_is_a_fork_of_the_one_that_imported():
     with fork_server(os.environ, LIGHT):
-        assert told(light_preloading.facts)["preloaded_by"] not in (None, os.getpid())
+        assert result_of(light_preloading.facts)["preloaded_by"] not in (None, os.getpid())
 
 
 def test_a_process_of_a_process_is_a_fork_of_the_same_server():
     with fork_server(os.environ, LIGHT):
-        direct, indirect = told(light_preloading.facts), told(light_preloading.nested)
+        direct, indirect = result_of(light_preloading.facts), result_of(light_preloading.nested)
     assert direct["preloaded_by"] == indirect["preloaded_by"] is not None
 
 
@@ -50,7 +50,7 @@ def test_a_fork_has_the_environment_of_the_moment(monkeypatch):
     with fork_server(os.environ, LIGHT):
         monkeypatch.delenv("LUMI_TEST_GONE")
         monkeypatch.setenv("LUMI_TEST_NEW", "2")
-        answer = told(light_preloading.facts, "LUMI_TEST_GONE", "LUMI_TEST_NEW")
+        answer = result_of(light_preloading.facts, "LUMI_TEST_GONE", "LUMI_TEST_NEW")
     assert answer["preloaded_by"] is not None
     assert (answer["LUMI_TEST_GONE"], answer["LUMI_TEST_NEW"]) == (None, "2")
 
@@ -59,7 +59,7 @@ def test_a_fork_has_the_environment_of_the_moment(monkeypatch):
 def test_what_is_read_only_when_a_process_begins_is_spawned(monkeypatch, name):
     with fork_server(os.environ, LIGHT):
         monkeypatch.setenv(name, "false")
-        answer = told(light_preloading.facts, name)
+        answer = result_of(light_preloading.facts, name)
     assert answer == {"preloaded_by": None, name: "false"}
 
 
@@ -67,19 +67,19 @@ def test_a_wrapped_executable_is_spawned(monkeypatch):
     # As vLLM wraps it in numactl.
     with fork_server(os.environ, LIGHT):
         monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(os.path.realpath(sys.executable)))
-        assert told(light_preloading.facts)["preloaded_by"] is None
+        assert result_of(light_preloading.facts)["preloaded_by"] is None
 
 
 def test_where_the_import_does_not_survive_a_fork_processes_are_spawned(monkeypatch, caplog):
     monkeypatch.setenv("LUMI_TEST_OBSTACLE", "1")
     with fork_server(os.environ, LIGHT):
-        assert told(light_preloading.facts)["preloaded_by"] is None
+        assert result_of(light_preloading.facts)["preloaded_by"] is None
     assert "are spawned" in caplog.text
 
 
-def test_without_a_place_for_sockets_the_start_is_refused_in_words(monkeypatch, tmp_path):
+def test_without_a_directory_for_sockets_the_start_is_refused_with_the_cure(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with pytest.raises(StartError, match="mount one at /tmp"), fork_server(os.environ, LIGHT):
+    with pytest.raises(StartError, match="mount a directory at /tmp"), fork_server(os.environ, LIGHT):
         pass
 
 
@@ -91,7 +91,7 @@ def test_the_end_of_the_server_takes_its_forks_along_and_nothing_begins_afterwar
         process.start()
         child = psutil.Process(reader.recv())
     wait_for(lambda: not child.is_running())
-    assert not is_served()
+    assert not has_fork_server()
     with pytest.raises(RuntimeError, match="being stopped"):
         context.Process(target=light_preloading.sleep, args=(writer,)).start()
 

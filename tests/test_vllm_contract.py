@@ -279,16 +279,6 @@ def test_a_parameter_of_the_wrong_type_is_named(texts, parameters, param):
     assert told.param.startswith(param)
 
 
-def test_vllm_starts_its_processes_by_the_names_that_the_fork_server_replaces():
-    from vllm.model_executor.models import registry
-    from vllm.v1.engine import coordinator, utils
-    from vllm.v1.executor import multiproc_executor
-
-    for module in (coordinator, utils, multiproc_executor):
-        assert "context = get_mp_context()\n" in inspect.getsource(module)
-    assert "_run_in_subprocess(" in inspect.getsource(registry._LazyRegisteredModel.inspect_model_cls)
-
-
 def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
     from handler.engines.vllm.configuration import configured, loading
 

@@ -1,8 +1,7 @@
-"""The engine's processes, forked from one that has imported vLLM, in place of each importing it anew.
+"""The engine's processes, forked from a server that has imported vLLM, so that they need not import it again.
 
-Python's own fork server does the forking. Added here is what vLLM expects of a process that was spawned: the environment
-of the moment, an end when its parent ends, and a spawned process wherever a forked one would not do. Importing this
-module does not import vllm.
+The server is Python's own. This module adds what vLLM expects of a spawned process: the environment at the time it
+starts, and an end when its parent ends. Where a fork would differ, it spawns. Importing this module does not import vllm.
 """
 
 import contextlib
@@ -25,61 +24,60 @@ from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_p
 from pathlib import Path
 from typing import Any
 
+from handler.engines.vllm.private_names import PrivateName, replaced
 from handler.errors import StartError
 
 log = logging.getLogger("lumi.engine")
 
-# Read by the dynamic loader, OpenMP and the like when a process begins: a fork comes too late for a change of these.
-READ_ONCE = ("LD_", "OMP_", "GOMP_", "KMP_", "MKL_")
-THREADS = "OMP_NUM_THREADS"  # the one of them that can be said later
+# The dynamic loader, OpenMP and the like read these when a process starts: a change has no effect on a fork.
+READ_AT_START = ("LD_", "OMP_", "GOMP_", "KMP_", "MKL_")
+THREADS = "OMP_NUM_THREADS"  # the one of them that can be changed later
 _PDEATHSIG = 1  # PR_SET_PDEATHSIG of prctl(2)
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from handler.engines.vllm import forking; forking.live(sys.argv[2], *map(int, sys.argv[3:]))"
+    "from handler.engines.vllm import forking; forking.run_server(sys.argv[2], *map(int, sys.argv[3:]))"
 )
 _PRELOADING = "handler.engines.vllm.preloading"
 
-# Python's, which its Popen and all processes that were forked share. It has no public way to be told of a server that
-# is there already, and a forked process would start a server of its own.
-_python: Any = forkserver._forkserver  # noqa: SLF001
-_environ_of_server: dict[str, str] = {}
+_server_environ: dict[str, str] = {}  # of the server that runs; empty without one
 _stopped = threading.Event()
 
 
 @contextlib.contextmanager
 def fork_server(environ: MutableMapping[str, str], preloading: str = _PRELOADING) -> Iterator[None]:
-    """A process that imports vLLM meanwhile, and from which EngineContext forks. At the end it and all forks are gone.
+    """A process that imports vLLM in the background, and from which EngineContext forks. It and all forks end with the
+    context.
 
     `preloading` is the module whose `preload` does the import. To be entered in the main thread: the server ends when the
-    thread that started it does. Raises StartError.
+    thread that started it ends. Raises StartError.
     """
-    environ.update(_loaded_first(environ))
+    environ.update(_preloaded_libraries(environ))
     with _private_socket() as (listener, address):
         alive_r, alive_w = os.pipe()
-        handed = (listener.fileno(), alive_r)
-        numbers = map(str, (*handed, os.getpid()))
-        command = [sys.executable, *_flags(), "-c", _COMMAND, json.dumps(sys.path), preloading, *numbers]
-        process = subprocess.Popen(command, pass_fds=handed, env=environ)  # noqa: S603  # ourselves
-        listener.close()  # so that a server which has ended is found out by whoever connects
+        fds = (listener.fileno(), alive_r)
+        numbers = map(str, (*fds, os.getpid()))
+        flags = PrivateName.INTERPRETER_FLAGS.get()()
+        command = [sys.executable, *flags, "-c", _COMMAND, json.dumps(sys.path), preloading, *numbers]
+        process = subprocess.Popen(command, pass_fds=fds, env=environ)  # noqa: S603  # our own interpreter
+        listener.close()  # so that connecting fails once the server has ended
         os.close(alive_r)
-        _python._forkserver_address, _python._forkserver_alive_fd = address, alive_w  # noqa: SLF001
-        _stopped.clear()
-        _serve_from(environ)
-        try:
-            yield
-        finally:
-            _stopped.set()
-            _environ_of_server.clear()
-            process.kill()
-            process.wait()
-            os.close(alive_w)
-            _python._forkserver_address = _python._forkserver_alive_fd = None  # noqa: SLF001
-            del _python.ensure_running
+        ours = {PrivateName.SERVER_ADDRESS: address, PrivateName.SERVER_ALIVE_FD: alive_w}
+        with replaced({**ours, PrivateName.ENSURE_RUNNING: _do_nothing}):
+            _stopped.clear()
+            _server_environ.update(environ)
+            try:
+                yield
+            finally:
+                _stopped.set()
+                _server_environ.clear()
+                process.kill()
+                process.wait()
+                os.close(alive_w)
 
 
 @contextlib.contextmanager
 def _private_socket() -> Iterator[tuple[socket.socket, str]]:
-    """A socket that listens, and its address. Who can connect to it runs code: its directory is this user's alone."""
+    """A listening socket and its address. Connecting to it is enough to run code, so only this user can reach it."""
     with contextlib.ExitStack() as stack:
         try:
             address = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lumi-"))) / "fork")
@@ -87,111 +85,112 @@ def _private_socket() -> Iterator[tuple[socket.socket, str]]:
             listener.bind(address)
         except OSError as fault:
             raise StartError(
-                f"The engine needs a directory for its sockets and has none ({fault}); mount one at /tmp that this user "
-                "may write to, or name one with a short path in TMPDIR."
+                f"The engine cannot create a socket in the temporary directory ({fault}); mount a directory at /tmp that this "
+                "user can write to, or set TMPDIR to one with a short path."
             ) from fault
         listener.listen()
         yield listener, address
 
 
-def live(preloading: str, listener: int, alive: int, parent: int) -> None:
-    """The life of the server: import vLLM, then fork on demand until `parent` ends."""
-    _end_with(parent)
+def run_server(preloading: str, listener: int, alive: int, parent: int) -> None:
+    """The main function of the server: import vLLM, then fork on demand until `parent` ends."""
+    _end_with_parent(parent)
     with contextlib.suppress(ImportError):
-        # Before anything grows the environment: the names of the forked processes are written where it lies.
+        # Before the environment grows: the titles of the forked processes are written over its memory.
         importlib.import_module("setproctitle").setproctitle("lumi::ForkServer")
-    _serve_from(os.environ)
+    _server_environ.update(os.environ)
+    PrivateName.ENSURE_RUNNING.set(_do_nothing)
     importlib.import_module(preloading).preload()
-    # A signal to the whole process group, as a terminal or an init sends it, must not take the engine from under the
-    # requests that are being finished.
+    # A signal to the whole process group, from a terminal or an init process, must not end the engine while requests are
+    # being finished.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # What was imported stays; a child's garbage collector would otherwise touch, and so copy, every page of it.
+    # Otherwise the garbage collector of each fork would write to, and so copy, every page of what was imported.
     gc.collect()
     gc.freeze()
     forkserver.main(listener, alive, [])
 
 
-def is_served() -> bool:
+def has_fork_server() -> bool:
     """Whether there is a server to fork from."""
-    return bool(_environ_of_server)
+    return bool(_server_environ)
 
 
 class EngineProcess(context.ForkServerProcess):
-    """A process of the engine: forked where that does, else spawned as vLLM's own server would."""
+    """A process of the engine: forked if that makes no difference, else spawned as vLLM does on its own."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # vLLM tells its processes many things by the environment, and a fork of the server has the server's.
-        return _reborn, (type(self), dict(os.environ)), self.__dict__
+        # vLLM configures its processes through the environment, and a fork has the server's.
+        return _new_process, (type(self), dict(os.environ)), self.__dict__
 
     @staticmethod
     def _Popen(process: Any) -> Any:  # noqa: N802  # Python's name
         if _stopped.is_set():
-            # A thread that still loads a model which nobody wants any more would leave an orphan.
+            # A thread that is still loading a model would leave an orphan.
             raise RuntimeError("The engine is being stopped.")
-        if _a_fork_does():
+        if _can_fork():
             try:
                 return popen_forkserver.Popen(process)
             except (EOFError, OSError) as fault:
                 log.warning("The fork server has ended (%r); the engine's processes are spawned.", fault)
-                _environ_of_server.clear()
+                _server_environ.clear()
         return popen_spawn_posix.Popen(process)
 
 
 class EngineContext(context.ForkServerContext):
-    """Python's context of a fork server, for processes as above."""
+    """Python's context of a fork server, for such processes."""
 
     Process = EngineProcess
 
 
-def _serve_from(environ: Mapping[str, str]) -> None:
-    _environ_of_server.update(environ)
-    _python.ensure_running = lambda: None
+def _do_nothing() -> None:
+    """The `ensure_running` of a server that runs already."""
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which made it, ends: not even SIGKILL leaves an orphan."""
+def _end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends: even SIGKILL leaves no orphan."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _reborn(kind: type[EngineProcess], environ: dict[str, str]) -> EngineProcess:
-    """The first thing that a new process does: it is called before the rest of the process object is unpickled."""
-    if is_served():
-        _end_with(os.getppid())
+def _new_process(kind: type[EngineProcess], environ: dict[str, str]) -> EngineProcess:
+    """The first call in a new process, before the rest of the process object is unpickled."""
+    if has_fork_server():
+        _end_with_parent(os.getppid())
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environ)
-        if environ.get(THREADS) != _environ_of_server.get(THREADS) and environ.get(THREADS, "").isdigit():
+        if environ.get(THREADS) != _server_environ.get(THREADS) and environ.get(THREADS, "").isdigit():
             sys.modules["torch"].set_num_threads(int(environ[THREADS]))
     return kind.__new__(kind)
 
 
-def _a_fork_does() -> bool:
-    """Whether a process that is made now would be the same by a fork as by a spawn."""
-    if not is_served() or os.fsdecode(spawn.get_executable()) != sys.executable:
+def _can_fork() -> bool:
+    """Whether a fork would be the same as a spawned process now."""
+    if not has_fork_server() or os.fsdecode(spawn.get_executable()) != sys.executable:
         return False  # vLLM binds a process to a NUMA node by wrapping the executable that is spawned
-    return _read_once(os.environ) == _read_once(_environ_of_server)
+    return _read_at_start(os.environ) == _read_at_start(_server_environ)
 
 
-def _read_once(environ: Mapping[str, str]) -> dict[str, str]:
-    read = {name: value for name, value in environ.items() if name.startswith(READ_ONCE) and name != THREADS}
-    # OpenCV adds a place that does not exist when it is imported.
-    places = read.pop("LD_LIBRARY_PATH", "").split(":")
-    return {**read, "LD_LIBRARY_PATH": ":".join(place for place in places if place and Path(place).is_dir())}
+def _read_at_start(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of `environ` in which a fork must not differ from its server."""
+    read = {name: value for name, value in environ.items() if name.startswith(READ_AT_START) and name != THREADS}
+    # OpenCV adds a directory that does not exist when it is imported.
+    directories = read.pop("LD_LIBRARY_PATH", "").split(":")
+    return {**read, "LD_LIBRARY_PATH": ":".join(path for path in directories if path and Path(path).is_dir())}
 
 
-def _loaded_first(environ: Mapping[str, str]) -> dict[str, str]:
-    """What vLLM's CPU build would add to the environment of the processes that it spawns: PyTorch's OpenMP before any
-    other. Where vLLM comes to another result than this, processes are spawned."""
-    loaded = environ.get("LD_PRELOAD", "")
+def _preloaded_libraries(environ: Mapping[str, str]) -> dict[str, str]:
+    """What vLLM's CPU build adds to the environment of the processes that it spawns: PyTorch's OpenMP before any other.
+    Where vLLM comes to another result, processes are spawned."""
+    preloaded = environ.get("LD_PRELOAD", "")
     torch = find_spec("torch")
-    if not _is_cpu_build() or torch is None or torch.origin is None or "omp" in loaded:
+    if not _is_cpu_build() or torch is None or torch.origin is None or "omp" in preloaded:
         return {}
     package = Path(torch.origin).parent
-    places = (package.parent / "torch.libs", package / "lib")
-    found = [str(path) for place in places for path in place.glob("libgomp*.so*")]
-    return {"LD_PRELOAD": ":".join(filter(None, (loaded, *found[:1])))} if found else {}
+    directories = (package.parent / "torch.libs", package / "lib")
+    libraries = [str(path) for directory in directories for path in directory.glob("libgomp*.so*")]
+    return {"LD_PRELOAD": ":".join(filter(None, (preloaded, *libraries[:1])))} if libraries else {}
 
 
 def _is_cpu_build() -> bool:
@@ -200,7 +199,3 @@ def _is_cpu_build() -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def _flags() -> list[str]:
-    return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001

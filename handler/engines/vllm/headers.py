@@ -1,34 +1,34 @@
-"""PyTorch's precompiled header of the kernels for CPUs: made when a kernel is compiled, in place of at every start."""
+"""PyTorch's precompiled header of the kernels for CPUs: made when a kernel is compiled, and not at every start."""
 
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch._inductor import codecache
+from handler.engines.vllm.private_names import PrivateName
 
-Build = Callable[[str, Sequence[Any]], None]
+Compile = Callable[[str, Sequence[Any]], None]
 
 
 def precompile_when_needed() -> None:
-    """Have PyTorch put the header off until it compiles a kernel.
+    """Have PyTorch defer the header until it compiles a kernel.
 
-    It makes one, in five seconds, before it looks whether the kernels are there, and leaves it in the temporary
-    directory, which is empty in each new container.
+    PyTorch makes one in five seconds before it checks whether the kernels exist, and leaves it in the temporary directory,
+    which is empty in each new container.
     """
-    codecache._worker_compile_cpp = _putting_off(codecache._worker_compile_cpp)  # noqa: SLF001  # nowhere else
+    PrivateName.COMPILE_CPP.set(_defer_headers(PrivateName.COMPILE_CPP.get(), PrivateName.HEADER_LOCKS.get()))
 
 
-def _putting_off(build: Build) -> Build:
-    """`build`, which makes what is missing of what builders make, alone under a lock; but not yet a header."""
+def _defer_headers(compile_missing: Compile, header_locks: str) -> Compile:
+    """`compile_missing`, which makes the missing targets of builders under a lock, but headers only before a kernel."""
     headers: list[tuple[str, Sequence[Any]]] = []
 
-    def build_late(lock: str, builders: Sequence[Any]) -> None:
-        if os.path.dirname(lock) == codecache._HEADER_LOCK_DIR:  # noqa: SLF001, PTH120  # as PyTorch writes it
+    def compile_late(lock: str, builders: Sequence[Any]) -> None:
+        if os.path.dirname(lock) == header_locks:  # noqa: PTH120  # as PyTorch writes it
             headers.append((lock, builders))
             return
         if not all(os.path.exists(builder.get_target_file_path()) for builder in builders):  # noqa: PTH110  # a str
             for header in headers:
-                build(*header)
-        build(lock, builders)
+                compile_missing(*header)
+        compile_missing(lock, builders)
 
-    return build_late
+    return compile_late

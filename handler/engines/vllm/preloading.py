@@ -1,4 +1,4 @@
-"""What the fork server imports, and where vLLM is told to fork from it: the one place that replaces a part of vLLM."""
+"""What the fork server imports, and how vLLM comes to fork its processes from it."""
 
 import contextlib
 import importlib
@@ -14,48 +14,46 @@ from typing import Any, TypeVar
 
 import cloudpickle
 import torch
-from vllm.model_executor.models import registry
 from vllm.platforms import current_platform
 from vllm.plugins import load_general_plugins
-from vllm.v1.engine import coordinator, utils
-from vllm.v1.executor import multiproc_executor
 
-from handler.engines.vllm.forking import EngineContext, is_served
+from handler.engines.vllm.forking import EngineContext, has_fork_server
+from handler.engines.vllm.private_names import PrivateName
 
 T = TypeVar("T")
 
-# What the engine core and its workers import sooner or later.
+# The engine core and its workers import these sooner or later.
 MODULES = ("vllm.v1.engine.core", "vllm.v1.executor.uniproc_executor")
 WORKERS = {"cpu": "vllm.v1.worker.cpu_worker", "cuda": "vllm.v1.worker.gpu_worker"}
-# CUDA's driver opens it; what only asks the management library about GPUs does not.
+# CUDA's driver opens it; libraries that only query the GPUs do not.
 _CUDA_MEMORY = "/dev/nvidia-uvm"
 
 
 def preload() -> None:
-    """Import, in the fork server. Ends the process where what was imported does not survive a fork."""
+    """Import vLLM in the fork server. Ends the process if what was imported does not survive a fork."""
     for name in (*MODULES, WORKERS.get(current_platform.device_type)):
-        # Whoever needs one that cannot be imported will import it, and say what is wrong.
+        # A process that needs a module which cannot be imported imports it again, and reports the error.
         with contextlib.suppress(ImportError):
             importlib.import_module(name or MODULES[0])
     if current_platform.is_cpu():
         importlib.import_module("handler.engines.vllm.headers").precompile_when_needed()  # imports PyTorch's compiler
-    if obstacle := _obstacle():
-        # The parent sees this process end, and spawns as vLLM's own server does.
-        sys.exit(f"lumi: vLLM's import {obstacle}, so that no process can be forked from this one.")
     use_forks()
+    if obstacle := _obstacle_to_forks():
+        # The parent notices that this process has ended, and spawns as vLLM does on its own.
+        sys.exit(f"lumi: vLLM's import {obstacle}, so that no process can be forked from this one.")
 
 
 def use_forks() -> None:
-    """Have vLLM fork the processes that this one starts from the server. Without a server nothing changes."""
-    if is_served():
-        for module in (utils, coordinator, multiproc_executor):
-            module.get_mp_context = EngineContext
-        registry._run_in_subprocess = _in_a_fork  # noqa: SLF001
+    """Have vLLM fork the processes that it starts from the fork server. Without a server nothing changes."""
+    if has_fork_server():
+        for name in (PrivateName.CORE_CONTEXT, PrivateName.COORDINATOR_CONTEXT, PrivateName.WORKER_CONTEXT):
+            name.set(EngineContext)
+        PrivateName.RUN_IN_SUBPROCESS.set(_run_in_fork)
 
 
-def _obstacle() -> str | None:
-    """What does not survive a fork, if this process has it. Native threads are no obstacle: OpenBLAS ends its own
-    before a fork, and OpenMP has none before its first loop."""
+def _obstacle_to_forks() -> str | None:
+    """What in this process does not survive a fork, if anything. Native threads do: OpenBLAS stops its own before a
+    fork, and OpenMP starts none before its first loop."""
     if torch.cuda.is_initialized() or _CUDA_MEMORY in map(os.path.realpath, Path("/proc/self/fd").iterdir()):
         return "has initialised CUDA"
     if threading.active_count() > 1:
@@ -63,26 +61,27 @@ def _obstacle() -> str | None:
     return None
 
 
-def _in_a_fork(work: Callable[[], T]) -> T:
-    """The result of `work`, done in another process so that this one stays free of CUDA."""
+def _run_in_fork(work: Callable[[], T]) -> T:
+    """The result of `work` in another process, so that this one stays free of CUDA. Raises RuntimeError."""
     engine: Any = EngineContext()
     reader, writer = engine.Pipe(duplex=False)
-    process = engine.Process(target=_answer, args=(cloudpickle.dumps(work), writer), name="ModelInspection")
+    process = engine.Process(target=_send_result, args=(cloudpickle.dumps(work), writer), name="ModelInspection")
     process.start()
     writer.close()
+    result: T
     try:
-        result, fault = reader.recv()
+        result, error = reader.recv()
     except EOFError:
-        result, fault = None, "the process ended without an answer"
+        error = "the process ended without a result"
     process.join()
-    if fault is not None:
-        raise RuntimeError(f"Error raised in subprocess:\n{fault}")
-    return result  # type: ignore[no-any-return]
+    if error is not None:
+        raise RuntimeError(f"Error raised in subprocess:\n{error}")
+    return result
 
 
-def _answer(work: bytes, writer: Connection) -> None:
+def _send_result(work: bytes, writer: Connection) -> None:
     try:
         load_general_plugins()
         writer.send((pickle.loads(work)(), None))  # noqa: S301  # from our own parent
-    except Exception:  # noqa: BLE001  # carried over, whatever it is
+    except Exception:  # noqa: BLE001  # the parent raises it, whatever it is
         writer.send((None, traceback.format_exc()))
