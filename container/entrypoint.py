@@ -29,7 +29,7 @@ from container.start.machine import Machine, inspect, killed_for_memory, refuse
 from container.start.settings import code_settings, front_end, located_model, media_limits, needs, served_names
 from container.start.vllm_settings import vllm_settings
 from handler.engines import vllm
-from handler.engines.vllm.caches import kept_in
+from handler.engines.vllm.caches import cache_environment
 from handler.engines.vllm.settings import ENVIRONMENT
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
@@ -85,7 +85,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     keep_large_blocks()
     logs.configure(options.log_level)
     if options.compile_cache_dir is not None:
-        for name, value in kept_in(options.compile_cache_dir, environ).items():
+        for name, value in cache_environment(options.compile_cache_dir, environ).items():
             environ.setdefault(name, value)
     for warning in resolved.warnings:
         log.warning(warning)

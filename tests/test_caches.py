@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.engines.vllm.caches import kept_in, processor
+from handler.engines.vllm.caches import cache_environment, processor_key
 from handler.errors import OptionError
 from tests.drawn import post, url
 from tests.live import MODEL, start
@@ -17,36 +17,36 @@ X86 = "processor\t: 0\nmodel name\t: A\nflags\t\t: fpu sse2 avx2{more}\nbugs\t\t
 
 
 def test_everything_that_is_compiled_is_kept_in_one_directory(tmp_path):
-    environ = kept_in(str(tmp_path / "compiled"), {})
+    environ = cache_environment(str(tmp_path / "compiled"), {})
     directories = [Path(value) for name, value in environ.items() if name.endswith(("_ROOT", "_DIR", "_BASE", "_PATH"))]
     assert len(set(directories)) == 5
     assert all(directory.is_relative_to(tmp_path / "compiled") for directory in directories)
     assert not list((tmp_path / "compiled").iterdir())
 
 
-def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+def test_a_directory_that_is_not_writable_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OptionError, match=r"OPTION_COMPILE_CACHE_DIR.*cannot be written"):
-        kept_in(str(tmp_path / "file" / "compiled"), {})
+        cache_environment(str(tmp_path / "file" / "compiled"), {})
 
 
-def test_a_library_that_was_cut_short_is_removed(tmp_path, caplog):
+def test_a_truncated_library_is_removed(tmp_path, caplog):
     whole = next(Path(sysconfig.get_config_var("DESTSHARED")).glob("*.so")).read_bytes()
-    kernels = Path(kept_in(str(tmp_path), {})["TORCHINDUCTOR_CACHE_DIR"])
+    kernels = Path(cache_environment(str(tmp_path), {})["TORCHINDUCTOR_CACHE_DIR"])
     kernels.mkdir(parents=True)
     contents = {"whole": whole, "half": whole[: len(whole) // 2], "empty": b"", "zeros": bytes(len(whole))}
     for name, content in contents.items():
         (kernels / f"{name}.so").write_bytes(content)
         os.utime(kernels / f"{name}.so", (0, 0))
     (kernels / "being_linked.so").write_bytes(whole[:100])
-    kept_in(str(tmp_path), {})
+    cache_environment(str(tmp_path), {})
     assert {file.stem for file in kernels.iterdir()} == {"whole", "being_linked"}
     assert len(caplog.records) == 3
 
 
-def test_processors_that_can_the_same_share_what_is_compiled():
+def test_processors_with_the_same_instructions_share_a_cache():
     other = X86.format(more="").replace(": A", ": B").replace("fpu sse2", "sse2 fpu")
-    assert processor(X86.format(more=""), {}) == processor(other, {})
+    assert processor_key(X86.format(more=""), {}) == processor_key(other, {})
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_processors_that_can_the_same_share_what_is_compiled():
         ("processor\t: 0\nFeatures\t: fp asimd sve\n", {}),
     ],
 )
-def test_processors_that_can_more_or_less_do_not(cpuinfo, environ):
-    assert processor(cpuinfo, environ) != processor(X86.format(more=""), {})
+def test_processors_with_other_instructions_do_not_share_a_cache(cpuinfo, environ):
+    assert processor_key(cpuinfo, environ) != processor_key(X86.format(more=""), {})
 
 
 @pytest.mark.engine
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 def test_what_was_compiled_is_found_by_the_next_start(tmp_path, monkeypatch):
-    for name in kept_in(str(tmp_path / "compiled"), {}):
+    for name in cache_environment(str(tmp_path / "compiled"), {}):
         monkeypatch.delenv(name, raising=False)  # PyTorch sets some of them in the process of the tests
     shutil.copytree(MODEL, tmp_path / "model", ignore=shutil.ignore_patterns("serving.properties"))
     first, second = Start(tmp_path, "first"), Start(tmp_path, "second")

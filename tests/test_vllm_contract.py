@@ -89,7 +89,7 @@ def test_the_table_of_failures_knows_every_exception_of_vllm():
         assert issubclass(row, RequestError if client else ServerError), kind
 
 
-def test_a_failure_says_what_it_may_and_no_more():
+def test_an_error_names_options_and_hides_internals():
     from vllm.exceptions import VLLMValidationError
 
     from handler.engines.vllm.failures import translate
@@ -181,11 +181,11 @@ def test_a_placeholder_in_tools_arguments_and_template_values_is_text(texts):
     "parameters", [{"chat_template": "{{ 1 }}"}, {"mm_processor_kwargs": {"a": 1}}, {"media_io_kwargs": {"image": {}}}]
 )
 def test_a_request_brings_no_template_and_no_processor_arguments(texts, renderer, parameters):
-    from handler.engines.vllm.failures import translate, translate_answer
+    from handler.engines.vllm.failures import translate, translate_response
 
     try:
         error = _render(renderer, _request(texts, "hi", **parameters)).error
-        refused = translate_answer(
+        refused = translate_response(
             error.message, error.code, error.param
         )  # vLLM answers some faults in place of raising
     except Exception as fault:  # noqa: BLE001  # whichever of vLLM's it is, it has to be the client's fault

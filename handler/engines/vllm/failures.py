@@ -1,4 +1,4 @@
-"""What vLLM raises or answers in place of a completion -> our errors: the one table at the seam."""
+"""What vLLM raises or returns in place of a completion -> our errors, by one table at the seam."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ from handler.errors import (
     UnknownModel,
 )
 
-# From the special to the general; the first that fits wins. A test holds that every class of vllm.exceptions has a row.
+# From the special to the general; the first match wins. A test checks that every class of vllm.exceptions has a row.
 TABLE: tuple[tuple[type[BaseException], type[RequestError] | type[ServerError]], ...] = (
     (EngineDeadError, EngineDead),
     (exceptions.VLLMNotFoundError, UnknownModel),
@@ -36,84 +36,84 @@ TABLE: tuple[tuple[type[BaseException], type[RequestError] | type[ServerError]],
     (exceptions.VLLMError, EngineFailure),
     (jinja2.TemplateError, InvalidRequest),
     (pydantic.ValidationError, InvalidRequest),
-    # vLLM still raises these bare for a request's fault in many places, and answers 400 for them itself.
+    # vLLM still raises these bare for invalid requests in many places, and its own server returns 400 for them.
     (ValueError, InvalidRequest),
     (TypeError, InvalidRequest),
     (OverflowError, InvalidRequest),
     (NotImplementedError, InvalidRequest),
 )
 
-# Options by the names that a client of Lumi's operator knows, in place of vLLM's command line.
+# An argument of vLLM's command line; our messages name the option in its place.
 _FLAG = re.compile(r"--([a-z][a-z-]+)")
 _INTERNALS = re.compile(r" at 0x[0-9a-fA-F]+|(?:/[\w.\-]+){2,}/[\w.\-]*")
 
 
 def translate(error: Exception) -> LumiError:
-    """The error of ours that stands for `error`; the caller raises it `from` the original."""
+    """Our error for `error`; the caller raises it `from` the original."""
     if isinstance(error, LumiError):
         return error
     kind = next((ours for theirs, ours in TABLE if isinstance(error, theirs)), EngineFailure)
     if issubclass(kind, RequestError):
-        message, param = _words(error)
+        message, param = _message_and_parameter(error)
         return kind(message, param=param)
     retry_after = 1 if kind is Unavailable else None
-    return kind(_SENTENCES.get(kind, "The engine failed on this request."), retry_after=retry_after)
+    return kind(_MESSAGES.get(kind, "The engine failed on this request."), retry_after=retry_after)
 
 
-_SENTENCES: dict[type[ServerError], str] = {
+_MESSAGES: dict[type[ServerError], str] = {
     EngineDead: "The engine process has died; this server is going down.",
     Unavailable: "The engine is busy; please try again.",
 }
 
 
-def translate_answer(message: str, status: int, param: str | None) -> LumiError:
-    """The error of ours for an error body that vLLM returned in place of raising."""
-    text = _presentable(message)
+def translate_response(message: str, status: int, param: str | None) -> LumiError:
+    """Our error for an error response that vLLM returned in place of raising."""
+    text = _public_message(message)
     if status == 404:
         return UnknownModel(text, param=param or "model")
     if status == 503:
-        return Unavailable(_SENTENCES[Unavailable], retry_after=1)
+        return Unavailable(_MESSAGES[Unavailable], retry_after=1)
     if 400 <= status < 500 or status == 501:
         return InvalidRequest(text, param=param)
     return EngineFailure("The engine failed on this request.")
 
 
-def _words(error: Exception) -> tuple[str, str | None]:
+def _message_and_parameter(error: Exception) -> tuple[str, str | None]:
     if isinstance(error, pydantic.ValidationError):
-        return _first_fault(error)
+        return _first_error(error)
     if isinstance(error, exceptions.VLLMClientError):
         # str() of these appends "(parameter=..., value=...)", and the value may be a whole image.
-        text, guess = _sentence(str(error.args[0] if error.args else error))
+        text, guess = _with_parameter(str(error.args[0] if error.args else error))
         return text, getattr(error, "parameter", None) or guess
-    return _sentence(str(error))
+    return _with_parameter(str(error))
 
 
-def _sentence(message: str) -> tuple[str, str | None]:
-    text = _presentable(message)
+def _with_parameter(message: str) -> tuple[str, str | None]:
+    text = _public_message(message)
     # A bare ValueError of the sampling parameters begins with the parameter's name ("n must be at least 1, got 0").
     first = re.match(r"`?([a-z_]+)`? ", text)
     return text, first[1] if first and first[1] in ChatCompletionRequest.model_fields else None
 
 
-def _first_fault(error: pydantic.ValidationError) -> tuple[str, str | None]:
-    faults: list[Any] = error.errors(include_url=False, include_context=False)
-    # Of a union every member complains. Those that wanted another type altogether have the least to say.
-    first = faults[0]["loc"][:1]
-    fault = min((f for f in faults if f["loc"][:1] == first), key=lambda f: f["type"].endswith("_type"))
+def _first_error(error: pydantic.ValidationError) -> tuple[str, str | None]:
+    errors: list[Any] = error.errors(include_url=False, include_context=False)
+    # Every member of a union reports an error. The least helpful are of members that expect another type altogether.
+    field = errors[0]["loc"][:1]
+    first = min((e for e in errors if e["loc"][:1] == field), key=lambda e: e["type"].endswith("_type"))
     path = ""
-    for step in fault["loc"]:
-        # The names of union members and validators stand in `loc` too; a JSON path has only fields and indices.
+    for step in first["loc"]:
+        # `loc` also has the names of union members and validators; a JSON path has only fields and indices.
         if isinstance(step, int):
             path += f"[{step}]"
         elif re.fullmatch(r"[a-z_][a-z0-9_]*", step) and step not in _UNION_MEMBERS:
             path += f".{step}" if path else step
-    message = _presentable(str(fault["msg"]))
+    message = _public_message(str(first["msg"]))
     return (f"`{path}`: {message}" if path else message), path or None
 
 
 _UNION_MEMBERS = frozenset({"str", "int", "float", "bool", "list", "dict", "none", "constrained", "literal"})
 
 
-def _presentable(message: str) -> str:
+def _public_message(message: str) -> str:
     message = _FLAG.sub(lambda flag: "OPTION_" + flag[1].replace("-", "_").upper(), message)
     return _INTERNALS.sub("", message).strip()

@@ -18,7 +18,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from handler.engine import ChatPrompt, Delta, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.deltas import DeltaServing
-from handler.engines.vllm.failures import translate, translate_answer
+from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.errors import EngineFailure, InvalidRequest, Unavailable, UnknownAdapter
@@ -221,7 +221,7 @@ def _answered(answer: Any) -> Any:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-    raise translate_answer(answer.error.message, answer.error.code, answer.error.param)
+    raise translate_response(answer.error.message, answer.error.code, answer.error.param)
 
 
 async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
@@ -232,7 +232,7 @@ async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
             continue
         if data.startswith('{"error"'):
             error = json.loads(data)["error"]
-            raise translate_answer(error["message"], error["code"], error["param"])
+            raise translate_response(error["message"], error["code"], error["param"])
         yield data.encode()
 
 
