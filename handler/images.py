@@ -45,7 +45,9 @@ class Images:
         if not parts:
             yield []
             return
-        images = await self._media.images([self._resolve(part, context.session) for part in parts], self._engine.holds)
+        images = await self._media.load_images(
+            [self._resolve(part, context.session) for part in parts], self._engine.holds
+        )
         try:
             if self._sessions is not None and context.session is not None:
                 digests = await asyncio.to_thread(lambda: [(sha256(image.encoded), image.encoded) for image in images])

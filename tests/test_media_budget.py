@@ -10,42 +10,42 @@ async def _settle():
         await asyncio.sleep(0)
 
 
-def test_what_does_not_fit_waits_for_its_turn():
+def test_a_request_that_does_not_fit_waits_for_its_turn():
     async def life():
         budget = PixelBudget(10)
-        await budget.take(6)
-        second = asyncio.create_task(budget.take(6))
-        third = asyncio.create_task(budget.take(1))
+        await budget.acquire(6)
+        second = asyncio.create_task(budget.acquire(6))
+        third = asyncio.create_task(budget.acquire(1))
         await _settle()
         assert (second.done(), third.done()) == (False, False)  # first come, first served
-        budget.give_back(6)
+        budget.release(6)
         await _settle()
         assert (second.done(), third.done()) == (True, True)
 
     asyncio.run(life())
 
 
-def test_what_never_fits_runs_alone():
+def test_a_request_that_never_fits_runs_alone():
     async def life():
         budget = PixelBudget(10)
-        await budget.take(99)
-        other = asyncio.create_task(budget.take(1))
+        await budget.acquire(99)
+        other = asyncio.create_task(budget.acquire(1))
         await _settle()
         assert not other.done()
-        budget.give_back(99)
+        budget.release(99)
         await asyncio.wait_for(other, 1)
 
     asyncio.run(life())
 
 
-def test_who_gives_up_waiting_holds_nothing_and_blocks_nobody():
+def test_a_request_cancelled_while_it_waits_acquires_nothing_and_blocks_no_other():
     async def life():
         budget = PixelBudget(10)
-        await budget.take(10)
-        leaving, staying = asyncio.create_task(budget.take(8)), asyncio.create_task(budget.take(2))
+        await budget.acquire(10)
+        leaving, staying = asyncio.create_task(budget.acquire(8)), asyncio.create_task(budget.acquire(2))
         await _settle()
         leaving.cancel()
-        budget.give_back(2)
+        budget.release(2)
         await _settle()
         assert staying.done()
         with pytest.raises(asyncio.CancelledError):
@@ -54,15 +54,15 @@ def test_who_gives_up_waiting_holds_nothing_and_blocks_nobody():
     asyncio.run(life())
 
 
-def test_who_is_cancelled_just_after_the_turn_came_gives_it_back():
+def test_a_request_cancelled_just_after_its_turn_came_releases_its_pixels():
     async def life():
         budget = PixelBudget(10)
-        await budget.take(10)
-        late = asyncio.create_task(budget.take(10))
+        await budget.acquire(10)
+        late = asyncio.create_task(budget.acquire(10))
         await _settle()
-        budget.give_back(10)  # the turn has come, but the task has not run yet
+        budget.release(10)  # the turn has come, but the task has not run yet
         late.cancel()
         await _settle()
-        await asyncio.wait_for(budget.take(10), 1)
+        await asyncio.wait_for(budget.acquire(10), 1)
 
     asyncio.run(life())

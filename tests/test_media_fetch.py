@@ -19,7 +19,7 @@ from handler.media import fetch as fetch_module
 from handler.media.addresses import AddressPolicy
 from handler.media.fetch import Fetcher
 from handler.media.limits import MediaLimits
-from handler.media.references import reference
+from handler.media.references import parse_reference
 from handler.payload.parts import ImagePart
 from tests.media_server import body, encode, gradient, never, raw_served, redirect, served
 
@@ -44,7 +44,7 @@ class Fetching:
         await self.fetcher.aclose()
 
     async def get(self, url: str) -> bytes:
-        return b"".join(await self.fetcher.fetch(reference(ImagePart(url, PATH), self.limits, self.policy)))
+        return b"".join(await self.fetcher.fetch(parse_reference(ImagePart(url, PATH), self.limits, self.policy)))
 
 
 async def get(url: str, **options: Any) -> bytes:
@@ -331,10 +331,10 @@ def test_an_encoded_body_is_refused_and_never_inflated():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this", "ended its answer early"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nonly this", "ended its answer early"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "did not answer in HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "did not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this", "ended its response early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nonly this", "ended its response early"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "a response that is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "a response that is not HTTP"),
         (b"", "closed the connection"),
     ],
 )

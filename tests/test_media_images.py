@@ -1,19 +1,22 @@
+import gc
 import io
 import pickle
 import random
 import struct
 import threading
 import warnings
+import weakref
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from PIL import ExifTags, Image, ImageOps
 
 from handler.errors import MediaError, MediaInvalid, MediaTooLarge
-from handler.media.images import LazyImage, prepare, read_size
+from handler.media.images import ImageCache, LazyImage, init_pillow, read_size
 from handler.media.limits import MediaLimits
 from tests.media_server import encode, gradient
 
@@ -23,10 +26,10 @@ PHOTO = gradient(32, 20)
 
 
 @pytest.fixture(autouse=True)
-def _prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # `prepare` may raise it
+def _pillow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # `init_pillow` may raise it
     with warnings.catch_warnings():  # ... and adds a filter
-        prepare(LIMITS)
+        init_pillow(LIMITS)
         yield
 
 
@@ -35,7 +38,7 @@ def lazy(encoded: bytes, limits: MediaLimits = LIMITS) -> LazyImage:
 
 
 def expected(encoded: bytes) -> Image.Image:
-    """What vLLM's loader gives for the same bytes, in Pillow's own words."""
+    """What vLLM's loader gives for the same bytes, written with Pillow alone."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
     if image.mode == "RGB":
         return image
@@ -47,7 +50,7 @@ def expected(encoded: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
-def turned(format_: str, orientation: int) -> bytes:
+def rotated(format_: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     return encode(PHOTO, format_, exif=exif)
@@ -136,20 +139,20 @@ KINDS = {
     "tiff, 16-bit": encode(Image.fromarray(np.arange(640, dtype=np.uint16).reshape(20, 32) * 100), "TIFF"),
     "tiff, pages": frames("TIFF"),
     "tiff with xmp orientation": encode(PHOTO, "TIFF", tiffinfo={700: XMP}),
-    **{f"{format_} turned {n}": turned(format_, n) for format_ in ("JPEG", "PNG", "WEBP", "TIFF") for n in range(10)},
+    **{f"{format_} rotated {n}": rotated(format_, n) for format_ in ("JPEG", "PNG", "WEBP", "TIFF") for n in range(10)},
 }
 
 
 @pytest.mark.parametrize("encoded", KINDS.values(), ids=KINDS.keys())
-def test_pixels_and_size_equal_those_of_the_eager_way(encoded: bytes):
+def test_pixels_and_size_equal_those_of_vllm(encoded: bytes):
     image, wanted = lazy(encoded), expected(encoded)
     assert (image.mode, image.size, image.decoded) == ("RGB", wanted.size, False)
     assert image.tobytes() == wanted.tobytes()
     assert (image.mode, image.size, image.decoded) == ("RGB", wanted.size, True)
 
 
-def test_all_of_pillow_and_numpy_work_on_a_image_not_yet_decoded():
-    encoded = KINDS["JPEG turned 6"]
+def test_all_of_pillow_and_numpy_work_on_an_image_not_yet_decoded():
+    encoded = KINDS["JPEG rotated 6"]
     wanted = expected(encoded)
     uses = {
         "resize": lambda image: image.resize((7, 9)).tobytes(),
@@ -189,7 +192,7 @@ def test_many_threads_decode_once():
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"hello world" * 9, b"<svg/>", b"%PDF-1.7", b"\xff\xd8\xff", b"II*\0", b"BM"]
 )
-def test_what_is_no_image_says_what_is_accepted_and_no_address(data: bytes):
+def test_bytes_that_are_not_an_image_name_the_accepted_formats_and_no_address(data: bytes):
     with pytest.raises(MediaInvalid, match="not an image") as caught:
         read_size(data, PATH, LIMITS)
     assert "JPEG, PNG, WEBP, GIF, BMP, TIFF" in str(caught.value)
@@ -198,13 +201,13 @@ def test_what_is_no_image_says_what_is_accepted_and_no_address(data: bytes):
 
 
 @pytest.mark.parametrize("format_", ["PPM", "TGA", "ICO", "JPEG2000", "PCX", "EPS"])
-def test_formats_off_the_list_stay_unread(format_: str):
+def test_formats_that_are_not_listed_are_not_read(format_: str):
     with pytest.raises(MediaInvalid, match="not an image"):
         read_size(encode(PHOTO, format_), PATH, LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["rgb jpeg", "rgb png", "gif", "webp", "bmp", "tiff", "tiff, lzw"])
-def test_a_image_cut_short_is_an_error_with_the_path_once_decoded(kind: str):
+def test_a_truncated_image_is_an_error_with_the_path_once_decoded(kind: str):
     encoded = KINDS[kind]
     cut = LazyImage(encoded[: len(encoded) * 2 // 3], "digest", PHOTO.size, LIMITS)
     with pytest.raises(MediaInvalid) as caught:
@@ -215,7 +218,7 @@ def test_a_image_cut_short_is_an_error_with_the_path_once_decoded(kind: str):
     assert not cut.decoded
 
 
-def test_pixels_over_the_limit_are_refused_by_the_header():
+def test_pixels_over_the_limit_are_rejected_by_the_header():
     assert read_size(KINDS["rgb jpeg"], PATH, MediaLimits(image_pixels=640)) == (32, 20)
     for encoded in KINDS.values():
         with pytest.raises(MediaTooLarge, match="31 pixels") as caught:
@@ -240,20 +243,20 @@ def claiming(format_: str, width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("format_", ["PNG", "GIF", "BMP", "JPEG"])
 @pytest.mark.parametrize("side", [8_000, 10_000, 20_000, 65_000])
-def test_bombs_meet_our_limit_and_no_warning_of_pillows(format_: str, side: int):
+def test_decompression_bombs_exceed_our_limit_without_a_warning_of_pillow(format_: str, side: int):
     with pytest.raises(MediaTooLarge, match=r"50,000,000 pixels .* OPTION_MEDIA_MAX_PICTURE_PIXELS"):
         read_size(claiming(format_, side, side), PATH, LIMITS)
 
 
 def test_an_operator_may_allow_more_pixels_than_pillow_does():
     limits = MediaLimits(image_pixels=500_000_000)
-    prepare(limits)
+    init_pillow(limits)
     assert read_size(claiming("PNG", 20_000, 20_000), PATH, limits) == (20_000, 20_000)
     with pytest.raises(MediaTooLarge, match="500,000,000"):
         read_size(claiming("PNG", 30_000, 30_000), PATH, limits)
 
 
-def test_text_that_inflates_without_end_is_an_error():
+def test_text_chunks_that_inflate_too_far_are_an_error():
     bomb = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(3_000_000)))
     with pytest.raises(MediaError):
         read_size(after_ihdr(KINDS["rgb png"], bomb), PATH, LIMITS)
@@ -265,7 +268,7 @@ def test_text_that_inflates_without_end_is_an_error():
     "kind",
     [
         "rgb jpeg",
-        "JPEG turned 6",
+        "JPEG rotated 6",
         "rgba png",
         "animated png",
         "animated gif",
@@ -292,3 +295,69 @@ def test_damaged_bytes_raise_media_errors_only(kind: str):
             lazy(bytes(damaged), small).load()
         except MediaError as error:
             assert "0x" not in str(error)  # noqa: PT017
+
+
+def digest(encoded: bytes) -> str:
+    return blake3(encoded).hexdigest()
+
+
+def png(number: int) -> bytes:
+    return encode(gradient(32, 20, shift=number))
+
+
+def test_a_live_image_is_shared_and_a_dead_one_is_freed():
+    cache = ImageCache(LIMITS)
+    first = cache.open(png(1), PATH)
+    first.load()
+    assert cache.open(png(1), PATH) is first
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
+    assert not cache.open(png(1), PATH).decoded
+
+
+def test_the_size_of_an_image_is_found_again_without_its_header():
+    cache = ImageCache(LIMITS)
+    assert cache.find(digest(png(1)), png(1)) is None
+    size = cache.open(png(1), PATH).size
+    found = cache.find(digest(png(1)), b"not parsed again")
+    assert found is not None
+    assert found.size == size
+
+
+def test_the_sizes_of_the_images_used_last_are_kept():
+    cache = ImageCache(MediaLimits(remembered_images=2))
+    for number in (1, 2, 1, 3):
+        cache.open(png(number), PATH)
+    assert [cache.find(digest(png(number)), png(number)) is not None for number in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_live_image_is_shared_though_no_size_is_kept():
+    cache = ImageCache(MediaLimits(remembered_images=0))
+    image = cache.open(png(1), PATH)
+    assert image.size == (32, 20)
+    assert cache.open(png(1), PATH) is image
+
+
+def test_holding_an_image_does_not_wait_for_its_decoding(monkeypatch: pytest.MonkeyPatch):
+    """The event loop holds and releases images while another request decodes the same one in a thread."""
+    decoding, opened = threading.Event(), threading.Event()
+
+    def slow_open(*_: Any, **__: Any) -> Image.Image:
+        decoding.set()
+        assert opened.wait(10)
+        return PHOTO
+
+    image = lazy(png(1))
+    monkeypatch.setattr(Image, "open", slow_open)
+    thread = threading.Thread(target=image.decode)
+    thread.start()
+    assert decoding.wait(10)
+    calls: list[None] = []
+    release = image.hold(lambda: calls.append(None))
+    release()
+    release()
+    assert (len(calls), image.decoded) == (1, False)
+    opened.set()
+    thread.join()

@@ -16,7 +16,7 @@ from handler.payload.parts import ImagePart
 from tests.media_server import body, encode, gradient, never, served
 
 SMALL = encode(gradient(), "PNG")
-LARGE = encode(gradient(900, 700), "BMP")  # 1.9 MB: takes the way through the thread pool
+LARGE = encode(gradient(900, 700), "BMP")  # 1.9 MB: goes through the thread pool
 
 
 def data_url(encoded: bytes) -> str:
@@ -36,7 +36,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 class Loading:
-    """A started MediaLoader, and an engine that holds what it is told to."""
+    """A started MediaLoader, and an engine that holds the digests in `held`."""
 
     def __init__(self, **limits: Any) -> None:
         networks = (ip_network("127.0.0.1/32"),)
@@ -51,12 +51,12 @@ class Loading:
         await self.loader.aclose()
 
     async def load(self, parts: list[ImagePart]) -> list[PromptImage]:
-        return await self.loader.images(parts, self.held.__contains__)
+        return await self.loader.load_images(parts, self.held.__contains__)
 
     async def images(self, *urls: str) -> tuple[PromptImage, ...]:
         return tuple(await self.load(asking(*urls)))
 
-    async def refused(self, kind: type[MediaError], *urls: str) -> MediaError:
+    async def error(self, kind: type[MediaError], *urls: str) -> MediaError:
         with pytest.raises(MediaError) as caught:
             await self.images(*urls)
         assert type(caught.value) is kind, caught.value
@@ -75,7 +75,7 @@ def test_a_request_without_images_loads_nothing():
     run(test())
 
 
-def test_images_keep_their_order_and_say_who_they_are():
+def test_images_keep_their_order_paths_and_digests():
     async def test() -> None:
         async with Loading() as loading, served({"/a": body(LARGE)}) as (base, _):
             urls = (data_url(SMALL), f"{base}/a", data_url(LARGE), SMALL)
@@ -95,7 +95,7 @@ def test_only_what_the_engine_does_not_hold_is_decoded(encoded: bytes):
     async def test() -> None:
         async with Loading() as loading, served({"/": body(damaged)}) as (base, _):
             for url in (data_url(damaged), f"{base}/"):
-                error = await loading.refused(MediaInvalid, data_url(SMALL), url)
+                error = await loading.error(MediaInvalid, data_url(SMALL), url)
                 assert error.param == path(1)
                 loading.held = {digest(damaged)}
                 image = (await loading.images(url))[0]
@@ -128,16 +128,16 @@ def test_a_url_is_fetched_once_however_often_it_is_named():
             assert sorted(request.path for request in seen) == ["/a", "/b"]
             assert [image.path for image in found] == [path(number) for number in range(4)]
             assert [image.encoded for image in found] == [SMALL, LARGE, SMALL, SMALL]
-            error = await loading.refused(MediaUnreachable, f"{base}/a", f"{base}/x", f"{base}/x")
+            error = await loading.error(MediaUnreachable, f"{base}/a", f"{base}/x", f"{base}/x")
             assert error.param == path(1)
 
     run(test())
 
 
-def test_too_many_images_are_refused_before_any_work():
+def test_too_many_images_are_rejected_before_any_work():
     async def test() -> None:
         async with Loading(images_per_prompt=2) as loading, served({"/": body(SMALL)}) as (base, seen):
-            error = await loading.refused(MediaTooLarge, f"{base}/", "s3://not/looked/at", f"{base}/")
+            error = await loading.error(MediaTooLarge, f"{base}/", "s3://not/checked", f"{base}/")
             assert error.param == path(2)
             assert "has 3 images; the limit is 2" in str(error)
             assert "OPTION_LIMIT_MM_PER_PROMPT" in str(error)
@@ -146,10 +146,10 @@ def test_too_many_images_are_refused_before_any_work():
     run(test())
 
 
-def test_every_reference_is_looked_at_before_the_first_fetch():
+def test_every_reference_is_checked_before_the_first_fetch():
     async def test() -> None:
         async with Loading() as loading, served({"/": body(SMALL)}) as (base, seen):
-            assert (await loading.refused(MediaInvalid, f"{base}/", "s3://bucket/key")).param == path(1)
+            assert (await loading.error(MediaInvalid, f"{base}/", "s3://bucket/key")).param == path(1)
             assert seen == []
 
     run(test())
@@ -160,11 +160,11 @@ def under_way() -> list[str]:
     return [name for name in names if name.startswith(("MediaLoader", "Fetcher"))]
 
 
-def test_the_first_fault_ends_the_others_and_comes_alone():
+def test_the_first_fault_cancels_the_others_and_is_raised_alone():
     async def test() -> None:
         async with Loading(fetch_seconds=600) as loading, served({"/never": never}) as (base, _):
             slow = [f"{base}/never?{number}" for number in range(5)]
-            error = await loading.refused(MediaUnreachable, *slow, f"{base}/missing")
+            error = await loading.error(MediaUnreachable, *slow, f"{base}/missing")
             assert error.param == path(5)
             assert under_way() == []
 
@@ -225,7 +225,7 @@ def test_faults_of_every_stage_name_their_part():
                 "http://169.254.169.254/latest/meta-data": MediaForbidden,
             }
             for url, kind in faults.items():
-                assert (await loading.refused(kind, data_url(SMALL), url)).param == path(1)
+                assert (await loading.error(kind, data_url(SMALL), url)).param == path(1)
 
     run(test())
 
@@ -239,7 +239,7 @@ def test_a_loader_that_never_started_can_be_closed_twice():
     run(test())
 
 
-def test_pixels_go_when_the_last_request_lets_them_go():
+def test_pixels_are_freed_when_the_last_request_releases_them():
     async def test() -> None:
         async with Loading() as loading:
             (one,) = await loading.images(data_url(LARGE))
@@ -250,12 +250,12 @@ def test_pixels_go_when_the_last_request_lets_them_go():
             assert one.image.decoded
             two.release()
             assert not one.image.decoded
-            assert one.image.resize((2, 2)).size == (2, 2)  # whoever asks yet decodes again
+            assert one.image.resize((2, 2)).size == (2, 2)  # a later use decodes again
 
     run(test())
 
 
-def test_requests_take_turns_in_the_memory_for_pixels():
+def test_requests_wait_for_free_memory_for_pixels():
     async def test() -> None:
         async with Loading(decoded_pixels=900 * 700) as loading:
             (first,) = await loading.images(data_url(LARGE))
@@ -269,7 +269,7 @@ def test_requests_take_turns_in_the_memory_for_pixels():
     run(test())
 
 
-def test_a_image_that_fails_gives_its_memory_back():
+def test_an_image_that_fails_releases_its_memory():
     async def test() -> None:
         async with Loading(decoded_pixels=900 * 700) as loading:
             for _ in range(3):

@@ -1,4 +1,4 @@
-"""Content parts in, images of a prompt out, within limits; the only outbound network of a request.
+"""Image parts in, images of a prompt out, within limits; the only outbound network of a request.
 
-`loader.MediaLoader` is the door, `limits.MediaLimits` its configuration.
+Start at `loader.MediaLoader`; `limits.MediaLimits` configures it.
 """

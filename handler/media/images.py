@@ -1,30 +1,34 @@
-"""Encoded bytes -> LazyImage: the upright RGB image, its size known at once, its pixels decoded when asked for.
+"""Encoded bytes -> LazyImage: the upright RGB image; its size is known at once, its pixels are decoded on demand.
 
 The pixels equal those of vLLM's `ImageMediaIO.load_bytes` (vllm/multimodal/media/image.py): EXIF orientation applied,
-transparency over white. One difference is on purpose: vLLM swallows a first decoding error and may show the model a
-half-decoded image; here a damaged image is an error.
+transparency over white. One difference is on purpose: vLLM ignores a first decoding error and may pass a half-decoded
+image to the model; here a damaged image is an error.
 """
 
 import contextlib
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
+from weakref import WeakValueDictionary
 
+from blake3 import blake3
 from PIL import ExifTags, Image, ImageOps
 
 from handler.errors import MediaError, MediaInvalid, MediaTooLarge
 from handler.media.limits import MediaLimits
+from handler.media.references import too_many_bytes
 
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
-_TURNED = frozenset({2, 3, 4}) | _SIDEWAYS
-_WALKED_CHUNKS = 2**16  # of a PNG: an honest 20 MB file has at most a few thousand
+_ROTATED = frozenset({2, 3, 4}) | _SIDEWAYS
+_MAX_PNG_CHUNKS = 2**16  # that are looked at: a real 20 MB file has at most a few thousand
 
 
 class LazyImage(Image.Image):
-    """A Pillow image of mode RGB that decodes itself, once, on the first `load()`: what all its methods call first.
+    """A Pillow image of mode RGB that decodes itself, once, on the first `load()`, which all of Pillow's methods call.
 
     Thread-safe. `load()` raises MediaInvalid or MediaTooLarge, without a JSON path; `decode(path)` with it.
     """
@@ -35,36 +39,46 @@ class LazyImage(Image.Image):
         self._size = size
         self._limits = limits
         self._decoding = threading.Lock()
+        self._counting = threading.Lock()  # not held while decoding, so that the event loop never waits for it
         self._holders = 0
         self.encoded = encoded
         self.digest = digest
 
     @property
     def decoded(self) -> bool:
-        """Whether the pixels are there."""
+        """Whether the pixels are in memory."""
         return self._im is not None
 
     def decode(self, path: str | None = None) -> None:
-        """Decode the pixels unless they are there: about 6 ms per megapixel, so never on the event loop."""
+        """Decode the pixels unless they are in memory: about 6 ms per megapixel, so never on the event loop."""
         if self._im is not None:
             return
+        damaged = "The image is damaged or truncated: its pixels cannot be decoded."
         with self._decoding:
             if self._im is None:
-                pixels = _decode(self.encoded, path, self._limits)
+                with _open_image(self.encoded, path, self._limits, damaged) as opened:
+                    pixels = _normalize(opened)
                 self._size = pixels.size
                 self._im = pixels.im
 
-    def hold(self) -> None:
-        """One more who needs the pixels, once they are decoded."""
-        with self._decoding:
+    def hold(self, then: Callable[[], None]) -> Callable[[], None]:
+        """Keep the pixels, once decoded, until the returned function is called, which calls `then`; a second call has
+        no effect. After the last holder the pixels are freed; a later `load()` decodes again."""
+        with self._counting:
             self._holders += 1
+        pending = [then]
 
-    def let_go(self) -> None:
-        """One less; after the last, the pixels go. Whoever asks for them yet decodes them again."""
-        with self._decoding:
-            self._holders -= 1
-            if not self._holders:
-                self._im = None
+        def release() -> None:
+            with self._counting:
+                if not pending:
+                    return
+                then = pending.pop()
+                self._holders -= 1
+                if not self._holders:
+                    self._im = None
+            then()
+
+        return release
 
     def load(self) -> Any:
         """Pillow's hook. Decodes on the first call."""
@@ -72,12 +86,51 @@ class LazyImage(Image.Image):
         return super().load()
 
 
-def prepare(limits: MediaLimits) -> None:
-    """What Pillow needs once in a process; about 50 ms of imports, and two settings.
+class ImageCache:
+    """One object per image, in however many parts, turns and concurrent requests it is: decoded once, parsed once.
 
-    Ours is the pixel limit that counts, checked on the header. Pillow's own guard (89 Mpx: a warning, 178 Mpx: an
-    error) stays where it is, unless the operator allows larger images than it does. Its remarks on odd metadata
-    and sizes are warnings about a client's bytes: silenced, as they would fill our log at a stranger's will.
+    Keeps no image alive: after the last request that uses it, only its size is kept, so that the next turn of the
+    conversation does not parse its header again. Thread-safe.
+    """
+
+    def __init__(self, limits: MediaLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._live: WeakValueDictionary[str, LazyImage] = WeakValueDictionary()
+        self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    def find(self, digest: str, encoded: bytes) -> LazyImage | None:
+        """The image, if its size is known. Takes a microsecond."""
+        with self._lock:
+            image = self._live.get(digest)
+            if image is None and (size := self._sizes.get(digest)) is not None:
+                self._sizes.move_to_end(digest)
+                image = self._live[digest] = LazyImage(encoded, digest, size, self._limits)
+            return image
+
+    def open(self, encoded: bytes, path: str) -> LazyImage:
+        """The image; a new one's header is parsed, so not for the event loop. Raises MediaInvalid or MediaTooLarge."""
+        if not encoded:
+            raise MediaInvalid("The image is empty.", param=path)
+        if len(encoded) > self._limits.image_bytes:
+            raise too_many_bytes(self._limits, path)
+        digest = blake3(encoded).hexdigest()
+        if (image := self.find(digest, encoded)) is not None:
+            return image
+        image = LazyImage(encoded, digest, read_size(encoded, path, self._limits), self._limits)
+        with self._lock:
+            self._sizes[digest] = image.size
+            if len(self._sizes) > self._limits.remembered_images:
+                self._sizes.popitem(last=False)
+            return self._live.setdefault(digest, image)
+
+
+def init_pillow(limits: MediaLimits) -> None:
+    """Load Pillow's plugins and set its limits, once in a process; about 50 ms of imports.
+
+    Our own pixel limit is checked on the header. Pillow's guard (89 Mpx: a warning, 178 Mpx: an error) stays unless the
+    operator allows larger images. Its warnings about odd metadata and sizes are silenced: they are about a client's
+    bytes, and any client could fill the log with them.
     """
     Image.preinit()
     Image.init()
@@ -89,51 +142,49 @@ def prepare(limits: MediaLimits) -> None:
 def read_size(encoded: bytes, path: str, limits: MediaLimits) -> tuple[int, int]:
     """Width and height of the upright image, from its header. Raises MediaInvalid or MediaTooLarge.
 
-    Some 0.02 ms as a rule, but a hostile header can take 100 ms (inflating text chunks): not for the event loop.
+    Takes about 0.02 ms, but a hostile header can take 100 ms (inflating text chunks): not for the event loop.
     """
     accepted = ", ".join(limits.formats)
-    with _translated(f"The bytes are not an image (accepted: {accepted}), or its header is damaged.", path, limits):
-        opened = _opened(encoded, path, limits)
+    not_an_image = f"The bytes are not an image (accepted: {accepted}), or its header is damaged."
+    with _open_image(encoded, path, limits, not_an_image) as opened:
         width, height = opened.size
-        late = opened.format == "PNG" and _metadata_follows_pixels(encoded)
-        if late:  # rare; only Pillow's reading of the whole file tells
-            opened.load()
-        return (height, width) if _swaps_sides(opened) else (width, height)
+        if opened.format == "PNG" and _metadata_follows_pixels(encoded):
+            opened.load()  # rare; Pillow finds the orientation only by reading the whole file
+        return (height, width) if _is_sideways(opened) else (width, height)
 
 
-def _decode(encoded: bytes, path: str | None, limits: MediaLimits) -> Image.Image:
-    with _translated("The image is damaged or cut short: its pixels cannot be decoded.", path, limits):
-        opened = _opened(encoded, path, limits)
-        opened.load()
-        return _rgb(_upright(opened))
+@contextlib.contextmanager
+def _open_image(encoded: bytes, path: str | None, limits: MediaLimits, fault: str) -> Iterator[Image.Image]:
+    """The image as Pillow opens it. Whatever a parser raises on untrusted bytes becomes our error with the message
+    `fault`: Pillow's own text may contain an object's address."""
+    try:
+        opened = Image.open(BytesIO(encoded), formats=limits.formats)
+        _check_pixels(opened, path, limits)
+        yield opened
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(limits, path) from error
+    except MemoryError as error:
+        raise MediaTooLarge("The image needs more memory than this server has.", param=path) from error
+    # Not only OSError and SyntaxError: struct.error, zlib.error, IndexError, OverflowError and more are raised.
+    except Exception as error:
+        raise MediaInvalid(fault, param=path) from error
 
 
-def _opened(encoded: bytes, path: str | None, limits: MediaLimits) -> Image.Image:
-    opened = Image.open(BytesIO(encoded), formats=limits.formats)
-    width, height = opened.size
-    if width * height > limits.image_pixels:
+def _check_pixels(opened: Image.Image, path: str | None, limits: MediaLimits) -> None:
+    if opened.width * opened.height > limits.image_pixels:
         raise _too_many_pixels(limits, path)
-    return opened
 
 
-def _upright(opened: Image.Image) -> Image.Image:
-    # Any exception means that there is no orientation worth following: so does vLLM's `normalize_image` decide.
+def _normalize(opened: Image.Image) -> Image.Image:
+    """Upright and RGB, as vLLM's `normalize_image` makes it."""
+    opened.load()
+    image = opened
+    # Without a valid orientation the image stays as it is. exif_transpose would copy it: 26 ms of 12 megapixels.
     with contextlib.suppress(Exception):
-        if opened.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED:
-            return ImageOps.exif_transpose(opened)
-    return opened  # and not a copy, which is what exif_transpose makes: 26 ms of 12 megapixels
-
-
-def _swaps_sides(opened: Image.Image) -> bool:
-    with contextlib.suppress(Exception):
-        if ExifTags.Base.Orientation in getattr(opened, "tag_v2", ()):
-            return False  # TIFF: Pillow gives the upright size already
-        # Not PngImageFile's override, which decodes the image to see what follows the pixels.
-        return Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
-    return False
-
-
-def _rgb(image: Image.Image) -> Image.Image:
+        if opened.getexif().get(ExifTags.Base.Orientation, 1) in _ROTATED:
+            image = ImageOps.exif_transpose(opened)
     if image.mode == "RGB":
         return image
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
@@ -144,10 +195,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _is_sideways(opened: Image.Image) -> bool:
+    with contextlib.suppress(Exception):
+        if ExifTags.Base.Orientation in getattr(opened, "tag_v2", ()):
+            return False  # TIFF: Pillow gives the upright size already
+        # Not PngImageFile's override, which decodes the image to see what follows the pixels.
+        return Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
+    return False
+
+
 def _metadata_follows_pixels(png: bytes) -> bool:
-    """Whether a PNG may state its orientation after its pixels, where reading the header does not see it."""
+    """Whether a PNG may contain its orientation after its pixels, where reading the header does not find it."""
     position, pixels = 8, False
-    for _ in range(_WALKED_CHUNKS):
+    for _ in range(_MAX_PNG_CHUNKS):
         if position + 8 > len(png):
             return False
         length, kind = struct.unpack_from(">I4s", png, position)
@@ -160,22 +220,6 @@ def _metadata_follows_pixels(png: bytes) -> bool:
                 return True
         position += 12 + length
     return True
-
-
-@contextlib.contextmanager
-def _translated(sentence: str, path: str | None, limits: MediaLimits) -> Iterator[None]:
-    """Whatever a parser throws at untrusted bytes, as an error of ours; its own text may hold an object's address."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits, path) from error
-    except MemoryError as error:
-        raise MediaTooLarge("The image needs more memory than this server has.", param=path) from error
-    # Not only OSError and SyntaxError: struct.error, zlib.error, IndexError, OverflowError and more have been seen.
-    except Exception as error:
-        raise MediaInvalid(sentence, param=path) from error
 
 
 def _too_many_pixels(limits: MediaLimits, path: str | None) -> MediaTooLarge:

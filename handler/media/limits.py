@@ -1,4 +1,4 @@
-"""MediaLimits: every bound on what a request may bring or make this server fetch, in one place."""
+"""MediaLimits: every limit on what a request may contain or make this server fetch, in one place."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -6,10 +6,10 @@ from ipaddress import IPv4Network, IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """The bounds of one server. The upper block is the operator's to set; the lower one is ours.
+    """The limits of one server. The operator sets the upper block; the lower one is fixed.
 
-    `allowed_hosts` and the address rule hold together: a listed host must also resolve to addresses that are global
-    or inside `allowed_networks`. Empty means any host. Any port may be contacted: the address decides, not the port.
+    `allowed_hosts` does not replace the address rule: a listed host must also resolve to addresses that are global or
+    inside `allowed_networks`. Empty means any host. Any port may be contacted: only the address is checked.
     """
 
     images_per_prompt: int = 1
@@ -21,13 +21,15 @@ class MediaLimits:
     allowed_hosts: tuple[str, ...] = ()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
-    # Pillow's names. Each decodes inside the process, without a helper program, and is what cameras, browsers and
-    # scanners write; Pillow's rarer readers stay out of reach of untrusted bytes.
+    # Pillow's names. Each is decoded in this process and is written by cameras, browsers or scanners; Pillow's rarer
+    # decoders are not exposed to untrusted bytes.
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-    url_characters: int = 8192  # of an http URL: servers refuse longer request lines
+    url_characters: int = 8192  # of an http URL: servers reject longer request lines
     fetches_per_request: int = 8  # at a time
-    fetches: int = 64  # at a time, of all requests together
-    lookups: int = 16  # names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up
+    fetches: int = 64  # at a time, for all requests together
+    lookups: int = (
+        16  # host names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up
+    )
     inline_bytes: int = 48 * 2**10  # hashed on the event loop (< 0.05 ms); more goes to the thread pool
-    decoded_pixels: int = 200_000_000  # in memory at a time, of all requests together: three bytes each
-    remembered_images: int = 4096  # sizes kept by digest, so that a repeated image's header is not parsed again
+    decoded_pixels: int = 200_000_000  # in memory at a time, for all requests together: three bytes each
+    remembered_images: int = 4096  # sizes kept by digest, so that the header of a repeated image is not parsed again

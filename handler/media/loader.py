@@ -1,24 +1,23 @@
-"""MediaLoader: image parts -> the Images that an engine is shown."""
+"""MediaLoader: image parts of a request -> the PromptImages that an engine takes."""
 
 import asyncio
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from blake3 import blake3
 
 from handler.concurrency import gather
 from handler.engine import PromptImage
-from handler.errors import MediaInvalid, MediaTooLarge
+from handler.errors import MediaTooLarge
 from handler.media.addresses import AddressPolicy
 from handler.media.budget import PixelBudget
-from handler.media.cache import ImageCache
 from handler.media.fetch import Fetcher, Lookup
-from handler.media.images import LazyImage, prepare
+from handler.media.images import ImageCache, LazyImage, init_pillow
 from handler.media.limits import MediaLimits
-from handler.media.references import Carried, Inline, MediaRef, Remote, reference, too_many_bytes
+from handler.media.references import MediaRef, Raw, Remote, parse_reference
 from handler.payload.parts import ImagePart
 
 Holds = Callable[[str], bool]
@@ -38,115 +37,73 @@ class MediaLoader:
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "lumi-media")
 
     async def start(self) -> None:
-        """Load Pillow's readers and the certificates, so that the first request does not wait for them."""
-        await self._in_pool(functools.partial(prepare, self._limits))
+        """Load Pillow's plugins and the certificates, so that the first request does not wait for them."""
+        await self._in_pool(partial(init_pillow, self._limits))
         await self._fetcher.start()
 
     async def aclose(self) -> None:
-        """Close connections and let the threads end. No `load` should be running."""
+        """Close connections and let the threads end. No `load_images` may be running."""
         await self._fetcher.aclose()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def images(self, parts: Sequence[ImagePart], holds: Holds) -> list[PromptImage]:
-        """The images of one request, loaded in parallel, decoded where `holds(digest)` is False.
+    async def load_images(self, parts: Sequence[ImagePart], holds: Holds) -> list[PromptImage]:
+        """The images of one request, loaded in parallel; those for which `holds(digest)` is False are decoded.
 
-        Raises a MediaError that names the JSON path: limits and references are looked at before anything is fetched,
-        and the first fault cancels what is still under way. `holds` is called on the event loop.
+        Raises a MediaError that names the JSON path. The number of images and every reference are checked before
+        anything is fetched, and the first error cancels the rest. `holds` is called on the event loop.
         """
         if not parts:
             return []
-        self._count(parts)
-        return await self._images([reference(part, self._limits, self._policy) for part in parts], holds)
-
-    def _count(self, parts: Sequence[ImagePart]) -> None:
-        limit = self._limits.images_per_prompt
-        if len(parts) > limit:
+        if len(parts) > (limit := self._limits.images_per_prompt):
             raise MediaTooLarge(
                 f"The prompt has {len(parts)} images; the limit is {limit}. The operator can raise "
                 "OPTION_LIMIT_MM_PER_PROMPT.",
                 param=parts[limit].path,
             )
-
-    async def _images(self, refs: Sequence[MediaRef], holds: Holds) -> list[PromptImage]:
-        sources = {
-            _source(ref): ref for ref in reversed(refs)
-        }  # a URL twice is fetched once; errors name its first path
-        turns = asyncio.Semaphore(self._limits.fetches_per_request)
-        jobs = {source: self._open(ref, turns) for source, ref in reversed(sources.items())}
-        images = dict(zip(jobs, await gather(list(jobs.values())), strict=True))
-        found = [(images[_source(ref)], ref.path) for ref in refs]
-        wanted = {image.digest: (image, path) for image, path in reversed(found) if not holds(image.digest)}
-        releases = await self._decode(wanted)
+        refs = [parse_reference(part, self._limits, self._policy) for part in parts]
+        fetches = asyncio.Semaphore(self._limits.fetches_per_request)
+        unique = list(dict.fromkeys(refs))  # a repeated URL is fetched once; errors name its first path
+        images = dict(zip(unique, await gather([self._open(ref, fetches) for ref in unique]), strict=True))
+        missing: dict[str, tuple[LazyImage, str]] = {}
+        for ref in refs:
+            if not holds(digest := images[ref].digest):
+                missing.setdefault(digest, (images[ref], ref.path))
+        releases = await self._decode(missing) if missing else {}
         return [
-            PromptImage(image, image.encoded, image.digest, path, releases.get(image.digest, _nothing))
-            for image, path in found
+            PromptImage(image, image.encoded, image.digest, ref.path, releases.get(image.digest, lambda: None))
+            for ref, image in ((ref, images[ref]) for ref in refs)
         ]
 
-    async def _decode(self, wanted: Mapping[str, tuple[LazyImage, str]]) -> dict[str, Callable[[], None]]:
-        """Decode, when it is this request's turn to use memory; by digest, how to let each image's pixels go."""
-        if not wanted:
-            return {}
-        await self._budget.take(sum(_pixels(image) for image, _ in wanted.values()))
-        releases = {digest: self._held(image) for digest, (image, _) in wanted.items()}
+    async def _open(self, ref: MediaRef, fetches: asyncio.Semaphore) -> LazyImage:
+        source = await self._fetch(ref, fetches) if isinstance(ref, Remote) else ref
+        if source.size <= self._limits.inline_bytes:
+            encoded = source.decode()
+            if (image := self._cache.find(blake3(encoded).hexdigest(), encoded)) is not None:
+                return image
+        # A new header is never parsed on the event loop: 48 kB of PNG can inflate to 50 MB of text.
+        return await self._in_pool(lambda: self._cache.open(source.decode(), source.path))
+
+    async def _fetch(self, ref: Remote, fetches: asyncio.Semaphore) -> Raw:
+        async with fetches:
+            pieces = await self._fetcher.fetch(ref)
+        return Raw(pieces, sum(map(len, pieces)), ref.path)
+
+    async def _decode(self, images: Mapping[str, tuple[LazyImage, str]]) -> dict[str, Callable[[], None]]:
+        """Decode when it is this request's turn to use memory. Returns, by digest, what releases the pixels."""
+        pixels = {digest: image.width * image.height for digest, (image, _) in images.items()}
+        await self._budget.acquire(sum(pixels.values()))
+        releases = {
+            digest: image.hold(partial(self._budget.release, pixels[digest])) for digest, (image, _) in images.items()
+        }
         try:
-            await gather([self._decode_one(image, path) for image, path in wanted.values()])
+            await gather(
+                [self._in_pool(partial(image.decode, path)) for image, path in images.values() if not image.decoded]
+            )
         except BaseException:
             for release in releases.values():
                 release()
             raise
         return releases
 
-    async def _decode_one(self, image: LazyImage, path: str) -> None:
-        if not image.decoded:
-            await self._in_pool(lambda: image.decode(path))
-
-    def _held(self, image: LazyImage) -> Callable[[], None]:
-        image.hold()
-        ours = [_pixels(image)]  # emptied by the first call
-
-        def release() -> None:
-            if ours:
-                image.let_go()
-                self._budget.give_back(ours.pop())
-
-        return release
-
-    async def _open(self, ref: MediaRef, turns: asyncio.Semaphore) -> LazyImage:
-        encoded: Callable[[], bytes]
-        if isinstance(ref, Inline | Carried):
-            size, encoded = ref.size, ref.decode
-        else:
-            async with turns:
-                pieces = await self._fetcher.fetch(ref)
-            size, encoded = sum(map(len, pieces)), functools.partial(b"".join, pieces)
-        if size > self._limits.inline_bytes:
-            # One hop for base64, digest and header.
-            return await self._in_pool(lambda: self._cache.open(*self._identified(encoded, ref.path), ref.path))
-        digest, data = self._identified(encoded, ref.path)
-        # A new header is never parsed on the event loop: 48 kB of PNG can inflate to 50 MB of text.
-        known = self._cache.find(digest, data)
-        return known if known is not None else await self._in_pool(lambda: self._cache.open(digest, data, ref.path))
-
-    def _identified(self, encoded: Callable[[], bytes], path: str) -> tuple[str, bytes]:
-        data = encoded()
-        if not data:
-            raise MediaInvalid("The image is empty.", param=path)
-        if len(data) > self._limits.image_bytes:
-            raise too_many_bytes(self._limits, path)
-        return blake3(data).hexdigest(), data
-
-    def _in_pool(self, work: Callable[[], _T]) -> "asyncio.Future[_T]":
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-def _nothing() -> None:
-    """How to let go of pixels that were not decoded."""
-
-
-def _pixels(image: LazyImage) -> int:
-    return image.width * image.height
-
-
-def _source(ref: MediaRef) -> object:
-    """What two references to the same download have in common. Data is compared later, by digest."""
-    return ref.url if isinstance(ref, Remote) else id(ref)
+    async def _in_pool(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
