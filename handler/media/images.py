@@ -148,6 +148,8 @@ def read_size(encoded: bytes, path: str, limits: MediaLimits) -> tuple[int, int]
     not_an_image = f"The bytes are not an image (accepted: {accepted}), or its header is damaged."
     with _open_image(encoded, path, limits, not_an_image) as opened:
         width, height = opened.size
+        if width * height > limits.image_pixels:
+            raise _too_many_pixels(limits, path)
         if opened.format == "PNG" and _metadata_follows_pixels(encoded):
             opened.load()  # rare; Pillow finds the orientation only by reading the whole file
         return (height, width) if _is_sideways(opened) else (width, height)
@@ -158,9 +160,7 @@ def _open_image(encoded: bytes, path: str | None, limits: MediaLimits, fault: st
     """The image as Pillow opens it. Whatever a parser raises on untrusted bytes becomes our error with the message
     `fault`: Pillow's own text may contain an object's address."""
     try:
-        opened = Image.open(BytesIO(encoded), formats=limits.formats)
-        _check_pixels(opened, path, limits)
-        yield opened
+        yield Image.open(BytesIO(encoded), formats=limits.formats)
     except MediaError:
         raise
     except Image.DecompressionBombError as error:
@@ -170,11 +170,6 @@ def _open_image(encoded: bytes, path: str | None, limits: MediaLimits, fault: st
     # Not only OSError and SyntaxError: struct.error, zlib.error, IndexError, OverflowError and more are raised.
     except Exception as error:
         raise MediaInvalid(fault, param=path) from error
-
-
-def _check_pixels(opened: Image.Image, path: str | None, limits: MediaLimits) -> None:
-    if opened.width * opened.height > limits.image_pixels:
-        raise _too_many_pixels(limits, path)
 
 
 def _normalize(opened: Image.Image) -> Image.Image:
