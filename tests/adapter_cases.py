@@ -1,4 +1,4 @@
-"""Files of LoRA adapters for tests: right ones of no weight to speak of, with whatever is to be wrong."""
+"""Files of LoRA adapters for tests: small valid ones, with what a test wants to be wrong."""
 
 import json
 import struct
@@ -10,8 +10,8 @@ CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_
 SHAPES = {f"{LAYER}.lora_A.weight": (4, 16), f"{LAYER}.lora_B.weight": (16, 4)}
 
 
-def written(directory: Path, shapes: dict[str, tuple[int, ...]] | None = None, **config: Any) -> Path:
-    """An adapter in `directory`, of zeros."""
+def write_adapter(directory: Path, shapes: dict[str, tuple[int, ...]] | None = None, **config: Any) -> Path:
+    """Write an adapter of zeros to `directory` and return it."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
     (directory / "adapter_model.safetensors").write_bytes(tensors(SHAPES if shapes is None else shapes))

@@ -26,7 +26,8 @@ from container.nodes.rendezvous import NodeGroup, SingleNode
 from container.server import Server, Timing, bind
 from container.start.backend import Backend, CodeSettings
 from container.start.warm_up import warm_up
-from handler.adapters.registry import Adapters, AdapterStore
+from handler.adapters.registry import Adapters
+from handler.adapters.store import AdapterStore
 from handler.djl.formatters import Formatters
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError

@@ -1,16 +1,17 @@
-"""Adapters over the real server and a scripted engine: how a request chooses one, and how they come and go."""
+"""Adapters over the real server and a scripted engine: how a request chooses one, and how they change."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from container.adapters.store import AdapterStore
 from container.http.inference import Serving
+from container.model_store import fetch_adapter
+from handler.adapters.store import AdapterStore
 from handler.engine import Adapter
 from handler.engines.fake import FakeEngine
 from handler.payload.adapter_choice import HEADER
-from tests.adapter_cases import written
+from tests.adapter_cases import write_adapter
 from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
 MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, management=True)
@@ -32,7 +33,7 @@ def served():
 @pytest.fixture
 def managed(tmp_path):
     """A server whose adapters may be changed, from the directory `allowed`."""
-    store = AdapterStore(tmp_path / "kept", [tmp_path / "allowed"])
+    store = AdapterStore(tmp_path / "kept", [tmp_path / "allowed"], fetch_adapter)
     (tmp_path / "allowed").mkdir()
     with serving(engine(), serving=MANAGED, store=store) as server:
         yield server
@@ -112,7 +113,7 @@ def test_tgis_adapter_id_is_understood(served):
         (ask("hi", adapters="fake"), {}, "adapters"),
     ],
 )
-def test_an_unknown_adapter_is_a_404_that_names_those_there_are(served, body, headers, param):
+def test_an_unknown_adapter_is_a_404_that_names_the_available_ones(served, body, headers, param):
     response = served.post(body, **headers)
     assert response.status_code == 404
     assert fault(response)["param"] == param
@@ -123,7 +124,7 @@ def test_an_unknown_adapter_is_a_404_that_names_those_there_are(served, body, he
 def test_an_unknown_model_names_the_adapters_as_well(served):
     response = served.post(ask("hi", model="dutch"))
     assert response.status_code == 404
-    assert fault(response)["message"].endswith("this is fake, french, german.")
+    assert fault(response)["message"].endswith("Available: fake, french, german.")
 
 
 @pytest.mark.parametrize(
@@ -143,13 +144,13 @@ def test_an_unknown_model_names_the_adapters_as_well(served):
         (ask("hi", adapters={"french": 1}), {}, "adapters"),
     ],
 )
-def test_adapters_that_disagree_or_are_no_names_are_refused(served, body, headers, param):
+def test_adapters_that_disagree_or_are_not_names_are_a_400(served, body, headers, param):
     response = served.post(body, **headers)
     assert response.status_code == 400, response.text
     assert fault(response)["param"] == param
 
 
-# What is told
+# What is listed
 
 
 def test_the_lists_of_models_name_the_adapters(served):
@@ -172,7 +173,7 @@ def test_adapters_are_listed_and_described_without_management(served, prefix):
     assert served.client.get(f"{prefix}/adapters/dutch").status_code == 404
 
 
-def test_a_list_comes_in_pages(served):
+def test_a_list_has_pages(served):
     first = served.client.get("/adapters?limit=1").json()
     assert [one["name"] for one in first["adapters"]] == ["french"]
     second = served.client.get(f"/adapters?limit=1&next_page_token={first['nextPageToken']}").json()
@@ -219,11 +220,11 @@ def test_changes_ask_for_the_api_key_as_every_route_does():
         assert server.client.delete("/adapters/french", headers=key).status_code == 200
 
 
-# How they come and go
+# How they change
 
 
 def test_an_adapter_is_registered_described_used_and_removed(managed, tmp_path):
-    source = str(written(tmp_path / "allowed" / "dutch"))
+    source = str(write_adapter(tmp_path / "allowed" / "dutch"))
     response = managed.post({"name": "dutch", "src": source}, "/adapters")
     assert (response.status_code, response.json()) == (200, {"status": "Adapter dutch registered"})
     assert managed.client.get("/adapters/dutch").json()[0]["src"] == source
@@ -236,7 +237,7 @@ def test_an_adapter_is_registered_described_used_and_removed(managed, tmp_path):
 
 
 def test_lmis_query_and_vllms_bodies_are_understood(managed, tmp_path):
-    source = str(written(tmp_path / "allowed" / "dutch"))
+    source = str(write_adapter(tmp_path / "allowed" / "dutch"))
     assert managed.client.post(f"/models/fake/adapters?name=dutch&src={source}").status_code == 200
     assert managed.client.delete("/models/fake/adapters/dutch").status_code == 200
     response = managed.post({"lora_name": "dutch", "lora_path": source}, "/v1/load_lora_adapter")
@@ -247,16 +248,16 @@ def test_lmis_query_and_vllms_bodies_are_understood(managed, tmp_path):
     assert managed.post({"lora_name": "dutch"}, "/v1/unload_lora_adapter").status_code == 404
 
 
-def test_flags_that_are_not_followed_are_told(managed, tmp_path):
-    written(tmp_path / "allowed" / "dutch")
+def test_flags_without_effect_are_reported(managed, tmp_path):
+    write_adapter(tmp_path / "allowed" / "dutch")
     body = {"name": "dutch", "src": "dutch", "preload": "true", "pin": True, "alias": "d"}
     assert managed.post(body, "/adapters").headers["x-lumi-ignored"] == "pin, alias"
     response = managed.client.post("/adapters/dutch/update?preload=false&pin=false")
     assert (response.json(), response.headers["x-lumi-ignored"]) == ({"status": "Adapter dutch updated"}, "preload")
 
 
-def test_what_is_registered_is_a_copy_that_later_changes_do_not_reach(managed, tmp_path):
-    source = written(tmp_path / "allowed" / "dutch")
+def test_a_registered_adapter_is_a_copy_that_later_changes_do_not_reach(managed, tmp_path):
+    source = write_adapter(tmp_path / "allowed" / "dutch")
     managed.post({"name": "dutch", "src": str(source)}, "/adapters")
     kept = managed.engine.adapters["dutch"].directory
     assert kept.startswith(str(tmp_path / "kept"))
@@ -265,7 +266,7 @@ def test_what_is_registered_is_a_copy_that_later_changes_do_not_reach(managed, t
 
 
 def test_a_name_that_is_taken_is_a_conflict_until_it_is_updated(managed, tmp_path):
-    written(tmp_path / "allowed" / "dutch")
+    write_adapter(tmp_path / "allowed" / "dutch")
     response = managed.post({"name": "french", "src": "dutch"}, "/adapters")
     assert (response.status_code, fault(response)["param"]) == (409, "name")
     assert managed.post({"src": "dutch"}, "/adapters/french/update").status_code == 200
@@ -289,10 +290,10 @@ def test_a_name_that_is_taken_is_a_conflict_until_it_is_updated(managed, tmp_pat
         ({"name": "dutch", "src": "steep"}, None),
     ],
 )
-def test_what_cannot_be_registered_is_refused_and_leaves_nothing(managed, tmp_path, body, param):
-    written(tmp_path / "allowed" / "dutch")
-    written(tmp_path / "allowed" / "steep", rank_pattern={"q_proj": 64})
-    (written(tmp_path / "allowed" / "damaged") / "adapter_model.safetensors").write_bytes(b"x")
+def test_an_invalid_registration_is_an_error_and_leaves_nothing(managed, tmp_path, body, param):
+    write_adapter(tmp_path / "allowed" / "dutch")
+    write_adapter(tmp_path / "allowed" / "steep", rank_pattern={"q_proj": 64})
+    (write_adapter(tmp_path / "allowed" / "damaged") / "adapter_model.safetensors").write_bytes(b"x")
     response = managed.post(body, "/adapters")
     assert response.status_code == 400, response.text
     assert fault(response)["param"] == param
@@ -300,7 +301,7 @@ def test_what_cannot_be_registered_is_refused_and_leaves_nothing(managed, tmp_pa
     assert not list((tmp_path / "kept").glob("*"))
 
 
-def test_a_server_without_adapters_says_how_to_have_them():
+def test_a_server_without_adapters_says_how_to_enable_them():
     with serving(serving=MANAGED) as server:
         response = server.post({"name": "a", "src": "b"}, "/adapters")
         assert response.status_code == 400
@@ -308,10 +309,10 @@ def test_a_server_without_adapters_says_how_to_have_them():
         assert server.client.get("/adapters").json() == {"adapters": []}
 
 
-def test_one_that_is_removed_finishes_what_it_began_and_begins_nothing(tmp_path):
-    store = AdapterStore(tmp_path / "kept", [tmp_path])
+def test_a_removed_adapter_finishes_running_requests_and_takes_no_new_ones(tmp_path):
+    store = AdapterStore(tmp_path / "kept", [tmp_path], fetch_adapter)
     scripted = engine(replies=["one ", "two"], hold_after=1)
-    written(tmp_path / "dutch")
+    write_adapter(tmp_path / "dutch")
     with serving(scripted, serving=MANAGED, store=store) as server, ThreadPoolExecutor(1) as pool:
         server.post({"name": "dutch", "src": "dutch"}, "/adapters")
         running = pool.submit(server.post, ask("hi", adapters="dutch"))
@@ -325,7 +326,7 @@ def test_one_that_is_removed_finishes_what_it_began_and_begins_nothing(tmp_path)
 
 
 def test_registrations_at_once_under_one_name_leave_one(managed, tmp_path):
-    written(tmp_path / "allowed" / "dutch")
+    write_adapter(tmp_path / "allowed" / "dutch")
     with ThreadPoolExecutor(8) as pool:
         posts = [pool.submit(managed.post, {"name": "dutch", "src": "dutch"}, "/adapters") for _ in range(8)]
         statuses = sorted(post.result().status_code for post in posts)
@@ -333,10 +334,10 @@ def test_registrations_at_once_under_one_name_leave_one(managed, tmp_path):
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_models_come_and_go_by_no_request(managed):
+def test_requests_cannot_change_the_model(managed):
     for method, path in (("POST", "/models"), ("PUT", "/models/fake"), ("DELETE", "/models/fake")):
         response = managed.client.request(method, path)
-        assert (response.status_code, "One model is served" in fault(response)["message"]) == (400, True)
+        assert (response.status_code, "The server has one model" in fault(response)["message"]) == (400, True)
 
 
 def test_the_log_level_may_be_changed(managed):

@@ -2,7 +2,7 @@ import pytest
 
 from handler.adapters.files import Change, inspected
 from handler.errors import InvalidRequest
-from tests.adapter_cases import LAYER, SHAPES, tensors, written
+from tests.adapter_cases import LAYER, SHAPES, tensors, write_adapter
 
 
 def refused(directory):
@@ -14,13 +14,13 @@ def refused(directory):
 
 
 def test_what_an_adapter_changes_is_read_from_its_files(tmp_path):
-    files = inspected(written(tmp_path, base_model_name_or_path="some/base"))
+    files = inspected(write_adapter(tmp_path, base_model_name_or_path="some/base"))
     assert (files.rank, files.base) == (4, "some/base")
     assert files.changes == {LAYER.removeprefix("base_model.model."): Change(inputs=16, outputs=16, rank=4)}
 
 
 def test_the_largest_rank_of_a_pattern_counts(tmp_path):
-    assert inspected(written(tmp_path, rank_pattern={"q_proj": 32})).rank == 32
+    assert inspected(write_adapter(tmp_path, rank_pattern={"q_proj": 32})).rank == 32
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_largest_rank_of_a_pattern_counts(tmp_path):
     ],
 )
 def test_a_configuration_that_vllm_would_not_serve_rightly_is_refused(tmp_path, config, words):
-    assert words in refused(written(tmp_path, **config))
+    assert words in refused(write_adapter(tmp_path, **config))
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_a_configuration_that_vllm_would_not_serve_rightly_is_refused(tmp_path, 
     [(b"{", "is no JSON"), (b"[1]", "holds no object"), (b"[" * 100_000, "is no JSON"), (b" " * 2**21, "more than")],
 )
 def test_a_configuration_that_cannot_be_read_says_so(tmp_path, text, words):
-    written(tmp_path)
+    write_adapter(tmp_path)
     (tmp_path / "adapter_config.json").write_bytes(text)
     assert words in refused(tmp_path)
 
 
 def test_a_directory_without_a_configuration_or_weights_says_what_is_missing(tmp_path):
     assert "no adapter_config.json" in refused(tmp_path / "nothing")
-    written(tmp_path)
+    write_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
     assert "adapter_model.bin is a pickle" in refused(tmp_path)
     (tmp_path / "adapter_model.bin").unlink()
@@ -74,7 +74,7 @@ def test_a_directory_without_a_configuration_or_weights_says_what_is_missing(tmp
     ],
 )
 def test_matrices_that_make_no_change_are_refused(tmp_path, shapes, words):
-    assert words in refused(written(tmp_path, shapes))
+    assert words in refused(write_adapter(tmp_path, shapes))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_matrices_that_make_no_change_are_refused(tmp_path, shapes, words):
     ],
 )
 def test_damaged_weights_are_refused(tmp_path, data):
-    written(tmp_path)
+    write_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(data)
     assert "is damaged" in refused(tmp_path)

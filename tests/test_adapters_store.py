@@ -3,9 +3,10 @@ import os
 
 import pytest
 
-from container.adapters.store import AdapterStore
+from container.model_store import fetch_adapter
+from handler.adapters.store import AdapterStore
 from handler.errors import InvalidRequest, ServerError
-from tests.adapter_cases import SHAPES, tensors, written
+from tests.adapter_cases import SHAPES, tensors, write_adapter
 from tests.s3_server import s3_served
 
 
@@ -18,16 +19,16 @@ def allowed(tmp_path):
 
 @pytest.fixture
 def store(tmp_path, allowed):
-    return AdapterStore(tmp_path / "kept", [allowed])
+    return AdapterStore(tmp_path / "kept", [allowed], fetch_adapter)
 
 
-def brought(store, source):
-    return asyncio.run(store.bring(str(source)))
+def fetch(store, source):
+    return asyncio.run(store.fetch(str(source)))
 
 
-def refused(store, source, tmp_path):
+def error(store, source, tmp_path):
     with pytest.raises(InvalidRequest) as caught:
-        brought(store, source)
+        fetch(store, source)
     assert caught.value.param == "src"
     assert not (tmp_path / "kept").exists() or not list((tmp_path / "kept").iterdir())
     return caught.value
@@ -35,9 +36,9 @@ def refused(store, source, tmp_path):
 
 @pytest.mark.parametrize("spelt", ["{allowed}/a/b", "file://{allowed}/a/b", "a/b", "a//b/", "./a/b"])
 def test_an_adapter_in_an_allowed_directory_is_copied(store, allowed, spelt):
-    source = written(allowed / "a" / "b")
+    source = write_adapter(allowed / "a" / "b")
     (source / "training.log").write_text("x")
-    kept = brought(store, spelt.format(allowed=allowed))
+    kept = fetch(store, spelt.format(allowed=allowed))
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
         name: (source / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")
     }
@@ -46,13 +47,13 @@ def test_an_adapter_in_an_allowed_directory_is_copied(store, allowed, spelt):
     assert not kept.exists()
 
 
-def test_an_allowed_directory_may_itself_be_behind_a_link(tmp_path, allowed):
-    written(allowed / "a")
+def test_an_allowed_directory_may_itself_be_a_link(tmp_path, allowed):
+    write_adapter(allowed / "a")
     (tmp_path / "link").symlink_to(allowed)
     for root in (tmp_path / "link", allowed):
-        store = AdapterStore(tmp_path / "kept", [root])
-        assert brought(store, root / "a")
-    assert brought(AdapterStore(tmp_path / "kept", [tmp_path / "link"]), allowed / "a")
+        store = AdapterStore(tmp_path / "kept", [root], fetch_adapter)
+        assert fetch(store, root / "a")
+    assert fetch(AdapterStore(tmp_path / "kept", [tmp_path / "link"], fetch_adapter), allowed / "a")
 
 
 @pytest.mark.parametrize(
@@ -62,54 +63,54 @@ def test_an_allowed_directory_may_itself_be_behind_a_link(tmp_path, allowed):
         "hub/id\0", "file:///etc", "ftp://host/a", "{outside}",
     ],
 )  # fmt: skip
-def test_whatever_lies_elsewhere_is_refused_and_not_told_of(store, allowed, tmp_path, source):
-    written(tmp_path / "outside")
-    written(allowed / "a")
-    fault = refused(store, source.format(allowed=allowed, outside=tmp_path / "outside"), tmp_path)
+def test_a_source_elsewhere_is_forbidden_whether_it_exists_or_not(store, allowed, tmp_path, source):
+    write_adapter(tmp_path / "outside")
+    write_adapter(allowed / "a")
+    fault = error(store, source.format(allowed=allowed, outside=tmp_path / "outside"), tmp_path)
     assert fault.code == "adapter_forbidden"
-    there = refused(store, "/etc/passwd", tmp_path)
-    nowhere = refused(store, "/no/such/thing", tmp_path)
+    there = error(store, "/etc/passwd", tmp_path)
+    nowhere = error(store, "/no/such/thing", tmp_path)
     assert str(there) == str(nowhere)
 
 
 def test_a_link_out_of_an_allowed_directory_is_not_followed(store, allowed, tmp_path):
-    outside = written(tmp_path / "outside")
+    outside = write_adapter(tmp_path / "outside")
     (allowed / "link").symlink_to(outside)
     (allowed / "deep").symlink_to(tmp_path)
     (allowed / "file").mkdir()
     (allowed / "file" / "adapter_config.json").symlink_to(outside / "adapter_config.json")
     for source in ("link", "deep/outside", "file"):
-        assert "link" in str(refused(store, source, tmp_path))
+        assert "link" in str(error(store, source, tmp_path))
 
 
-def test_pipes_and_directories_are_no_files(store, allowed, tmp_path):
+def test_pipes_and_directories_are_not_regular_files(store, allowed, tmp_path):
     (allowed / "a").mkdir()
     os.mkfifo(allowed / "a" / "adapter_config.json")
-    assert "no ordinary file" in str(refused(store, "a", tmp_path))
+    assert "not a regular file" in str(error(store, "a", tmp_path))
     (allowed / "b" / "adapter_config.json").mkdir(parents=True)
-    assert "no ordinary file" in str(refused(store, "b", tmp_path))
+    assert "not a regular file" in str(error(store, "b", tmp_path))
 
 
 def test_what_is_missing_is_named(store, allowed, tmp_path):
-    assert "no directory" in str(refused(store, "nothing", tmp_path))
-    written(allowed / "a")
-    assert "no directory" in str(refused(store, "a/adapter_config.json", tmp_path))
+    assert "not a directory" in str(error(store, "nothing", tmp_path))
+    write_adapter(allowed / "a")
+    assert "not a directory" in str(error(store, "a/adapter_config.json", tmp_path))
     (allowed / "a" / "adapter_model.safetensors").unlink()
-    assert "no adapter_model.safetensors" in str(refused(store, "a", tmp_path))
+    assert "does not contain adapter_model.safetensors" in str(error(store, "a", tmp_path))
 
 
-def test_a_full_disk_is_our_fault_and_keeps_nothing(tmp_path, allowed):
-    written(allowed / "a")
-    store = AdapterStore(tmp_path / "kept", [allowed], free=lambda _: 10)
-    with pytest.raises(ServerError, match="no room"):
-        brought(store, "a")
+def test_a_full_disk_is_a_server_error_and_leaves_nothing(tmp_path, allowed):
+    write_adapter(allowed / "a")
+    store = AdapterStore(tmp_path / "kept", [allowed], fetch_adapter, free=lambda _: 10)
+    with pytest.raises(ServerError, match="not enough disk space"):
+        fetch(store, "a")
     assert not list((tmp_path / "kept").iterdir())
 
 
 def test_nothing_is_left_at_the_end(store, allowed, tmp_path):
-    written(allowed / "a")
+    write_adapter(allowed / "a")
     for _ in range(2):
-        brought(store, "a")
+        fetch(store, "a")
     store.close()
     assert not list((tmp_path / "kept").iterdir())
 
@@ -120,14 +121,14 @@ def s3(monkeypatch, tmp_path):
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        source = written(tmp_path / "uploaded")
+        source = write_adapter(tmp_path / "uploaded")
         for path in source.iterdir():
             server.put(f"adapters/dutch/{path.name}", path)
         yield server
 
 
-def test_an_adapter_on_s3_is_downloaded_to_a_place_of_its_own(store, s3, tmp_path):
-    first, second = (brought(store, "s3://bucket/adapters/dutch") for _ in range(2))
+def test_an_adapter_on_s3_is_downloaded_to_a_directory_of_its_own(store, s3, tmp_path):
+    first, second = (fetch(store, "s3://bucket/adapters/dutch") for _ in range(2))
     assert first != second
     assert (first / "adapter_model.safetensors").read_bytes() == tensors(SHAPES)
     store.discard(first)
@@ -137,7 +138,7 @@ def test_an_adapter_on_s3_is_downloaded_to_a_place_of_its_own(store, s3, tmp_pat
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/adapters/other", "s3://bucket/adapters", "s3://"])
-def test_what_s3_does_not_have_is_refused(store, s3, tmp_path, source):
+def test_an_adapter_that_is_not_on_s3_is_an_error(store, s3, tmp_path, source):
     if source == "s3://bucket/adapters":  # two of them: neither is meant
         s3.files["adapters/german/adapter_config.json"] = s3.files["adapters/dutch/adapter_config.json"]
-    assert refused(store, source, tmp_path).code == "adapter_unavailable"
+    assert error(store, source, tmp_path).code == "adapter_unavailable"

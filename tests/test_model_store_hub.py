@@ -14,7 +14,7 @@ from huggingface_hub import errors
 
 from container.model_store.hub_download import refusal
 from container.model_store.hub_files import wanted_files
-from tests.adapter_cases import written
+from tests.adapter_cases import write_adapter
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "a" * 40
@@ -210,14 +210,15 @@ def test_a_model_that_is_nowhere_is_explained(tmp_path, environ, words):
 ADAPTER_SCRIPT = """
 import asyncio
 from pathlib import Path
-from container.adapters.store import AdapterStore
+from container.adapters import find_static_adapters
+from container.model_store import fetch_adapter
 from container.options import resolve
-from container.adapters.static import static_adapters
+from handler.adapters.store import AdapterStore
 from handler.errors import StartError
 named = {"OPTION_ENABLE_LORA": "true", "OPTION_LORA_MODULES": "cats=org/model"}
 options = resolve(named, engine_fields=tuple, model_directory=Path("/nowhere")).options
 try:
-    (found,) = asyncio.run(static_adapters(options, [], AdapterStore(Path("/nowhere/kept"), [])))
+    (found,) = asyncio.run(find_static_adapters(options, [], AdapterStore(Path("/nowhere/kept"), [], fetch_adapter)))
     print(found.directory)
 except StartError as refusal:
     raise SystemExit(str(refusal))
@@ -225,14 +226,14 @@ except StartError as refusal:
 
 
 def test_an_adapter_of_the_hub_is_brought_and_served_from_its_cache(hub, tmp_path):
-    source = written(tmp_path / "uploaded")
+    source = write_adapter(tmp_path / "uploaded")
     hub.files = {path.name: path.read_bytes() for path in source.iterdir()} | {"optimizer.pt": b"large"}
     outcome = start(hub.url, tmp_path / "home", script=ADAPTER_SCRIPT)
     assert outcome.returncode == 0, outcome.stderr
     assert cached(tmp_path / "home") == {path.name: path.read_bytes() for path in source.iterdir()}
     assert outcome.stdout.splitlines()[-1].endswith(COMMIT)
     hub.error = (404, "RepoNotFound")
-    assert "The adapter cats cannot be had." in start(hub.url, tmp_path / "other", script=ADAPTER_SCRIPT).stderr
+    assert "The adapter cats is not available." in start(hub.url, tmp_path / "other", script=ADAPTER_SCRIPT).stderr
 
 
 def test_a_repository_without_an_adapter_says_what_was_looked_for(hub, tmp_path):

@@ -12,7 +12,7 @@ from handler.adapters.files import RANKS, AdapterFiles, Change
 from handler.engine import Adapter
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
-from tests.adapter_cases import written
+from tests.adapter_cases import write_adapter
 
 pytestmark = [
     pytest.mark.engine,
@@ -143,7 +143,7 @@ def adapters(model_config):
 def fitting(directory, **config):
     layer = f"base_model.model.model.{Q_PROJ}"
     shapes = {f"{layer}.lora_A.weight": (4, 128), f"{layer}.lora_B.weight": (128, 4)}
-    return written(directory, shapes, **config)
+    return write_adapter(directory, shapes, **config)
 
 
 def test_a_replaced_adapter_stays_until_its_prompts_are_done(adapters, tmp_path):
@@ -155,21 +155,21 @@ def test_a_replaced_adapter_stays_until_its_prompts_are_done(adapters, tmp_path)
 
     async def life():
         await adapters.load(adapter(1))
-        with adapters.lent("cats") as first:
+        with adapters.acquire("cats") as first:
             await adapters.load(adapter(2))
-            with adapters.lent("cats") as second:
+            with adapters.acquire("cats") as second:
                 assert (first, second) == ("cats#1", "cats#2")
-            assert not adapters._chores
+            assert not adapters._tasks
             assert set(adapters._models.lora_requests) == {first, second}
             assert (released, adapters._llm.held) == ([], [1, 2])
-        await asyncio.gather(*adapters._chores)
+        await asyncio.gather(*adapters._tasks)
         assert (released, adapters._llm.held, set(adapters._models.lora_requests)) == ([1], [2], {second})
         adapters.unload("cats")
         with pytest.raises(UnknownAdapter):
             adapters.unload("cats")
-        with adapters.lent("cats") as nobody:
+        with adapters.acquire("cats") as nobody:
             assert nobody == "cats"  # which vLLM does not know either
-        await asyncio.gather(*adapters._chores)
+        await asyncio.gather(*adapters._tasks)
         assert (adapters._llm.held, adapters.served, adapters._models.lora_requests) == ([], {}, {})
 
     asyncio.run(life())
@@ -198,20 +198,22 @@ def test_a_dead_engine_is_not_the_adapters_fault(adapters, tmp_path):
 
 def test_a_rank_beyond_the_buffers_never_reaches_vllm(adapters, tmp_path):
     directory = fitting(tmp_path, rank_pattern={"k_proj": 9})
-    with pytest.raises(InvalidRequest, match="rank 9, and this server takes 8; start with OPTION_MAX_LORA_RANK=16"):
+    with pytest.raises(
+        InvalidRequest, match="rank 9, but the limit of this server is 8; start with OPTION_MAX_LORA_RANK=16"
+    ):
         asyncio.run(adapters.load(Adapter("cats", str(directory), "there")))
     assert adapters._llm.held == []
 
 
 def test_a_worker_extension_of_ones_own_cannot_stand_beside_ours():
-    from handler.engines.vllm.adapters.cpu_patch import with_worker
+    from handler.engines.vllm.adapters.cpu_patch import with_worker_extension
 
-    assert with_worker({"enable_lora": False, "worker_extension_cls": "a.B"}) == {
+    assert with_worker_extension({"enable_lora": False, "worker_extension_cls": "a.B"}) == {
         "enable_lora": False,
         "worker_extension_cls": "a.B",
     }
     with pytest.raises(StartError, match="OPTION_WORKER_EXTENSION_CLS"):
-        with_worker({"enable_lora": True, "worker_extension_cls": "a.B"})
+        with_worker_extension({"enable_lora": True, "worker_extension_cls": "a.B"})
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("vllm", False), ("ours", True)])
@@ -221,9 +223,9 @@ def test_rows_of_the_model_are_kept_beside_adapters_on_a_cpu(kind, kept):
     from vllm.lora.layers import LoRAMapping
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-    from handler.engines.vllm.adapters.cpu_patch import KeepingPunica
+    from handler.engines.vllm.adapters.cpu_patch import PatchedPunica
 
-    wrapper = {"vllm": PunicaWrapperCPU, "ours": KeepingPunica}[kind](16, max_batches=4, device="cpu")
+    wrapper = {"vllm": PunicaWrapperCPU, "ours": PatchedPunica}[kind](16, max_batches=4, device="cpu")
     wrapper.update_metadata(LoRAMapping((0, 1, 0), (0, 1, 0), is_prefill=True), [1, 2], 2, 8)
     a, b = torch.ones(2, 1, 2, 4), torch.ones(2, 1, 4, 2)
     linear, logits = torch.zeros(3, 4), torch.zeros(3, 4)

@@ -104,5 +104,5 @@ def _sagemaker(name: str) -> dict[str, Any]:
 
 def _unknown(card: ModelCard, name: str) -> UnknownModel:
     return UnknownModel(
-        f"The model {shorten(name)!r} is not served here; this is {', '.join(card.names)}.", param="model"
+        f"The model {shorten(name)!r} does not exist. Available: {', '.join(card.names)}.", param="model"
     )

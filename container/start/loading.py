@@ -4,10 +4,9 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
-from container.adapters import static as static_adapters
-from container.adapters.store import AdapterStore
+from container.adapters import find_static_adapters, load_static_adapters
 from container.http.health import Health
-from container.model_store import Located, fetch
+from container.model_store import Located, fetch, fetch_adapter
 from container.model_store.read_ahead import read_ahead
 from container.nodes.membership import this_node
 from container.nodes.rendezvous import NodeGroup
@@ -15,6 +14,7 @@ from container.options import Options
 from container.options.sources.properties import FILE_NAME
 from container.start.settings import adapter_directories, adapter_homes, hub, model_cache, service_of
 from container.start.warm_up import warm_up
+from handler.adapters.store import AdapterStore
 from handler.djl.formatters import Formatters
 from handler.engine import Engine, ModelCard
 from handler.errors import StartError
@@ -81,12 +81,12 @@ class Loading:
             await self._nodes.ready(engine.check)
             return None
         homes = adapter_homes(model)
-        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes))
+        store = AdapterStore(model_cache(options) / "adapters", adapter_directories(options, homes), fetch_adapter)
         self._store = store
-        found = await static_adapters.static_adapters(options, homes, store, hub(options))
+        found = await find_static_adapters(options, homes, store, hub(options))
         await engine.start(model, leader)
         service = service_of(options, engine, self._media, store=store, formatters=formatters)
-        await static_adapters.serve(service.adapters, found)
+        await load_static_adapters(service.adapters, found)
         self._health.loading("answering a first request")
         await warm_up(service, images_allowed=options.limit_mm_per_prompt["image"] > 0)
         await self._nodes.ready(engine.check)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from container.adapters.store import AdapterStore
 from container.http.inference import Serving
 from container.model_store import CACHE, Hub, Kind, Located, locate
 from container.options import Options
@@ -12,6 +11,7 @@ from container.options.parsers.locations import MODEL_DIRECTORY
 from container.start.backend import CodeSettings
 from container.start.machine import Needs
 from handler.adapters.registry import Adapters
+from handler.adapters.store import AdapterStore
 from handler.djl.formatters import Formatters
 from handler.engine import Engine
 from handler.errors import StartError

@@ -1,1 +1,1 @@
-"""LoRA adapters: their files, and the registry of those that are served."""
+"""LoRA adapters: their files, the store that copies or downloads them, and the registry of those that are served."""

@@ -1,4 +1,4 @@
-"""The adapters that a model is served with: registered, replaced and removed while requests run."""
+"""The adapters that a model is served with: registered, updated and unregistered while requests run."""
 
 import asyncio
 import itertools
@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from handler.adapters.files import inspected
+from handler.adapters.store import AdapterStore
 from handler.engine import Adapter, Engine
 from handler.errors import AdapterConflict, InvalidRequest, UnknownAdapter, UnknownModel
 from handler.payload.adapter_choice import Choice
@@ -18,19 +18,9 @@ from handler.payload.fields import shorten
 
 log = logging.getLogger("lumi.adapters")
 
-MOST_ADAPTERS = 10_000
-_NAMED = 20
+MAX_ADAPTERS = 10_000
+_MAX_NAMES_IN_MESSAGE = 20
 _NAME = re.compile(r"[\w][\w.\-/:@ ]{0,199}", re.ASCII)
-
-
-class AdapterStore(Protocol):
-    """Where the files of adapters come from."""
-
-    async def bring(self, source: str) -> Path:
-        """A directory with the files that `source` names, which nobody changes from then on. Raises InvalidRequest."""
-
-    def discard(self, directory: Path) -> None:
-        """Remove a directory that `bring` made."""
 
 
 class Adapters:
@@ -46,30 +36,31 @@ class Adapters:
 
     @property
     def served(self) -> Mapping[str, Adapter]:
+        """The loaded adapters by name."""
         return self._engine.adapters
 
     def find(self, name: str) -> Adapter:
-        """Raises UnknownAdapter."""
+        """The loaded adapter of that name. Raises UnknownAdapter."""
         if name not in self.served:
             raise unknown_adapter(name, self.served, "name")
         return self.served[name]
 
     def resolve(self, model: str | None, choice: Choice | None, *, has_images: bool) -> str | None:
-        """The name that the engine is to be asked for: of the adapter that a request chooses, or of the model.
+        """The name to send to the engine: of the adapter that a request chooses, or of the model.
 
-        `model` is the name in the request. Raises UnknownModel or UnknownAdapter for a name that is not served, and
-        InvalidRequest for two adapters at once.
+        `model` is the name in the request. Raises UnknownModel or UnknownAdapter for an unknown name, and InvalidRequest
+        for two adapters.
         """
         if choice is not None and choice.name not in self.served:
             raise unknown_adapter(choice.name, self.served, choice.path)
         if model is not None and model not in self._names:
             if model not in self.served:
-                served = listed((*self._names, *self.served))
-                raise UnknownModel(f"The model {shorten(model)!r} is not served here; this is {served}.", param="model")
+                names = join_names((*self._names, *self.served))
+                raise UnknownModel(f"The model {shorten(model)!r} does not exist. Available: {names}.", param="model")
             if choice is not None and choice.name != model:
                 raise InvalidRequest(
-                    f"`model` names the adapter {shorten(model)!r} and `{choice.path}` names {shorten(choice.name)!r}; "
-                    "send one of them.",
+                    f"`model` names the adapter {shorten(model)!r}, but `{choice.path}` names {shorten(choice.name)!r}. "
+                    "Send only one.",
                     param=choice.path,
                 )
             return model
@@ -77,43 +68,43 @@ class Adapters:
             return choice.name
         return self._image_adapter if has_images and self._image_adapter in self.served else model
 
-    async def add(self, name: str, directory: Path, source: str) -> None:
-        """Serve the adapter in `directory`, which stays as it is. Raises InvalidRequest."""
+    async def load(self, name: str, directory: Path, source: str) -> None:
+        """Load the adapter in `directory`, which is neither copied nor removed. Raises InvalidRequest."""
         check_name(name, self._names)
         await self._load(Adapter(name, str(directory), source))
 
     async def register(self, name: str, source: str, *, replacing: bool = False) -> Adapter:
-        """Bring an adapter from `source` and serve it; if it is `replacing` one of its name, requests that run finish
-        with the old one. Raises InvalidRequest, AdapterConflict or UnknownAdapter, and changes nothing then."""
+        """Fetch an adapter from `source` and load it, `replacing` the one of its name, with which running requests
+        finish. Raises InvalidRequest, AdapterConflict or UnknownAdapter; nothing has changed then."""
         if self._store is None:
-            raise InvalidRequest("Adapters are off here; start with OPTION_ENABLE_LORA=true.")
+            raise InvalidRequest("LoRA adapters are not enabled. Start with OPTION_ENABLE_LORA=true.")
         self._check_name(name, replacing=replacing)
-        directory, store = await self._store.bring(source), self._store
+        directory, store = await self._store.fetch(source), self._store
         adapter = Adapter(name, str(directory), source, release=lambda: store.discard(directory))
         try:
             async with self._changing:
-                self._check_name(name, replacing=replacing)  # it may have come or gone meanwhile
+                self._check_name(name, replacing=replacing)  # another request may have changed it meanwhile
                 return await self._load(adapter)
         except BaseException:
             store.discard(directory)
             raise
 
     async def update(self, name: str, source: str | None = None) -> Adapter:
-        """Bring an adapter again, from where it came from or from elsewhere. Raises as `register` does."""
+        """Fetch and load an adapter again, from its own source or another. Raises as `register` does."""
         return await self.register(name, source or self.find(name).source, replacing=True)
 
     async def unregister(self, name: str) -> None:
-        """Answer no new request with it. Raises UnknownAdapter."""
+        """Unload an adapter; running requests finish with it. Raises UnknownAdapter."""
         async with self._changing:
             self.find(name)
             await self._engine.unload_adapter(name)
-            log.info("adapter %s is removed", name)
+            log.info("unloaded adapter %s", name)
 
     async def _load(self, adapter: Adapter) -> Adapter:
         files = await asyncio.to_thread(inspected, Path(adapter.directory))
         loaded = replace(adapter, rank=files.rank, created=int(time.time()))
         await self._engine.load_adapter(loaded)
-        log.info("adapter %s of rank %d is served, from %s", adapter.name, files.rank, adapter.source)
+        log.info("loaded adapter %s of rank %d from %s", adapter.name, files.rank, adapter.source)
         return loaded
 
     def _check_name(self, name: str, *, replacing: bool) -> None:
@@ -122,30 +113,34 @@ class Adapters:
             self.find(name)
         elif name in self.served:
             raise AdapterConflict(
-                f"The adapter {shorten(name)!r} is served already; remove or update it, or choose another name.",
+                f"The adapter {shorten(name)!r} is already registered. Remove or update it, or choose another name.",
                 param="name",
             )
-        elif len(self.served) >= MOST_ADAPTERS:
-            raise InvalidRequest(f"{MOST_ADAPTERS} adapters are served; remove one.", code="too_many_adapters")
+        elif len(self.served) >= MAX_ADAPTERS:
+            raise InvalidRequest(
+                f"{MAX_ADAPTERS} adapters are registered, which is the limit. Remove one.", code="too_many_adapters"
+            )
 
 
-def check_name(name: str, of_model: Collection[str]) -> None:
-    """Raises InvalidRequest for what an adapter cannot be called."""
+def check_name(name: str, model_names: Collection[str]) -> None:
+    """Raises InvalidRequest for a name that an adapter cannot have."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{shorten(name)!r} is no name for an adapter; use letters, digits and . _ - / : @", param="name"
+            f"{shorten(name)!r} is not a valid adapter name. Use letters, digits and . _ - / : @", param="name"
         )
-    if name in of_model:
-        raise InvalidRequest(f"{shorten(name)!r} is a name of the model; choose another for the adapter.", param="name")
+    if name in model_names:
+        raise InvalidRequest(
+            f"{shorten(name)!r} is a name of the model. Choose another name for the adapter.", param="name"
+        )
 
 
 def unknown_adapter(name: str, served: Collection[str], path: str) -> UnknownAdapter:
-    """The refusal of an adapter that is not served, at the JSON path (or in the header) that names it."""
-    known = f"there is {listed(served)}" if served else "there is none"
-    return UnknownAdapter(f"The adapter {shorten(name)!r} is not served here; {known}.", param=path)
+    """The error for an adapter that is not loaded; `path` is the JSON path, or the header, that names it."""
+    known = f"Available adapters: {join_names(served)}." if served else "No adapter is available."
+    return UnknownAdapter(f"The adapter {shorten(name)!r} does not exist. {known}", param=path)
 
 
-def listed(names: Collection[str]) -> str:
-    """As many of them as a sentence may name."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(itertools.islice(names, _NAMED)) + more
+def join_names(names: Collection[str]) -> str:
+    """The names for a message, of very many the first ones and their number."""
+    more = len(names) - _MAX_NAMES_IN_MESSAGE
+    return ", ".join(itertools.islice(names, _MAX_NAMES_IN_MESSAGE)) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Which adapter a request asks for: by the header of SageMaker, by LMI's `adapters`, or by TGI's `adapter_id`."""
+"""The adapter that a request chooses: by SageMaker's header, LMI's `adapters` or TGI's `adapter_id`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,64 +14,64 @@ HEADER = "X-Amzn-SageMaker-Adapter-Identifier"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The name of an adapter, and where the request names it: a JSON path, or the header."""
+    """The name of an adapter and where the request names it: a JSON path or the header."""
 
     name: str
     path: str
 
 
 def adapter_of(payload: Mapping[str, Any], header: str | None) -> Choice | None:
-    """The adapter for a request of one prompt, or of several that share one. Raises InvalidRequest."""
+    """The adapter of a request with one prompt, or with several that share an adapter. Raises InvalidRequest."""
     value = payload.get(FIELD)
-    named = _listed(value) if isinstance(value, list) else [_choice(value, FIELD)]
-    if len({choice.name if choice else None for choice in named}) > 1:
+    choices = _choices(value) if isinstance(value, list) else [_choice(value, FIELD)]
+    if len({choice.name if choice else None for choice in choices}) > 1:
         raise InvalidRequest(
-            f"`{FIELD}` names several adapters, and one answers here; send one, or a list of `inputs`, each with its own.",
+            f"`{FIELD}` names several adapters for one prompt. Send one name, or a list of `inputs` with a name for each.",
             param=FIELD,
         )
-    return agreed(named[0] if named else None, header)
+    return match_header(choices[0] if choices else None, header)
 
 
 def adapters_of(payload: Mapping[str, Any], count: int, header: str | None) -> tuple[Choice | None, ...]:
-    """The adapter for each of `count` inputs: one for all, or a list of as many, in which null or an empty name stands
-    for the model itself. Raises InvalidRequest."""
+    """The adapter of each of `count` inputs: one name for all, or a list of as many, in which null or an empty name means
+    the model itself. Raises InvalidRequest."""
     value = payload.get(FIELD)
     if not isinstance(value, list) or not value:
-        return (agreed(_choice(value or None, FIELD), header),) * count
+        return (match_header(_choice(value or None, FIELD), header),) * count
     if len(value) != count:
         raise InvalidRequest(
-            f"`{FIELD}` has {len(value)} names for {count} input(s); send one name, or one for each input.", param=FIELD
+            f"`{FIELD}` has {len(value)} names for {count} input(s). Send one name, or one for each input.", param=FIELD
         )
-    listed = _listed(value)
-    if header and None in listed:
-        where = f"{FIELD}[{listed.index(None)}]"
+    choices = _choices(value)
+    if header and None in choices:
+        where = f"{FIELD}[{choices.index(None)}]"
         raise InvalidRequest(
-            f"The header {HEADER} names an adapter and `{where}` none, which is the model itself; send one of them.",
+            f"The header {HEADER} names an adapter, but `{where}` is empty, which means the model itself. Send only one.",
             param=where,
         )
-    return tuple(agreed(choice, header) for choice in listed)
+    return tuple(match_header(choice, header) for choice in choices)
 
 
-def agreed(choice: Choice | None, header: str | None) -> Choice | None:
-    """What body and header say together. Raises InvalidRequest where they disagree."""
+def match_header(choice: Choice | None, header: str | None) -> Choice | None:
+    """The choice of the body or of the header. Raises InvalidRequest if they differ."""
     if not header:
         return choice
     if choice is not None and choice.name != header:
         raise InvalidRequest(
-            f"The header {HEADER} names the adapter {shorten(header)!r} and `{choice.path}` names {shorten(choice.name)!r}; "
-            "send one of them.",
+            f"The header {HEADER} names the adapter {shorten(header)!r}, but `{choice.path}` names {shorten(choice.name)!r}. "
+            "Send only one.",
             param=choice.path,
         )
     return Choice(header, HEADER)
 
 
-def parameter(parameters: dict[str, Any]) -> Choice | None:
-    """The adapter that TGI's `parameters.adapter_id` names, which is taken out. Raises InvalidRequest."""
+def pop_adapter_id(parameters: dict[str, Any]) -> Choice | None:
+    """The adapter that TGI's `parameters.adapter_id` names; removes the field. Raises InvalidRequest."""
     return _choice(parameters.pop(TGI_FIELD, None), f"parameters.{TGI_FIELD}")
 
 
-def _listed(names: list[Any]) -> list[Choice | None]:
-    return [_choice(name, f"{FIELD}[{place}]") for place, name in enumerate(names)]
+def _choices(names: list[Any]) -> list[Choice | None]:
+    return [_choice(name, f"{FIELD}[{index}]") for index, name in enumerate(names)]
 
 
 def _choice(name: Any, path: str) -> Choice | None:

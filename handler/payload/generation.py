@@ -128,7 +128,7 @@ def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
 def _adapters(
     payload: Mapping[str, Any], given: dict[str, Any], count: int, header: str | None
 ) -> tuple[adapters.Choice | None, ...]:
-    by_parameter = adapters.parameter(given)
+    by_parameter = adapters.pop_adapter_id(given)
     if by_parameter is None:
         return adapters.adapters_of(payload, count, header)
     if payload.get(adapters.FIELD) is not None:
@@ -136,7 +136,7 @@ def _adapters(
             f"`{adapters.FIELD}` and `{by_parameter.path}` both name an adapter; send one of them.",
             param=by_parameter.path,
         )
-    return (adapters.agreed(by_parameter, header),) * count
+    return (adapters.match_header(by_parameter, header),) * count
 
 
 def _unknown(given: Mapping[str, Any], known: frozenset[str]) -> list[str]:

@@ -45,7 +45,7 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(cpu_adapters.with_worker(placed(settings.arguments, torch.cuda.device_count())))
+    args = engine_args(cpu_adapters.with_worker_extension(placed(settings.arguments, torch.cuda.device_count())))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     _check_replicas_fit_nodes(config)
     if args.distributed_executor_backend is None:

@@ -32,7 +32,7 @@ async def start(settings: VllmSettings) -> Running:
     llm = await in_background(lambda: _load(settings))
     try:
         await llm.reset_mm_cache()
-        await cpu_adapters.mend(llm)
+        await cpu_adapters.patch_workers(llm)
         return await _serve(llm, settings)
     except BaseException:
         llm.shutdown(timeout=STOP_SECONDS)

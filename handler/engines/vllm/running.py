@@ -155,7 +155,7 @@ class Running:
         that was removed since the request was admitted."""
         if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters.served:
             raise UnknownAdapter(f"The adapter {prompt.model!r} is not served any more.", param="model")
-        with self.adapters.lent(prompt.model) as model:
+        with self.adapters.acquire(prompt.model) as model:
             yield prompt if model == prompt.model else replace(prompt, model=model)
 
     async def _ask(self, prompt: Prompt) -> Any:
