@@ -1,4 +1,4 @@
-"""Adapters end to end: one trained here, in the real engine, loaded and unloaded while requests run. A server of their own."""
+"""Adapters end to end: trained here, and loaded and unloaded in the real engine while requests run."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def seen(server, adapter=None, color="red", shape="circle", **headers):
     return answer(post(server, body | ({"adapters": adapter} if adapter else {}), **headers))
 
 
-def changed(trained, name, tensors=lambda tensors: tensors, **config):
+def changed_copy(trained, name, tensors=lambda tensors: tensors, **config):
     """A copy of `skies` with other tensors and another configuration."""
     from safetensors.torch import load_file, save_file
 
@@ -89,15 +89,15 @@ def test_a_trained_adapter_changes_the_answer_and_the_model_does_not(adapted):
     assert seen(adapted) == "a red circle"
 
 
-def test_every_way_to_choose_it_reaches_it(adapted):
+def test_every_way_to_choose_an_adapter_works(adapted):
     body = ask(ONE, url("blue", "square"))
     assert answer(post(adapted, body, **{HEADER: "skies"})) == "a blue sky"
     response = post(adapted, {**body, "model": "skies"}, "/v1/chat/completions")
     assert (answer(response), response.json()["model"]) == ("a blue sky", "skies")
     chunks = post(adapted, {**body, "model": "skies", "stream": True}).text.splitlines()
-    told = [json.loads(chunk) for chunk in chunks]
-    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in told) == "a blue sky"
-    assert {chunk["model"] for chunk in told} == {"skies"}
+    deltas = [json.loads(chunk) for chunk in chunks]
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in deltas) == "a blue sky"
+    assert {chunk["model"] for chunk in deltas} == {"skies"}
 
 
 def test_raw_prompts_and_text_generation_have_adapters_too(adapted):
@@ -111,7 +111,7 @@ def test_raw_prompts_and_text_generation_have_adapters_too(adapted):
     assert (plain, by_adapter) == ("a green ring", "a green sky")
 
 
-def test_both_adapters_and_the_model_are_computed_side_by_side(adapted, images):
+def test_two_adapters_and_the_model_are_computed_in_one_batch(adapted, images):
     cases = [
         (adapter, color) for adapter in (None, "skies", images) for color in ("red", "blue", "green", "yellow")
     ] * 3
@@ -121,7 +121,7 @@ def test_both_adapters_and_the_model_are_computed_side_by_side(adapted, images):
     assert answers == [f"a {color} {nouns[adapter]}" for adapter, color in cases]
 
 
-def test_an_adapter_comes_and_goes_while_requests_run(adapted, trained):
+def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained):
     body = {**ask(ONE, url("red", "circle")), "model": "images", "stream": True, "min_tokens": 600, "max_tokens": 600}
     assert register(adapted, "images", trained / "images").status_code == 200
     with httpx.stream("POST", f"{adapted.url}/v1/chat/completions", json=body, timeout=60) as response:
@@ -136,9 +136,9 @@ def test_an_adapter_comes_and_goes_while_requests_run(adapted, trained):
         assert seen(adapted, "images") == "a red sky"
         chunks = [line.removeprefix("data: ") for line in (*first, *lines) if line]
     assert chunks[-1] == "[DONE]"
-    said = "".join(json.loads(chunk)["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1])
-    assert said.startswith("a red image")
-    assert "sky" not in said
+    text = "".join(json.loads(chunk)["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1])
+    assert text.startswith("a red image")
+    assert "sky" not in text
     assert adapted.client.delete("/adapters/images").status_code == 200
 
 
@@ -159,7 +159,7 @@ def test_more_adapters_than_are_kept_in_memory_still_answer(adapted, trained, im
         assert adapted.client.delete(f"/adapters/more-{number}").status_code == 200
 
 
-def test_a_image_that_the_model_has_seen_is_not_decoded_again_for_an_adapter(adapted):
+def test_an_image_that_the_model_has_processed_is_not_decoded_again_for_an_adapter(adapted):
     image = ("purple", "cross")
     assert seen(adapted, None, *image) == "a purple cross"
     hits = adapted.metric("vllm:mm_cache_hits_total")
@@ -215,12 +215,12 @@ def _steep(tensors):
         ),
         (_elsewhere, {}, "vLLM cannot load the adapter"),
         (_embedding, {}, "vLLM cannot load the adapter"),
-        (_steep, {"r": 16}, "has the rank 16, and this server takes 8; start with OPTION_MAX_LORA_RANK=16"),
+        (_steep, {"r": 16}, "has rank 16, but the limit of this server is 8; start with OPTION_MAX_LORA_RANK=16"),
         (lambda tensors: tensors, {"use_dora": True}, "use_dora"),
     ],
 )
-def test_an_adapter_that_does_not_fit_is_refused_and_harms_nothing(adapted, trained, tensors, config, words):
-    response = register(adapted, "unfit", changed(trained, "unfit", tensors, **config))
+def test_an_adapter_that_does_not_fit_is_an_error_and_changes_nothing(adapted, trained, tensors, config, words):
+    response = register(adapted, "unfit", changed_copy(trained, "unfit", tensors, **config))
     assert response.status_code == 400, response.text
     assert words in fault(response)["message"]
     assert fault(response)["param"] == "src"
@@ -229,7 +229,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_harms_nothing(adapted, trai
     assert seen(adapted) == "a red circle"
 
 
-def test_the_keys_of_loadings_are_no_names(adapted):
+def test_the_keys_of_loadings_are_not_names(adapted):
     assert post(adapted, ask(ONE, model="skies#1")).status_code == 404
     listed = {model["id"]: model for model in adapted.client.get("/v1/models").json()["data"]}
     assert listed["skies"]["parent"] == "lumi-demo"
