@@ -214,7 +214,7 @@ def test_a_model_py_is_served_from_the_directory_that_is_named_without_vllm(tmp_
         server.terminate()
         _, told = server.communicate(timeout=20)
         assert server.returncode == 0, told
-        assert b"It is handed to" in told
+        assert b"It is passed to" in told
     finally:
         server.kill()
         server.communicate()

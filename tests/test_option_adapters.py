@@ -43,7 +43,7 @@ def test_what_names_no_adapter_is_refused_with_the_forms(text, words):
 
 @pytest.mark.parametrize("name", ["OPTION_LORA_MODULES", "OPTION_DEFAULT_MM_LORAS"])
 def test_adapters_that_are_named_but_off_are_refused(name):
-    assert "needs adapters to be served; set OPTION_ENABLE_LORA=true" in refusal({name: '{"a": "b"}'})
+    assert "needs LoRA adapters to be enabled; set OPTION_ENABLE_LORA=true" in refusal({name: '{"a": "b"}'})
 
 
 def test_vllm_is_told_what_adapters_may_be():

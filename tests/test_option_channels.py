@@ -181,7 +181,7 @@ def test_a_file_from_another_system_is_read(directory: Path):
 
 def test_a_file_that_is_no_file_of_options_is_refused(directory: Path):
     (directory / "serving.properties").write_bytes(b"#" * (2**20 + 1))
-    assert "has more than 1048576 bytes, so it is no file of options" in refusal({}, directory)
+    assert "has more than 1048576 bytes, so it is not a file of options" in refusal({}, directory)
 
 
 @pytest.mark.parametrize("variable", ["HF_MODEL_ID", "OPTION_MODEL_ID"])
@@ -284,7 +284,7 @@ def test_the_store_may_be_elsewhere(tmp_path: Path):
 
 def test_a_store_that_does_not_exist_is_refused_unless_a_model_is_named(tmp_path: Path):
     environ = {"SERVING_MODEL_STORE": str(tmp_path / "typo")}
-    assert "/typo' is no directory; mount it, or name a model by HF_MODEL_ID" in refusal(environ)
+    assert "/typo' is not a directory; mount it, or name a model with HF_MODEL_ID" in refusal(environ)
     assert resolved(environ | {"HF_MODEL_ID": "org/model"}).warnings == ()
 
 

@@ -63,7 +63,7 @@ def test_options_of_the_codes_own_are_handed_to_it_with_a_warning(code: Path):
     expected = {"my_own_thing": "7", "other_thing": "x", "model_id": "org/name", "tensor_parallel_degree": "2"}
     assert {name: found.options.written[name] for name in expected} == expected
     assert "hf_secret" not in str(found.options.written)
-    assert [warning for warning in found.warnings if f"It is handed to {code}/model.py" in warning] == list(
+    assert [warning for warning in found.warnings if f"It is passed to {code}/model.py" in warning] == list(
         found.warnings
     )
     assert len(found.warnings) == 2
@@ -77,7 +77,7 @@ def test_the_file_wins_over_the_environment_in_what_the_code_reads(code: Path):
 
 def test_what_vllm_would_refuse_may_be_meant_for_the_code(code: Path, directory: Path):
     found = resolved({"HF_TASK": "text-embedding"}, code)
-    assert all("is handed to" in warning for warning in found.warnings)
+    assert all("is passed to" in warning for warning in found.warnings)
     assert found.options.written["task"] == "text-embedding"
     (code / "model.py").unlink()
     assert "refused" in refusal({"OPTION_TASK": "text-embedding"}, code)

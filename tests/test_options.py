@@ -124,9 +124,9 @@ def test_empty_values_are_skipped():
     assert resolved({"OPTION_DTYPE": "", "HF_MODEL_ID": " ", "OPTION_NONSENSE": "", "SERVING_X": ""}).warnings == ()
 
 
-def test_an_empty_api_key_is_told_since_nobody_is_asked_for_one():
+def test_an_empty_api_key_is_a_warning_since_requests_need_none():
     (warning,) = resolved({"OPTION_API_KEY": " "}).warnings
-    assert warning == "OPTION_API_KEY is empty, and so no key is asked of anybody; give it a value, or remove it"
+    assert warning == "OPTION_API_KEY is empty, so requests need no API key; give it a value, or remove it"
     assert resolved({"OPTION_API_KEY": "key"}).warnings == ()
 
 

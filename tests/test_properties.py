@@ -82,8 +82,8 @@ def test_values_may_be_empty_and_keys_may_stand_twice():
     [
         ("lonely", "a name without a value"),
         ("=value", "a value without a name"),
-        ("}", "end each line of a value but its last with a backslash"),
-        ("[option]", "end each line of a value but its last with a backslash"),
+        ("}", "or end each of its lines but the last with a backslash"),
+        ("[option]", "or end each of its lines but the last with a backslash"),
         (r"name=\u12g4", "four hexadecimal digits"),
     ],
 )

@@ -1,24 +1,40 @@
-"""`resolve`: environment and serving.properties -> frozen Options."""
+"""`resolve`: environment and serving.properties -> frozen Options.
+
+sources -> claims (what each setting is for) -> decisions (the value of each option) -> located, combined -> Options. Each
+stage returns its result and its findings; all faults of a start are reported together.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from container.options.claims import classify, report
+from container.options.combinations import combine
+from container.options.decisions import Decisions, decide, decide_engine_arguments
+from container.options.findings import Findings
 from container.options.frozen import FrozenMapping
+from container.options.locating import locate
+from container.options.names import OptionNames
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
-from container.options.resolution import RemoteFile, Resolution, Sources, nothing_remote
+from container.options.sources.reading import RemoteFile, read_sources
 from container.options.table import TABLE, Options
+from container.options.user_code import code_properties, find_code, reader_of_unknown
 
 __all__ = ["TABLE", "Options", "Resolved", "resolve"]
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """`options`, who set each one (`OPTION_DTYPE`, `serving.properties line 3`, `default`), and what to warn of."""
+    """`options`, the origin of each (`OPTION_DTYPE`, `serving.properties line 3`, `default`), and the warnings."""
 
     options: Options
     origins: Mapping[str, str]
     warnings: tuple[str, ...]
+
+
+def no_remote_file(_address: str, _name: str) -> None:
+    """For a start that reads no file on S3."""
 
 
 def resolve(
@@ -27,17 +43,43 @@ def resolve(
     engine_fields: Callable[[], Collection[str]],
     model_directory: Path = MODEL_DIRECTORY,
     server_file: Path = SERVER_FILE,
-    remote_file: RemoteFile = nothing_remote,
+    remote_file: RemoteFile = no_remote_file,
 ) -> Resolved:
-    """The options that `environ` and the model's serving.properties ask for. Raises OptionError with every fault found.
+    """The options that `environ` and the model's serving.properties set. Raises OptionError with every fault found.
 
-    `engine_fields` gives the names of vLLM's engine arguments; it is called only for a name that no table here knows.
+    `engine_fields` gives the names of vLLM's engine arguments; it is called only for a name that no table here has.
     `server_file` is LMI's config.properties, whose keys are those of SERVING_*. `remote_file` gives the content of a
     file beside a model on S3, by the model's address and the file's name; it is called only where the environment names
     such a model, and what it raises ends the start.
     """
-    sources = Sources(environ, model_directory, server_file, remote_file)
-    resolution = Resolution(TABLE, sources, engine_fields)
-    resolution.run()
-    warnings = tuple(resolution.findings.warnings)
-    return Resolved(Options(**resolution.values), FrozenMapping(resolution.origins), warnings)
+    names = OptionNames(TABLE, engine_fields)
+    sources = read_sources(environ, names, model_directory, server_file, remote_file)
+    claims = classify(sources, names)
+    decided, parsing = decide(claims, names)
+    arguments, passing = decide_engine_arguments(claims, names)
+    code, finding_code = find_code(decided, sources, names)
+    unused = report(claims, names, reader_of_unknown(code, decided, sources))
+    located, locating = locate(decided, sources, names, needs_model=code is None and not claims.mention_model)
+    findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
+    Findings.combined(findings).raise_if_faulty()
+    # What a faulty setting was meant to say is not known, so only faultless ones are compared with each other.
+    complete, combining = combine(located, sources.environ, names)
+    combining.raise_if_faulty()
+    options = Options(
+        **_values(complete),
+        engine_arguments=_values(arguments),
+        written=code_properties(claims, decided, names),
+        code_directories=sources.path.directories,
+        code=code,
+    )
+    warnings = Findings.combined((*findings, combining)).warnings
+    return Resolved(options, _origins({**complete, **arguments}), warnings)
+
+
+def _values(decisions: Decisions) -> dict[str, Any]:
+    return {name: decision.value for name, decision in decisions.items()}
+
+
+def _origins(decisions: Decisions) -> Mapping[str, str]:
+    defaults = {option.name: "default" for option in TABLE}
+    return FrozenMapping({**defaults, **{name: str(decision.setting.origin) for name, decision in decisions.items()}})

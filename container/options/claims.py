@@ -1,17 +1,18 @@
-"""Settings of every channel, held against the tables -> the options that they are for, and what is said of the rest."""
+"""Settings of every channel -> Claims: what each setting is for."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from container.options import lmi
 from container.options.declaration import Option
-from container.options.findings import Findings
-from container.options.option_names import OptionNames
+from container.options.findings import NOTHING, Findings, fault, warning
+from container.options.names import NoOption, OptionNames, Owner
 from container.options.sources.properties import FILE_NAME
+from container.options.sources.reading import Sources
 from container.options.sources.settings import (
     PROPERTY_PREFIX,
+    Channel,
     Setting,
     known_settings,
     option_settings,
@@ -20,80 +21,101 @@ from container.options.sources.settings import (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Claims:
-    """Whose each setting is: `of_options` by the option's name, `of_engine` by that of vLLM's argument."""
+    """Every setting with its `owners`. `named` are the settings that user code reads by their names, the file's first,
+    since the file wins."""
 
-    def __init__(
-        self, table: Collection[Option], names: OptionNames, environ: Mapping[str, str], findings: Findings
-    ) -> None:
-        self.of_options: dict[str, list[Setting]] = defaultdict(list)
-        self.of_engine: dict[str, list[Setting]] = defaultdict(list)
-        self.all: list[Setting] = []  # that have a name, the file's first, as it wins
-        self._unknown: list[Setting] = []
-        self._refused: list[tuple[Setting, lmi.Ignored]] = []
-        self._table = table
-        self._names = names
-        self._environ = environ
-        self._findings = findings
+    owners: tuple[tuple[Setting, Owner], ...]
+    named: tuple[Setting, ...]
+    findings: Findings
 
-    def sort(self, filed: Collection[Setting]) -> None:
-        """Those of the file, and of the environment."""
-        self._sort_by_name(filed)
-        self._sort_by_variable()
+    def of(self, option: Option) -> list[Setting]:
+        """The settings for `option`, the winner first. In one channel the option's own name wins over its aliases."""
+        claims = [setting for setting, owner in self.owners if owner is option]
+        return sorted(claims, key=lambda claim: (claim.origin.channel, option.names.index(claim.name)))
 
-    def judge(self, reader: Path | str | None) -> None:
-        """What of the settings is a fault. `reader` is the user's code, which may have options of its own, or None."""
-        for setting in self._unknown:
-            told = self._names.unknown(setting)
-            if reader is None:
-                self._findings.fault(told)
-            else:
-                self._findings.warn(f"{told}. It is handed to {reader}")
-        for setting, accepted in self._refused:
-            described = self._names.described(setting)
-            if reader is None:
-                self._findings.fault(f"{described} is refused: {accepted.instead}")
-            else:
-                self._findings.warn(f"{described} is handed to {reader}; for vLLM it has no effect: {accepted.instead}")
+    def of_engine(self) -> dict[str, list[Setting]]:
+        """The settings of vLLM's own arguments, by name, the winner first."""
+        claims = [setting for setting, owner in self.owners if owner is NoOption.ENGINE_ARGUMENT]
+        names = dict.fromkeys(claim.name for claim in claims)
+        ranked = sorted(claims, key=lambda claim: claim.origin.channel)
+        return {name: [claim for claim in ranked if claim.name == name] for name in names}
 
-    def _sort_by_name(self, filed: Collection[Setting]) -> None:
-        accepted, server_keys = lmi.option_names(), lmi.server_keys()
-        for label in sorted(label for label in self._environ if label.startswith(PROPERTY_PREFIX)):
-            name = label.removeprefix(PROPERTY_PREFIX).upper()
-            self._findings.fault(f"{label} is a name for {FILE_NAME}; in the environment, write OPTION_{name}")
-        for setting in (*filed, *option_settings(self._environ)):
-            self.all.append(setting)
-            option = self._names.option(setting.name)
-            if option:
-                self.of_options[option.name].append(setting)
-            elif setting.name in accepted:
-                self._accept(setting, accepted[setting.name])
-            elif setting.line and setting.name in server_keys:
-                self._accept(setting, server_keys[setting.name])
-            elif self._names.is_engine_field(setting.name):
-                self.of_engine[setting.name].append(setting)
-            else:
-                self._unknown.append(setting)
+    @property
+    def mention_model(self) -> bool:
+        """Whether a setting names the model, whatever it says."""
+        return any(isinstance(owner, Option) and owner.name == "model_id" for _, owner in self.owners)
 
-    def _sort_by_variable(self) -> None:
-        for option in self._table:
-            self.of_options[option.name] += variable_settings(self._environ, option)
-        variables = lmi.variables()
-        for variable, setting in known_settings(self._environ, variables):
-            accepted_row = variables[variable]
-            self.all += [replace(setting, name=name) for name in accepted_row.names[:1]]  # HF_TASK is LMI's option.task
-            self._accept(setting, accepted_row)
-        accepted = {**lmi.option_names(), **lmi.server_keys()}
-        for setting in server_settings(self._environ):
-            if self._names.is_variable(setting.label):
-                continue
-            if setting.name in accepted:
-                self._accept(setting, accepted[setting.name])
-            else:
-                self._findings.warn(self._names.unknown_server_key(setting))
+    def without(self, setting: Setting, found: Findings) -> "Claims":
+        """The claims without `setting`, and with what is found about it."""
+        owners = tuple(pair for pair in self.owners if pair[0] != setting)
+        return replace(self, owners=owners, findings=self.findings + found)
 
-    def _accept(self, setting: Setting, accepted: lmi.Ignored) -> None:
-        if accepted.is_refused(setting.text):
-            self._refused.append((setting, accepted))
-        elif not accepted.has_no_effect(setting.text):
-            self._findings.warn(f"{self._names.described(setting)} has no effect: {accepted.instead}")
+
+def classify(sources: Sources, names: OptionNames) -> Claims:
+    """The claims of serving.properties and of the environment."""
+    environ = sources.environ
+    by_name = (*sources.file.settings, *option_settings(environ))
+    rows = lmi.variables()
+    ignored = [(setting, rows[variable]) for variable, setting in known_settings(environ, rows)]
+    server = [(setting, names.owner_of_server_key(setting)) for setting in server_settings(environ)]
+    claims = Claims(
+        owners=(
+            *((setting, names.owner(setting)) for setting in by_name),
+            *((setting, option) for option in names.table for setting in variable_settings(environ, option)),
+            *ignored,
+            *((setting, owner) for setting, owner in server if owner is not None),
+        ),
+        # HF_TASK is LMI's option.task
+        named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
+        findings=Findings.combined(_misplaced(environ)),
+    )
+    if sources.named is None or not sources.file_is_of_named_model:
+        return claims
+    return _let_file_name_model(claims, sources.named, names)
+
+
+def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> Claims:
+    """In LMI the environment names the directory or the prefix of a model, and the file there may name another model to
+    load. `named` is that setting of the environment: it does not compete with the file."""
+    option = names.option("model_id")
+    owned = claims.of(option) if option else []
+    filed = next((claim for claim in owned if claim.origin.channel is Channel.PROPERTIES), None)
+    if filed is None or filed.text.strip() == named.text.strip():
+        return claims
+    described = f"{names.described(filed)} is served; {names.described(named)} is where that file stands"
+    return claims.without(named, warning(described))
+
+
+def report(claims: Claims, names: OptionNames, reader: Path | str | None) -> Findings:
+    """The findings about settings that set no option. `reader` is the user's code, which may have options of its own, or
+    None."""
+    return Findings.combined(_reports(claims, names, reader))
+
+
+def _reports(claims: Claims, names: OptionNames, reader: Path | str | None) -> Iterator[Findings]:
+    for setting, owner in claims.owners:
+        if owner is NoOption.UNKNOWN:
+            unknown = names.unknown_option(setting)
+            yield fault(unknown) if reader is None else warning(f"{unknown}. It is passed to {reader}")
+        elif owner is NoOption.UNKNOWN_SERVER_KEY:
+            yield warning(names.unknown_server_key(setting))
+        elif isinstance(owner, lmi.Ignored):
+            yield _report_ignored(names.described(setting), setting.text, owner, reader)
+
+
+def _report_ignored(described: str, text: str, row: lmi.Ignored, reader: Path | str | None) -> Findings:
+    if row.is_refused(text):
+        if reader is None:
+            return fault(f"{described} is refused: {row.instead}")
+        return warning(f"{described} is passed to {reader}; for vLLM it has no effect: {row.instead}")
+    if row.has_no_effect(text):
+        return NOTHING
+    return warning(f"{described} has no effect: {row.instead}")
+
+
+def _misplaced(environ: Mapping[str, str]) -> Iterator[Findings]:
+    for label in sorted(label for label in environ if label.startswith(PROPERTY_PREFIX)):
+        name = label.removeprefix(PROPERTY_PREFIX).upper()
+        yield fault(f"{label} is a name for {FILE_NAME}; in the environment, write OPTION_{name}")

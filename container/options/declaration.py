@@ -54,15 +54,15 @@ class Option:
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Every environment variable that sets it, best first."""
-        written = tuple(f"OPTION_{name.upper()}" for name in self.names)
-        return (*self.declared.overriding, *written, *self.declared.environment)
+        named = tuple(f"OPTION_{name.upper()}" for name in self.names)
+        return (*self.declared.overriding, *named, *self.declared.environment)
 
     def parser(self, label: str, name: str) -> Parser:
         """What reads the text of the setting that is written as `label`, and has the `name` among this option's."""
         special = self.declared.parse_as
         return special.get(label) or special.get(name) or self.declared.parse
 
-    def written(self, value: object) -> str:
+    def text(self, value: object) -> str:
         """`value` as a person would write it in serving.properties; the inverse of `declared.parse`."""
         if isinstance(value, bool):
             return str(value).lower()

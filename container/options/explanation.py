@@ -37,7 +37,7 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, str, str]]:
 
 def _value(option: Option, options: Options) -> str:
     value = getattr(options, option.name)
-    written = option.written(value)
+    written = option.text(value)
     if not written:
         return f"({option.declared.unset})"
     return _cell(shown(written, secret=option.declared.secret))

@@ -1,24 +1,26 @@
-"""What was found wrong or remarkable while settings were resolved, so that one start tells all of it."""
+"""What a stage of the resolution has to report beside its result; a start reports the findings of all stages at once."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from handler.errors import OptionError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Findings:
-    """Sentences, in the order found, each once. A fault ends the start, a warning does not."""
+    """Sentences in the order found. A fault ends the start, a warning does not."""
 
-    faults: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
-    def fault(self, sentence: str) -> None:
-        if sentence not in self.faults:
-            self.faults.append(sentence)
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(self.faults + other.faults, self.warnings + other.warnings)
 
-    def warn(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+    @classmethod
+    def combined(cls, parts: Iterable["Findings"]) -> "Findings":
+        """All of `parts` in their order, each sentence once."""
+        found = sum(parts, cls())
+        return cls(tuple(dict.fromkeys(found.faults)), tuple(dict.fromkeys(found.warnings)))
 
     def raise_if_faulty(self) -> None:
         """Raises OptionError with every fault, each on its line."""
@@ -26,3 +28,14 @@ class Findings:
             raise OptionError("\n".join((f"{len(self.faults)} settings are at fault:", *self.faults)))
         if self.faults:
             raise OptionError(self.faults[0])
+
+
+NOTHING = Findings()
+
+
+def fault(sentence: str) -> Findings:
+    return Findings(faults=(sentence,))
+
+
+def warning(sentence: str) -> Findings:
+    return Findings(warnings=(sentence,))

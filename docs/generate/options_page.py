@@ -70,7 +70,7 @@ def example_properties() -> str:
 
 
 def _example(option: Option) -> str:
-    default = option.written(option.default)
+    default = option.text(option.default)
     note = "" if default else f" Default: {option.declared.unset}."
     comment = textwrap.fill(
         f"{option.declared.meaning}{note} [{', '.join(option.variables)}]",
@@ -93,7 +93,7 @@ def reference_page() -> str:
 
 
 def _reference(option: Option) -> tuple[str, ...]:
-    default = option.written(option.default)
+    default = option.text(option.default)
     return (
         code(option.name),
         " ".join(map(code, option.variables)),

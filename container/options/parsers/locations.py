@@ -25,7 +25,7 @@ def local_model(text: str, homes: Sequence[Path]) -> Path | None:
     return next((found.absolute() for found in _places(path, homes) if _is_directory(found)), None)
 
 
-def located_model(text: str, homes: Sequence[Path]) -> str:
+def locate_model(text: str, homes: Sequence[Path]) -> str:
     """A local directory as an absolute path, an s3:// address or a hub id as it stands. Raises ValueError."""
     local = local_model(text, homes)
     if local is not None:
@@ -50,7 +50,7 @@ def located_model(text: str, homes: Sequence[Path]) -> str:
     return text
 
 
-def located_template(text: str, homes: Sequence[Path]) -> str:
+def locate_template(text: str, homes: Sequence[Path]) -> str:
     """The text or web address of a template as it stands, its path as an absolute one. Raises ValueError."""
     if is_template_text(text) or text.startswith(("http://", "https://")):
         return text

@@ -1,1 +1,1 @@
-"""The environment, serving.properties and S3 -> settings, each with its origin."""
+"""Where settings come from: the environment, serving.properties and S3."""

@@ -1,4 +1,4 @@
-"""Environment variables and entries of serving.properties -> Settings: who says what, in which channel."""
+"""Environment variables and entries of serving.properties -> Settings: one value each, and where it stands."""
 
 import fnmatch
 import re
@@ -19,36 +19,43 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Channel(IntEnum):
-    """Who wins: the lower number. The order is LMI's."""
+    """Where a setting comes from. Of two channels the lower number wins, in LMI's order."""
 
     OVERRIDING = 0  # HF_MODEL_ID, SAGEMAKER_*
-    PROPERTIES = 1
-    OPTION = 2
+    PROPERTIES = 1  # serving.properties
+    OPTION = 2  # OPTION_*
     TRANSLATED = 3  # HF_*, SERVING_*, the names of TGI
+    MODEL_DIRECTORY = 4  # the model that was found there
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`label` is the name as its channel spells it; `line` is the line of serving.properties, or 0."""
+
+    channel: Channel
+    label: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{FILE_NAME} line {self.line}" if self.line else self.label
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value in one channel: `name` as options spell it, `label` as the channel does."""
+    """The `text` of one value, and its `name` as options spell it."""
 
-    channel: Channel
     name: str
-    label: str
     text: str
-    line: int = 0
-
-    @property
-    def origin(self) -> str:
-        return f"{FILE_NAME} line {self.line}" if self.line else self.label
+    origin: Origin
 
     def described(self, *, secret: bool) -> str:
         """The beginning of a sentence about it."""
         value = shown(self.text, secret=secret)
-        return f"{self.label}={value}" + (f" ({self.origin})" if self.line else "")
+        return f"{self.origin.label}={value}" + (f" ({self.origin})" if self.origin.line else "")
 
-    def spelt(self, name: str) -> str:
+    def spelling(self, name: str) -> str:
         """How the option `name` is written in this channel."""
-        return f"option.{name}" if self.line else f"{OPTION_PREFIX}{name.upper()}"
+        return f"{PROPERTY_PREFIX}{name}" if self.origin.line else f"{OPTION_PREFIX}{name.upper()}"
 
 
 def property_settings(entries: Iterable[Property]) -> Iterator[Setting]:
@@ -56,42 +63,48 @@ def property_settings(entries: Iterable[Property]) -> Iterator[Setting]:
     for entry in entries:
         name = option_name(_ANY_PREFIX.sub("", entry.key, count=1))
         if entry.value.strip():
-            yield Setting(Channel.PROPERTIES, name, entry.key, entry.value, entry.line)
+            yield Setting(name, entry.value, Origin(Channel.PROPERTIES, entry.key, entry.line))
 
 
 def option_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
     """OPTION_*, in any case. Empty values are skipped, as LMI does."""
     # Where two variables differ by case alone, the one in capitals comes first, and so wins.
-    for label in sorted(environ, key=lambda written: (written != written.upper(), written)):
-        if label.upper().startswith(OPTION_PREFIX) and environ[label].strip():
-            yield Setting(Channel.OPTION, option_name(label[len(OPTION_PREFIX) :]), label, environ[label])
+    for label in sorted(environ, key=lambda label: (label != label.upper(), label)):
+        if label.upper().startswith(OPTION_PREFIX):
+            yield from _variable(environ, label, option_name(label[len(OPTION_PREFIX) :]), Channel.OPTION)
 
 
 def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Setting]:
     """The variables that set `option` by a whole name of their own, best first."""
-    channels = ((Channel.OVERRIDING, option.declared.overriding), (Channel.TRANSLATED, option.declared.environment))
-    for channel, variables in channels:
-        for variable in variables:
-            if environ.get(variable, "").strip():
-                yield Setting(channel, option.name, variable, environ[variable])
+    for label in option.declared.overriding:
+        yield from _variable(environ, label, option.name, Channel.OVERRIDING)
+    for label in option.declared.environment:
+        yield from _variable(environ, label, option.name, Channel.TRANSLATED)
 
 
 def known_settings(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[tuple[str, Setting]]:
     """Those of `variables` that are set, each with the one that it matches: a `*` stands for any text."""
     for variable in variables:
-        labels = sorted(fnmatch.filter(environ, variable)) if "*" in variable else [variable]
-        for label in labels:
-            if environ.get(label, "").strip():
-                yield variable, Setting(Channel.TRANSLATED, label, label, environ[label])
+        for label in sorted(fnmatch.filter(environ, variable)) if "*" in variable else [variable]:
+            for setting in _variable(environ, label, label):
+                yield variable, setting
 
 
 def server_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
     """SERVING_*, by the names of server keys."""
     for label in sorted(environ):
-        if label.startswith(SERVER_PREFIX) and environ[label].strip():
-            yield Setting(Channel.TRANSLATED, label[len(SERVER_PREFIX) :].lower(), label, environ[label])
+        if label.startswith(SERVER_PREFIX):
+            yield from _variable(environ, label, label.removeprefix(SERVER_PREFIX).lower())
 
 
-def option_name(written: str) -> str:
+def _variable(
+    environ: Mapping[str, str], label: str, name: str, channel: Channel = Channel.TRANSLATED
+) -> Iterator[Setting]:
+    text = environ.get(label, "")
+    if text.strip():
+        yield Setting(name, text, Origin(channel, label))
+
+
+def option_name(spelling: str) -> str:
     """A name as options spell it: entryPoint and ENTRY_POINT are entry_point."""
-    return _CAMEL.sub("_", written).lower()
+    return _CAMEL.sub("_", spelling).lower()

@@ -1,4 +1,4 @@
-"""Where this start looks for the model and its serving.properties, before any option is known."""
+"""Where a start looks for the model and its serving.properties, before any option is known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,39 +13,39 @@ STORE_VARIABLE = "SERVING_MODEL_STORE"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SearchPath:
     """`named` is the local directory that the environment names as the model, `address` the s3:// prefix if it is one.
-    `store` is the model directory, which counts after it; it is `alone` where the environment names no model."""
+    `store` is the model directory, which comes after it; it is the `only` one where the environment names no model."""
 
     store: Path
     named: Path | None = None
     address: str | None = None
-    alone: bool = False
+    only: bool = False
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """Where serving.properties may stand, best first.
+        """Where serving.properties may be, best first.
 
         A model may be the only one in its directory. One in the store is another model than the one that is named,
-        and so is its file.
+        and its file does not count.
         """
         named = (self.named, self.named and inner_model(self.named))
-        inner = inner_model(self.store) if self.alone else None
+        inner = inner_model(self.store) if self.only else None
         return tuple(dict.fromkeys(found for found in (*named, self.store, inner) if found is not None))
 
     def holds(self, directory: Path | None) -> bool:
-        """Whether what stands in `directory` belongs to the model that the environment names."""
+        """Whether the files in `directory` belong to the model that the environment names."""
         return self.named is not None and directory in (self.named, inner_model(self.named))
 
 
-def find_place(environ: Mapping[str, str], named: str | None, default: Path) -> Place:
-    """`named` is what the environment names as the model, `default` the model directory where it does not say."""
+def search_path(environ: Mapping[str, str], named: str | None, default: Path) -> SearchPath:
+    """`named` is the model that the environment names, `default` the model directory where the environment has none."""
     store = Path(environ.get(STORE_VARIABLE, "").strip() or default).absolute()
     if named is None:
-        return Place(store, alone=True)
+        return SearchPath(store, only=True)
     if named.startswith("s3://"):
-        return Place(store, address=named)
-    return Place(store, named=local_model(named, (store,)))
+        return SearchPath(store, address=named)
+    return SearchPath(store, named=local_model(named, (store,)))
 
 
 def inner_model(directory: Path) -> Path | None:
@@ -56,16 +56,16 @@ def inner_model(directory: Path) -> Path | None:
         return None
 
 
-def missing_model(directory: Path) -> str | None:
-    """Why `directory` is no model, or None where it is one or holds nothing but serving.properties."""
+def why_no_model(directory: Path) -> str | None:
+    """Why `directory` holds no model; None where it holds one, or nothing but serving.properties."""
     try:
         if all(entry.name == FILE_NAME for entry in directory.iterdir()):
             return None
         model_in(directory)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as fault:
-        return f"The directory {directory} cannot be read ({fault.strerror}); mend its permissions."
-    except StartError as fault:
-        return str(fault)
+    except OSError as error:
+        return f"The directory {directory} cannot be read ({error.strerror}); correct its permissions."
+    except StartError as error:
+        return str(error)
     return None

@@ -1,7 +1,8 @@
-"""Names of settings -> the option that each means, or the nearest there is."""
+"""Names of settings -> the option or table row that each means, or the nearest known name."""
 
 import difflib
 from collections.abc import Callable, Collection
+from enum import Enum
 from functools import cached_property
 
 from container.options import lmi
@@ -9,13 +10,25 @@ from container.options.declaration import Option
 from container.options.masking import is_secret_name
 from container.options.sources.settings import SERVER_PREFIX, Setting
 
-_ALIKE = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one
+_SIMILARITY = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one
+
+
+class NoOption(Enum):
+    """What a setting is for that is neither an option nor in LMI's tables."""
+
+    ENGINE_ARGUMENT = "an engine argument of vLLM"
+    UNKNOWN = "unknown"
+    UNKNOWN_SERVER_KEY = "an unknown key of LMI's server"
+
+
+Owner = Option | lmi.Ignored | NoOption
 
 
 class OptionNames:
-    """`engine_fields` is asked once, and only for a name that neither Lumi nor LMI has."""
+    """`engine_fields` is called once, and only for a name that neither Lumi nor LMI has."""
 
     def __init__(self, table: Collection[Option], engine_fields: Callable[[], Collection[str]]) -> None:
+        self.table = table
         self._options = {name: option for option in table for name in option.names}
         self._variables = {variable: option for option in table for variable in option.variables}
         self._engine_fields = engine_fields
@@ -26,12 +39,23 @@ class OptionNames:
     def option_of_variable(self, label: str) -> Option | None:
         return self._variables.get(label)
 
-    def is_variable(self, label: str) -> bool:
-        """Whether the environment variable is one that the options or LMI's tables know by its whole name."""
-        return label in self._variables or label in lmi.variables() or label in lmi.passed_through()
+    def owner(self, setting: Setting) -> Owner:
+        """What a setting of serving.properties or OPTION_* is for."""
+        name, ignored = setting.name, lmi.option_names()
+        if option := self._options.get(name):
+            return option
+        if name in ignored:
+            return ignored[name]
+        if setting.origin.line and name in lmi.server_keys():
+            return lmi.server_keys()[name]
+        return NoOption.ENGINE_ARGUMENT if name in self._engine_arguments else NoOption.UNKNOWN
 
-    def is_engine_field(self, name: str) -> bool:
-        return name in self._of_engine
+    def owner_of_server_key(self, setting: Setting) -> Owner | None:
+        """What SERVING_<KEY> is for; None where the tables know the variable by its whole name."""
+        label = setting.origin.label
+        if label in self._variables or label in lmi.variables() or label in lmi.passed_through():
+            return None
+        return {**lmi.option_names(), **lmi.server_keys()}.get(setting.name, NoOption.UNKNOWN_SERVER_KEY)
 
     def is_secret(self, name: str) -> bool:
         option = self._options.get(name)
@@ -40,32 +64,32 @@ class OptionNames:
     def described(self, setting: Setting) -> str:
         return setting.described(secret=self.is_secret(setting.name))
 
-    def unknown(self, setting: Setting) -> str:
+    def unknown_option(self, setting: Setting) -> str:
         """The fault of a setting that has none of the names, with its cure."""
         name = setting.name.replace("-", "_").replace(".", "_")
-        known = {*self._options, *lmi.option_names(), *self._of_engine}
+        known = {*self._options, *lmi.option_names(), *self._engine_arguments}
         last = setting.name.replace("-", "_").rpartition(".")[2]
         same = [candidate for candidate in (name, last) if candidate in known]
-        near = same[:1] or difflib.get_close_matches(name, sorted(known), n=1, cutoff=_ALIKE)
+        near = same[:1] or difflib.get_close_matches(name, sorted(known), n=1, cutoff=_SIMILARITY)
         # The value of a misspelt hf_token is as secret as that of hf_token.
         described = setting.described(secret=any(map(self.is_secret, (setting.name, *near))))
         if "-" in setting.name:
-            cure = f"names have underscores, not dashes; write {setting.spelt(near[0] if near else name)}"
+            cure = f"names have underscores, not dashes; write {setting.spelling(near[0] if near else name)}"
             return f"{described} is not an option: {cure}"
         if near:
-            return f"{described} is not an option; did you mean {setting.spelt(near[0])}?"
+            return f"{described} is not an option; did you mean {setting.spelling(near[0])}?"
         return f"{described} is not an option; remove it, or see docs/options.md for every option"
 
     def unknown_server_key(self, setting: Setting) -> str:
-        """The warning about a SERVING_ variable that means nothing, with its cure."""
+        """The warning about a SERVING_ variable that no table knows, with its cure."""
         labels = {name: f"OPTION_{name.upper()}" for name in self._options}
         labels |= {key: f"{SERVER_PREFIX}{key.upper()}" for key in lmi.server_keys()}
         served = (label for label in self._variables if label.startswith(SERVER_PREFIX))
         labels |= {label.removeprefix(SERVER_PREFIX).lower(): label for label in served}
-        near = difflib.get_close_matches(setting.name, sorted(labels), n=1, cutoff=_ALIKE)
+        near = difflib.get_close_matches(setting.name, sorted(labels), n=1, cutoff=_SIMILARITY)
         cure = f"did you mean {labels[near[0]]}?" if near else "remove it"
         return f"{self.described(setting)} is unknown and has no effect; {cure}"
 
     @cached_property
-    def _of_engine(self) -> frozenset[str]:
+    def _engine_arguments(self) -> frozenset[str]:
         return frozenset(name for name in self._engine_fields() if not name.startswith("_"))

@@ -1,0 +1,81 @@
+"""Decisions -> the same, complete, and the findings about options that do not go together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from container.options.decisions import Decision, Decisions, conflict, value_of
+from container.options.findings import NOTHING, Findings, fault, warning
+from container.options.names import OptionNames
+from container.options.parsers.modality_limits import ModalityLimits
+
+_LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 had
+
+
+def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> tuple[Decisions, Findings]:
+    """The decisions with what vLLM 0.5's options of images imply, and every conflict among them."""
+    planned, found = _plan_memory(decisions, names)
+    findings = Findings.combined(
+        (
+            *_check_needs(decisions, names),
+            found,
+            *_check_engine_environment(decisions, environ, names),
+            *_check_api_key(decisions, environ),
+        )
+    )
+    return {**decisions, **_legacy_placeholder(decisions), **planned}, findings
+
+
+def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]:
+    if value_of(decisions, "enable_auto_tool_choice") and "tool_call_parser" not in decisions:
+        yield fault(
+            f"{names.described(decisions['enable_auto_tool_choice'].setting)} needs a parser for the model's tool calls; "
+            f"set OPTION_TOOL_CALL_PARSER, for instance to hermes"
+        )
+    for name in ("lora_modules", "default_mm_loras"):
+        if value_of(decisions, name) and not value_of(decisions, "enable_lora"):
+            described = names.described(decisions[name].setting)
+            yield fault(f"{described} needs LoRA adapters to be enabled; set OPTION_ENABLE_LORA=true")
+
+
+def _legacy_placeholder(decisions: Decisions) -> Decisions:
+    if "image_feature_size" not in decisions or "image_placeholder_token" in decisions:
+        return {}
+    return {"image_placeholder_token": Decision(_LEGACY_TOKEN, decisions["image_feature_size"].setting)}
+
+
+def _plan_memory(decisions: Decisions, names: OptionNames) -> tuple[Decisions, Findings]:
+    """The limits with the size of image_input_shape, unless they have sizes of their own."""
+    if "image_input_shape" not in decisions:
+        return {}, NOTHING
+    shape = decisions["image_input_shape"]
+    width, height = shape.value
+    limits = decisions.get("limit_mm_per_prompt", Decision(ModalityLimits(), shape.setting))
+    if "image" not in limits.value.sizes:
+        found = warning(
+            f"{names.described(shape.setting)} plans memory for images of up to {width}x{height}, as the sizes of "
+            f"limit_mm_per_prompt do; an image that needs more is refused. Remove it to plan for images of any size"
+        )
+        return {"limit_mm_per_prompt": replace(limits, value=limits.value.planned_for(width, height))}, found
+    if limits.value.sizes["image"] != {"width": width, "height": height}:
+        return {}, conflict(limits.setting, shape.setting, names)
+    return {}, NOTHING
+
+
+def _check_engine_environment(
+    decisions: Decisions, environ: Mapping[str, str], names: OptionNames
+) -> Iterator[Findings]:
+    """`env` comes too late for the variables that Lumi reads itself, and it wins over the container's environment."""
+    for name, value in (value_of(decisions, "env") or {}).items():
+        described = names.described(decisions["env"].setting)
+        option = names.option_of_variable(name)
+        if option:
+            yield fault(f"{described} sets {name}, which Lumi reads itself; write option.{option.name} instead")
+        elif environ.get(name, value) != value:
+            yield warning(f"{described} is used for {name}, and the container's own {name} is not")
+
+
+def _check_api_key(decisions: Decisions, environ: Mapping[str, str]) -> Iterator[Findings]:
+    """An empty value is no value, as in LMI; but somebody who sets the key wants it to be required."""
+    empty = [name for name, text in environ.items() if name.upper() == "OPTION_API_KEY" and not text.strip()]
+    if empty and "api_key" not in decisions:
+        yield warning(f"{empty[0]} is empty, so requests need no API key; give it a value, or remove it")
