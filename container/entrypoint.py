@@ -72,7 +72,7 @@ def check(resolved: Resolved) -> int:
         return 0
     settings = vllm_settings(resolved.options, located)
     if vllm.cuda() is None or inspect().gpus:
-        vllm.validate(settings.arguments)
+        vllm.validate(settings.texts)
     else:
         print("vLLM has not looked at what goes to it: its GPU build does so only where there is a GPU")  # noqa: T201
     print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201

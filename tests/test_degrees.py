@@ -1,6 +1,6 @@
 import pytest
 
-from handler.engines.vllm.degrees import placed
+from handler.engines.vllm.degrees import with_tensor_parallel
 from handler.errors import OptionError
 
 
@@ -10,7 +10,7 @@ from handler.errors import OptionError
         ({}, 0, 1),
         ({}, 4, 4),
         ({"pipeline_parallel_size": 2}, 8, 4),
-        ({"data_parallel_size": "2"}, 8, 4),
+        ({"data_parallel_size": 2}, 8, 4),
         ({"data_parallel_size": 2, "pipeline_parallel_size": 2}, 4, 1),
         ({"nnodes": 2}, 8, 16),
         ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, 8),
@@ -21,7 +21,7 @@ from handler.errors import OptionError
     ],
 )
 def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus, degree):
-    assert placed(arguments, gpus)["tensor_parallel_size"] == degree
+    assert with_tensor_parallel(arguments, gpus)["tensor_parallel_size"] == degree
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus
             6,
             (
                 "OPTION_DATA_PARALLEL_SIZE=3 is 3 / 2 = 1.5 replicas for each of 2 nodes (OPTION_NNODES), and a replica cannot "
-                "be cut; choose a multiple of 2."
+                "be divided; choose a multiple of 2."
             ),
         ),
     ],
 )
 def test_degrees_that_do_not_fit_are_refused_with_the_arithmetic(arguments, gpus, words):
     with pytest.raises(OptionError) as refusal:
-        placed(arguments, gpus)
+        with_tensor_parallel(arguments, gpus)
     assert words in str(refusal.value)
 
 
 def test_what_another_launcher_places_is_not_counted():
     arguments = {"tensor_parallel_size": 16, "distributed_executor_backend": "ray"}
-    assert placed(arguments, 1) == arguments
+    assert with_tensor_parallel(arguments, 1) == arguments

@@ -72,14 +72,14 @@ def test_options_become_what_vllm_is_started_with():
     settings = settings_of(options(OPTION_BLOCK_SIZE="64", OPTION_TENSOR_PARALLEL_DEGREE="2", HF_TOKEN="hf_x"))
     assert settings.arguments["model"] == MODEL
     assert settings.arguments["tensor_parallel_size"] == 2
-    assert settings.arguments["block_size"] == "64"
+    assert settings.texts["block_size"] == "64"
     assert settings.arguments["hf_token"] == "hf_x"
     assert settings.names == ("lumi-demo",)
 
 
 def test_images_stand_where_their_parts_do_unless_the_operator_says_otherwise():
     assert settings_of(options()).arguments["interleave_mm_strings"] is True
-    assert settings_of(options(OPTION_INTERLEAVE_MM_STRINGS="false")).arguments["interleave_mm_strings"] == "false"
+    assert settings_of(options(OPTION_INTERLEAVE_MM_STRINGS="false")).texts["interleave_mm_strings"] == "false"
 
 
 def test_options_become_the_limits_of_media():

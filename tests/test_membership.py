@@ -93,8 +93,8 @@ def test_all_degrees_are_options_that_the_nodes_must_share():
     ("environ", "words"),
     [
         ({"OPTION_DATA_PARALLEL_SIZE": "3"}, "3 / 2 = 1.5 replicas for each of 2 nodes"),
-        ({"OPTION_DATA_PARALLEL_HYBRID_LB": "true"}, "OPTION_DATA_PARALLEL_HYBRID_LB is for nodes that each answer"),
-        ({"OPTION_DATA_PARALLEL_RANK": "0"}, "OPTION_DATA_PARALLEL_RANK is for nodes that each answer"),
+        ({"OPTION_DATA_PARALLEL_HYBRID_LB": "true"}, "OPTION_DATA_PARALLEL_HYBRID_LB is for nodes that each serve"),
+        ({"OPTION_DATA_PARALLEL_RANK": "0"}, "OPTION_DATA_PARALLEL_RANK is for nodes that each serve"),
     ],
 )
 def test_degrees_that_nodes_cannot_share_are_refused_before_anything_is_loaded(environ, words):

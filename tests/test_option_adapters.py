@@ -28,11 +28,11 @@ def test_adapters_are_named_in_every_form_of_vllm(text, named):
         ("a=", "not name=path"),
         ("=x", "not name=path"),
         ("a=x a=y", "twice"),
-        ("{", "is no JSON"),
-        ("[5]", "is no adapter"),
+        ("{", "is not valid JSON"),
+        ("[5]", "is not an adapter"),
         ('{"a": 5}', "without a name or a path"),
         ('{"name": "a"}', "without a name or a path"),
-        ('{"name": "a", "path": "x", "rank": 5}', "'rank', which means nothing"),
+        ('{"name": "a", "path": "x", "rank": 5}', "'rank', which is unknown"),
     ],
 )
 def test_what_names_no_adapter_is_refused_with_the_forms(text, words):

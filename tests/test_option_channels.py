@@ -309,7 +309,7 @@ def test_no_model_to_load_leaves_the_model_directory_alone(directory: Path):
 
 
 def test_several_models_to_load_are_refused():
-    assert "names 2 models, and Lumi serves one" in refusal({"SERVING_LOAD_MODELS": "a=s3://b/a,c=s3://b/c"})
+    assert "names 2 models, but Lumi serves one" in refusal({"SERVING_LOAD_MODELS": "a=s3://b/a,c=s3://b/c"})
 
 
 def test_the_file_in_a_named_directory_may_name_another_model(tmp_path: Path):
@@ -370,7 +370,7 @@ def test_a_chat_template_may_be_beside_a_model_on_s3():
     environ = {"HF_MODEL_ID": "s3://bucket/model"}
     found = resolve(environ, engine_fields=tuple, model_directory=Path("/no"), remote_file=file)
     assert found.options.chat_template == "{{ messages }}"
-    with pytest.raises(OptionError, match="looks like a path, and there is no such file"):
+    with pytest.raises(OptionError, match="looks like a path, but there is no such file"):
         resolve(environ | {"OPTION_CHAT_TEMPLATE": "no.jinja"}, engine_fields=tuple, remote_file=lambda *_: None)
 
 

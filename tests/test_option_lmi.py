@@ -17,7 +17,7 @@ from tests.option_cases import refusal, resolved, write_properties
         ("OPTION_ROLLING_BATCH", "lmi-dist", "Lumi always batches continuously in vLLM"),
         ("OPTION_ADAPTERS", "a", "OPTION_LORA_MODULES"),
         ("OPTION_LORA_EXTRA_VOCAB_SIZE", "256", "vLLM no longer has it"),
-        ("OPTION_INPUT_FORMATTER", "mine", "the function that has @input_formatter in your model.py is used"),
+        ("OPTION_INPUT_FORMATTER", "mine", "the function with @input_formatter in your model.py is used"),
         ("OPTION_ENABLE_REASONING", "true", "deprecated; OPTION_REASONING_PARSER"),
         ("OPTION_SWAP_SPACE", "4", "vLLM no longer has it"),
         ("OPTION_DEVICE_MAP", "balanced", "vLLM places the model itself"),
@@ -30,8 +30,8 @@ from tests.option_cases import refusal, resolved, write_properties
         ("SAGEMAKER_SAFE_PORT_RANGE", "9000-9999", "SAGEMAKER_BIND_TO_PORT"),
         ("SM_TELEMETRY_LOG_REV_2022_12", "/x", "standard output"),
         ("HF_HUB_ENABLE_HF_TRANSFER", "1", "HF_XET_HIGH_PERFORMANCE"),
-        ("SERVING_MANAGEMENT_ADDRESS", "http://127.0.0.1:8081", "all routes are at one address"),
-        ("SERVING_OPTS", "-Xmx1g", "no Java runs here"),
+        ("SERVING_MANAGEMENT_ADDRESS", "http://127.0.0.1:8081", "all routes have one address"),
+        ("SERVING_OPTS", "-Xmx1g", "there is no Java server"),
         ("SAGEMAKER_MULTI_MODEL", "true", "Lumi serves one model"),
         ("SAGEMAKER_NUM_MODEL_WORKERS", "2", "one engine serves all requests"),
         ("HF_MODEL_REVISION", "main", "set HF_REVISION"),
@@ -184,7 +184,7 @@ def test_the_options_of_vllm_05_are_taken_together():
     assert options.vllm_arguments()["limit_mm_per_prompt"]["image"] == {"count": 1, "width": 336, "height": 336}
     assert options.vllm_arguments()["enable_mm_embeds"] is False
     ignored, planned = found.warnings
-    assert ignored.startswith("OPTION_IMAGE_TOKEN_ID='32000' has no effect: vLLM finds the token in the model")
+    assert ignored.startswith("OPTION_IMAGE_TOKEN_ID='32000' has no effect: vLLM reads the token from the model")
     assert planned.startswith("OPTION_IMAGE_INPUT_SHAPE='1,3,336,336' plans memory for images of up to 336x336")
 
 
@@ -246,10 +246,10 @@ def test_variables_of_the_engine_are_read(text: str, variables: dict[str, str]):
     [
         ("CUDA_VISIBLE_DEVICES=0,1", "has a part without '='"),
         ("just a text", "has a part without '='"),
-        ("A=1,A=2", "names A twice"),
-        ("my var=1", "has 'my var', which is no name of a variable"),
-        ("=1", "which is no name of a variable"),
-        ('{"A": 1}', "has no text as the value of 'A'"),
+        ("A=1,A=2", "has A twice"),
+        ("my var=1", "has 'my var', which is not the name of a variable"),
+        ("=1", "which is not the name of a variable"),
+        ('{"A": 1}', "has a value of 'A' that is not text"),
         ('{"A": "1"', "is not a JSON object"),
         ("LD_PRELOAD=/x.so", "decides what code runs"),
         ("ld_library_path=/x", "decides what code runs"),

@@ -6,8 +6,9 @@ import pytest
 
 from container.options import TABLE, Options
 from container.options.explanation import explain, vllm_serve_line
-from docs.generate import options_page as reference
-from docs.generate.lmi_page import lmi_page
+from docs.generate import REWRITE
+from docs.generate.__main__ import PAGES
+from docs.generate.options_page import example_properties, options_page
 from tests.option_cases import resolved, write_properties
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def test_the_line_of_vllm_serve_is_quoted_for_a_shell():
         "OPTION_LOAD_FORMAT": "auto",
     }
     options = resolved(environ).options
-    arguments = {"model": "org/model", **options.vllm_arguments(), **options.engine_arguments, "hf_token": "SECRET"}
+    arguments = {"model": "org/model", **options.vllm_arguments(), "hf_token": "SECRET"}
     line = vllm_serve_line(options, arguments, options.served_model_name)
     assert line.startswith("vllm serve org/model ")
     assert """--limit-mm-per-prompt '{"image": 2, "video": 1, "audio": 1}'""" in line
@@ -94,27 +95,20 @@ def test_the_explanation_has_every_option_with_value_origin_and_meaning():
     assert "\nwarning: OPTION_ROLLING_BATCH='trtllm' has no effect" in told
 
 
-@pytest.mark.parametrize(
-    ("path", "text"),
-    [
-        ("serving.properties.example", reference.example_properties()),
-        ("docs/options.md", reference.reference_page()),
-        ("docs/lmi-options.md", lmi_page(reference.REWRITE)),
-    ],
-)
-def test_what_is_generated_is_up_to_date(path: str, text: str):
-    assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path} is stale; run: {reference.REWRITE}"
+@pytest.mark.parametrize(("path", "text"), PAGES, ids=[path for path, _ in PAGES])
+def test_what_is_generated_is_up_to_date(path, text):
+    assert (ROOT / path).read_text(encoding="utf-8") == text(), f"{path} is stale; run: {REWRITE}"
 
 
 def test_the_example_says_the_defaults(tmp_path: Path):
-    text = reference.example_properties().replace("#option.", "option.")
+    text = example_properties().replace("#option.", "option.")
     found = resolved({}, write_properties(tmp_path, text))
     assert found.options.model_copy(update={"written": {}, "code_directories": ()}) == Options()
     assert found.warnings == ()
 
 
 def test_the_page_has_every_option_and_every_name():
-    page = reference.reference_page()
+    page = options_page()
     for entry in TABLE:
         assert f"| `{entry.name}` |" in page
         assert all(f"`{variable}`" in page for variable in entry.variables)

@@ -38,6 +38,8 @@ def test_nothing_set_gives_lmis_defaults_without_a_warning():
         ("OPTION_DTYPE", "FP16", "dtype", "float16"),
         ("OPTION_DTYPE", "fp32", "dtype", "float32"),
         ("OPTION_QUANTIZATION", "awq", "quantize", "awq"),
+        ("OPTION_PREFILL_CONTEXT_PARALLEL_SIZE", "2", "prefill_context_parallel_size", 2),
+        ("OPTION_KV_CACHE_MEMORY_BYTES", "1.5g", "kv_cache_memory_bytes", 1_500_000_000),
         ("OPTION_GPU_MEMORY_UTILIZATION", "0.85", "gpu_memory_utilization", 0.85),
         ("OPTION_CPU_OFFLOAD_GB_PER_GPU", "4", "cpu_offload_gb_per_gpu", 4.0),
         ("OPTION_ENFORCE_EAGER", "True", "enforce_eager", True),
@@ -120,6 +122,13 @@ def test_a_placeholder_keeps_its_line_end():
     assert option("image_placeholder_token", OPTION_IMAGE_PLACEHOLDER_TOKEN=" <|image_1|>\n") == "<|image_1|>\n"
 
 
+@pytest.mark.parametrize("variable", ["OPTION_QUANTIZE", "HF_REVISION"])
+def test_none_means_no_value_as_in_vllm(variable: str):
+    found = resolved({variable: "None"})
+    assert found.options == resolved({}).options.model_copy(update={"written": found.options.written})
+    assert "quantization" not in found.options.vllm_arguments()
+
+
 def test_empty_values_are_skipped():
     assert resolved({"OPTION_DTYPE": "", "HF_MODEL_ID": " ", "OPTION_NONSENSE": "", "SERVING_X": ""}).warnings == ()
 
@@ -169,12 +178,12 @@ def test_sizes_in_limits_reach_vllm():
         ('{"image": 1.5}', "1.5 as the limit"),
         ('{"image": true}', "True as the limit"),
         ('{"image": {"count": 1, "width": 0}}', "0 as 'width' of 'image'"),
-        ('{"image": {"depth": 1}}', "unknown field 'depth'; it may have count, width, height"),
+        ('{"image": {"depth": 1}}', "unknown field 'depth' for 'image'; the fields are count, width, height"),
         ('{"images": 2}', "did you mean 'image'?"),
         ("smell=2", "the modalities are image, video, audio"),
         ("2", 'write {"image": 2} or image=2,video=1'),
-        ("image=2,image=3", "names a modality twice"),
-        ('{"image": 2, "image": 3}', "names 'image' twice"),
+        ("image=2,image=3", "has a modality twice"),
+        ('{"image": 2, "image": 3}', "has 'image' twice"),
         ('{"image": 2', "is not a JSON object"),
     ],
 )
@@ -192,8 +201,10 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
     [
         ("OPTION_ENFORCE_EAGER", "yep", "is not true or false"),
         ("ENABLE_CUDA_GRAPHS", "maybe", "is not true or false"),
-        ("OPTION_TENSOR_PARALLEL_DEGREE", "all", "is neither max (all GPUs) nor a whole number"),
-        ("OPTION_TENSOR_PARALLEL_DEGREE", "0", "is neither max"),
+        ("OPTION_TENSOR_PARALLEL_DEGREE", "all", "is not max (all GPUs) or a whole number"),
+        ("OPTION_TENSOR_PARALLEL_DEGREE", "0", "is not max"),
+        ("OPTION_PREFILL_CONTEXT_PARALLEL_SIZE", "x", "is not a whole number of 1 or more"),
+        ("OPTION_KV_CACHE_MEMORY_BYTES", "many", "is not a number of bytes such as"),
         ("OPTION_MAX_ROLLING_BATCH_SIZE", "1_0", "is not a whole number of 1 or more"),
         ("OPTION_MAX_ROLLING_BATCH_SIZE", "2.0", "is not a whole number of 1 or more"),
         ("OPTION_MAX_MODEL_LEN", "0", "is not a number of tokens"),
@@ -206,14 +217,14 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
         ("OPTION_PREDICT_TIMEOUT", "inf", "is not a number of seconds above 0"),
         ("OPTION_MM_PROCESSOR_KWARGS", "[1]", "is not a JSON object"),
         ("OPTION_MM_PROCESSOR_KWARGS", '{"a":}', "Expecting value at character 6"),
-        ("OPTION_MM_PROCESSOR_KWARGS", '{"a": NaN}', "NaN is no JSON"),
+        ("OPTION_MM_PROCESSOR_KWARGS", '{"a": NaN}', "NaN is not valid JSON"),
         ("OPTION_MM_PROCESSOR_KWARGS", '{"a":' * 100_000, "is not a JSON object"),
-        ("OPTION_SERVED_MODEL_NAME", ",", "names nothing"),
+        ("OPTION_SERVED_MODEL_NAME", ",", "is empty"),
         ("OPTION_SERVED_MODEL_NAME", '["a", 1]', "is not a list of names"),
         ("OPTION_SERVED_MODEL_NAME", '["a"', "is not a JSON list"),
         ("OPTION_ALLOWED_MEDIA_DOMAINS", "https://a.example/", "give exact hosts without scheme"),
-        ("OPTION_ALLOWED_MEDIA_DOMAINS", "*.example", "which is no host"),
-        ("OPTION_ALLOWED_MEDIA_DOMAINS", "[]", "names nothing"),
+        ("OPTION_ALLOWED_MEDIA_DOMAINS", "*.example", "which is not a host"),
+        ("OPTION_ALLOWED_MEDIA_DOMAINS", "[]", "is empty"),
         ("OPTION_MEDIA_ALLOWED_NETWORKS", "10.0.0.1/8", "write 10.0.0.0/8"),
         ("OPTION_MEDIA_ALLOWED_NETWORKS", "intranet", "write networks such as 10.0.0.0/8"),
         ("OPTION_CHAT_TEMPLATE", "missing.jinja", "there is no such file in /nowhere/model or "),
@@ -221,11 +232,11 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
         ("OPTION_CHAT_TEMPLATE", "/", "is a directory"),
         ("OPTION_ENFORCE_EAGER", '"true"', "the quotation marks around it are part of the value: leave them out"),
         ("OPTION_LIMIT_MM_PER_PROMPT", "'image=2'", "the quotation marks around it are part of the value"),
-        ("OPTION_MM_PROCESSOR_KWARGS", "{'a': 1}", "; JSON has double quotation marks"),
+        ("OPTION_MM_PROCESSOR_KWARGS", "{'a': 1}", "; JSON uses double quotation marks"),
         ("OPTION_IMAGE_INPUT_TYPE", "pixels", "is not one of pixel_values, image_features"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "336", "is no shape of an image"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,x,336", "is no shape of an image"),
-        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,0,336", "is no shape of an image"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "336", "is not the shape of an image"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,x,336", "is not the shape of an image"),
+        ("OPTION_IMAGE_INPUT_SHAPE", "1,3,0,336", "is not the shape of an image"),
         ("OPTION_IMAGE_FEATURE_SIZE", "0", "is not a whole number from 1 to"),
         ("OPTION_IMAGE_FEATURE_SIZE", "1000000000", "is not a whole number from 1 to"),
         ("OPTION_MAX_MODEL_LEN", "\uff14\uff10\uff19\uff16", "is not a number of tokens"),
@@ -235,14 +246,14 @@ def test_limits_that_are_none_are_refused(text: str, words: str):
         ("HF_MODEL_ID", "org/model/", "; did you mean 'org/model'?"),
         ("HF_MODEL_ID", "S3://bucket/model", "; write s3://bucket/prefix"),
         ("HF_MODEL_ID", "s3:/bucket/model", "; write s3://bucket/prefix"),
-        ("HF_MODEL_ID", "/etc/passwd", "is a file and no directory"),
+        ("HF_MODEL_ID", "/etc/passwd", "names a file, not a directory"),
         ("OPTION_CHAT_TEMPLATE_CONTENT_FORMAT", "xml", "is not one of auto, string, openai"),
         ("SAGEMAKER_BIND_TO_PORT", "70000", "is not a whole number from 1 to 65535"),
         ("OPTION_MAX_REQUEST_SIZE", "64 apples", "is not a number of bytes"),
         ("OPTION_OUTPUT_FORMATTER", "my_formatter", "is not one of json, jsonlines, sse"),
         ("OPTION_ERROR_COMPAT", "tgi", "is not one of none, lmi"),
-        ("HF_MODEL_ID", "djl://ai.djl/x", "an address that no model can be loaded from"),
-        ("HF_MODEL_ID", "s3://", "an address that no model can be loaded from"),
+        ("HF_MODEL_ID", "djl://ai.djl/x", "an address from which no model can be loaded"),
+        ("HF_MODEL_ID", "s3://", "an address from which no model can be loaded"),
         ("HF_MODEL_ID", "a/b/c", "there is none in /nowhere/model or "),
         ("HF_MODEL_ID", "/nowhere/at/all", "names a local directory that does not exist; mount it"),
         ("OPTION_ENABLE_AUTO_TOOL_CHOICE", "true", "set OPTION_TOOL_CALL_PARSER"),

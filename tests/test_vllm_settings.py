@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from container.start import vllm_settings as rooms
+from container.start import vllm_settings
 from container.start.vllm_settings import chat_template
 from handler.errors import StartError
 
@@ -14,7 +14,11 @@ TEMPLATE = "{% for message in messages %}{{ message.content }}é{% endfor %}"
 def server():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            bodies = {"/t.jinja": TEMPLATE.encode(), "/huge": b"x" * (rooms.LARGEST + 1), "/binary": b"\xff\xfe"}
+            bodies = {
+                "/t.jinja": TEMPLATE.encode(),
+                "/huge": b"x" * (vllm_settings.MAX_BYTES + 1),
+                "/binary": b"\xff\xfe",
+            }
             self.send_response(200 if self.path in bodies else 404)
             self.end_headers()
             self.wfile.write(bodies.get(self.path, b""))
@@ -38,7 +42,7 @@ def test_the_text_behind_an_address_is_taken(server):
     assert chat_template(f"{server}/t.jinja") == TEMPLATE
 
 
-@pytest.mark.parametrize(("path", "words"), [("/none", "404"), ("/huge", "larger than"), ("/binary", "not a text")])
+@pytest.mark.parametrize(("path", "words"), [("/none", "404"), ("/huge", "larger than"), ("/binary", "not UTF-8 text")])
 def test_an_address_without_a_template_ends_the_start(server, path, words):
     with pytest.raises(StartError, match=words):
         chat_template(f"{server}{path}")

@@ -1,4 +1,4 @@
-"""s3://bucket/prefix, taken apart."""
+"""What an id on the Hugging Face Hub and an s3:// address look like; s3://bucket/prefix -> its parts."""
 
 import hashlib
 import re
@@ -8,6 +8,16 @@ from handler.errors import StartError
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _S3 = re.compile(r"s3://([^/\s]+)/*(\S*?)/*")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether this has the form of name or organisation/name."""
+    return _HUB_ID.fullmatch(text) is not None
+
+
+def is_s3_address(text: str) -> bool:
+    return _S3.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def shared_options(options: Options, gpus: int) -> dict[str, object]:
         "OPTION_NNODES": options.nnodes,
         "OPTION_TENSOR_PARALLEL_DEGREE": options.tensor_parallel_degree,
         "OPTION_PIPELINE_PARALLEL_DEGREE": options.pipeline_parallel_degree,
-        "OPTION_PREFILL_CONTEXT_PARALLEL_SIZE": options.engine_arguments.get("prefill_context_parallel_size", "1"),
+        "OPTION_PREFILL_CONTEXT_PARALLEL_SIZE": options.prefill_context_parallel_size or 1,
         "OPTION_DATA_PARALLEL_SIZE": options.data_parallel_size,
     }
 

@@ -55,7 +55,7 @@ def _plan_memory(decisions: Decisions, names: OptionNames) -> tuple[Decisions, F
             f"{names.described(shape.setting)} plans memory for images of up to {width}x{height}, as the sizes of "
             f"limit_mm_per_prompt do; an image that needs more is refused. Remove it to plan for images of any size"
         )
-        return {"limit_mm_per_prompt": replace(limits, value=limits.value.planned_for(width, height))}, found
+        return {"limit_mm_per_prompt": replace(limits, value=limits.value.with_image_size(width, height))}, found
     if limits.value.sizes["image"] != {"width": width, "height": height}:
         return {}, conflict(limits.setting, shape.setting, names)
     return {}, NOTHING

@@ -31,7 +31,7 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, str, str]]:
             name,
             _cell(shown(text, secret=is_secret_name(name))),
             resolved.origins[name],
-            "Goes to vLLM as it stands.",
+            "Passed through to vLLM.",
         )
 
 
@@ -51,13 +51,14 @@ def _cell(quoted: str) -> str:
 def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Sequence[str]) -> str:
     """The `vllm serve` command that starts the same engine and chat, quoted for a shell.
 
-    `arguments` is what the engine is started with, typed or as it was written; `names` what the model is served under. The
-    token is left out (vLLM takes it from HF_TOKEN), and every other secret is masked.
+    `arguments` are the typed engine arguments, to which the options add those that only vLLM knows; `names` are what the
+    model is served under. The token is left out (vLLM takes it from HF_TOKEN), and every other secret is masked.
     """
     words = [f"{name}={_shown(name, value)}" for name, value in options.env.items()]
     words += ["vllm serve", shlex.quote(str(arguments["model"]))]
     flags = {option.declared.flag: getattr(options, option.name) for option in TABLE if option.declared.flag}
-    for name, value in {**arguments, "served_model_name": list(names), **flags}.items():
+    all_arguments = {**arguments, **options.engine_arguments, "served_model_name": list(names), **flags}
+    for name, value in all_arguments.items():
         if name != "model" and not is_secret_name(name):
             words += _argument(name, {"true": True, "false": False}.get(str(value).lower(), value))
     if int(arguments.get("node_rank", 0)) > 0:

@@ -1,6 +1,5 @@
 """Options -> what each room is started with."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def needs(options: Options, model: Located, *, gpus: int, cuda: int | None) -> N
     return Needs(
         cuda=cuda,
         processes=tensor * options.pipeline_parallel_degree,
-        memory=weights + _bytes(options.engine_arguments.get("kv_cache_memory_bytes", "0")),
+        memory=weights + (options.kv_cache_memory_bytes or 0),
         compiles=cuda is not None or not options.enforce_eager,
     )
 
@@ -142,12 +141,3 @@ def service_of(
         always_list=options.tgi_compat,
         formatters=formatters,
     )
-
-
-def _bytes(text: str) -> int:
-    """A size as vLLM reads it: 1000, 1k (a thousand) or 1K (1024); 0 where it is none, which vLLM will refuse."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kmgtKMGT]?)", text)
-    if found is None:
-        return 0
-    number, suffix = found.groups()
-    return int(float(number) * (1024 if suffix.isupper() else 1000) ** " kmgt".index(suffix.lower() or " "))

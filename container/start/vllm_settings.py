@@ -1,4 +1,4 @@
-"""Options -> what vLLM is started with."""
+"""Options -> VllmSettings."""
 
 import urllib.request
 from http.client import HTTPException
@@ -12,7 +12,7 @@ from handler.engines.vllm.settings import VllmSettings
 from handler.errors import StartError
 
 FETCH_SECONDS = 10.0
-LARGEST = 2**20  # bytes; the longest templates in use have some 20,000
+MAX_BYTES = 2**20  # bytes; the longest templates in use have some 20,000
 
 
 def vllm_settings(options: Options, model: Located) -> VllmSettings:
@@ -20,19 +20,19 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
     names = served_names(options, model)
     arguments = {
         "served_model_name": list(names),  # vLLM's metrics are labelled with the first
-        # An image stands where its content part does, in models whose template takes one string as well.
+        # An image stays where its content part is, also in models whose template takes a single string.
         "interleave_mm_strings": True,
         **options.vllm_arguments(),
-        **options.engine_arguments,
         **this_node(options).arguments,
         "model": model.source,
     }
-    check_nodes(arguments)
+    check_nodes({**arguments, **options.engine_arguments})
     if options.hf_token is not None:
         arguments["hf_token"] = options.hf_token.get_secret_value()
     return VllmSettings(
         arguments=arguments,
         names=names,
+        texts=options.engine_arguments,
         chat_template=chat_template(options.chat_template),
         chat_template_content_format=options.chat_template_content_format,
         enable_auto_tool_choice=options.enable_auto_tool_choice,
@@ -43,21 +43,22 @@ def vllm_settings(options: Options, model: Located) -> VllmSettings:
 
 
 def chat_template(setting: str | None) -> str | None:
-    """The text behind an http(s) address; a path or a text as it is, which the engine reads itself.
+    """The text that an http(s) address gives. A path or a text is returned as it is: the engine reads it.
 
-    Raises StartError where the address does not give a text in time. The address is the operator's, so it may be a
-    private one.
+    Raises StartError where the address gives no text in time. The operator sets the address, so it may be private.
     """
     if setting is None or not setting.startswith(("http://", "https://")):
         return setting
     try:
-        with urllib.request.urlopen(setting, timeout=FETCH_SECONDS) as answer:  # noqa: S310  # http or https, see above
-            text = answer.read(LARGEST + 1)
+        with urllib.request.urlopen(setting, timeout=FETCH_SECONDS) as response:  # noqa: S310  # http or https, see above
+            text = response.read(MAX_BYTES + 1)
     except (OSError, HTTPException, ValueError) as fault:
         raise StartError(f"OPTION_CHAT_TEMPLATE={setting!r} could not be fetched: {fault}") from fault
-    if len(text) > LARGEST:
-        raise StartError(f"OPTION_CHAT_TEMPLATE={setting!r} is larger than {LARGEST} bytes, which no chat template is.")
+    if len(text) > MAX_BYTES:
+        raise StartError(
+            f"OPTION_CHAT_TEMPLATE={setting!r} is larger than {MAX_BYTES} bytes, which is too large for a chat template."
+        )
     try:
         return str(text, "utf-8")
     except UnicodeDecodeError as fault:
-        raise StartError(f"OPTION_CHAT_TEMPLATE={setting!r} is not a text in UTF-8.") from fault
+        raise StartError(f"OPTION_CHAT_TEMPLATE={setting!r} is not UTF-8 text.") from fault

@@ -1,1 +1,3 @@
-"""The tables of the code -> the pages of docs/ that are generated from them."""
+"""The tables of the code -> the pages that are generated from them."""
+
+REWRITE = "python -m docs.generate"  # the command that rewrites every page

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Settings of one kind. `names` are written as they stand in the environment, or in a file without a prefix."""
+    """Settings of one kind. `names` are spelled as in the environment, or in a file without a prefix."""
 
     title: str
     names: tuple[str, ...]
@@ -33,14 +33,14 @@ _OF_VLLM = """
     default_mm_loras enable_auto_tool_choice tool_call_parser enable_reasoning reasoning_parser normalize chat_template
     chat_template_content_format enable_stateful_sessions sessions_path sessions_expiration sessions_s3url
 """
-_OF_PICTURES = """
+_OF_IMAGES = """
     limit_mm_per_prompt image_placeholder_token mm_processor_kwargs media_io_kwargs allowed_local_media_path
     allowed_media_domains interleave_mm_strings skip_mm_profiling mm_processor_cache_gb mm_processor_cache_type
     mm_encoder_tp_mode mm_encoder_attn_backend video_pruning_rate enable_mm_embeds language_model_only image_input_type
     image_token_id image_input_shape image_feature_size image_processor image_processor_revision
     disable_image_processor
 """
-_PASSED_ON = """
+_PASSED_THROUGH = """
     max_model_len gpu_memory_utilization enforce_eager enable_prefix_caching enable_chunked_prefill kv_cache_dtype
     served_model_name load_format tokenizer_mode config_format tokenizer hf_overrides speculative_config
     compilation_config swap_space seed generation_config override_generation_config data_parallel_size
@@ -88,12 +88,12 @@ SECTIONS = (
     Section("The model, in the environment", tuple(_MODEL.split())),
     Section("Options of every model", _options(_COMMON)),
     Section("Options of vLLM", _options(_OF_VLLM)),
-    Section("Options of images and other media, of all LMI's versions", _options(_OF_PICTURES)),
-    Section("Options that LMI hands to vLLM", _options(_PASSED_ON)),
-    Section("Options that LMI drops without a word", _options(_DROPPED)),
+    Section("Options of images and other media, of all versions of LMI", _options(_OF_IMAGES)),
+    Section("Options that LMI passes to vLLM", _options(_PASSED_THROUGH)),
+    Section("Options that LMI drops silently", _options(_DROPPED)),
     Section("Keys of serving.properties without a prefix", tuple(_FILE_KEYS.split())),
     Section("Keys of config.properties, as variables", _server_keys(_SERVER_KEYS)),
-    Section("Variables of TGI that LMI translates, or is expected to", tuple(_TGI.split())),
+    Section("Variables of TGI that LMI translates, or that users expect it to", tuple(_TGI.split())),
     Section("Variables of SageMaker", tuple(_SAGEMAKER.split())),
     Section("Variables of the process", tuple(_PROCESS.split())),
 )

@@ -1,4 +1,4 @@
-"""Rows of text -> a table in Markdown."""
+"""Text and rows of text -> Markdown."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,11 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
 
 
-def code(text: str) -> str:
-    return f"`{text}`"
+def code(*texts: str) -> str:
+    """Each of `texts` as code, separated by blanks."""
+    return " ".join(f"`{text}`" for text in texts)
 
 
 def prose(text: str) -> str:
-    """`text` in which nothing is taken for HTML."""
+    """`text` without anything that Markdown would take for HTML."""
     return text.replace("<", "&lt;")

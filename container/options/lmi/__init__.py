@@ -1,4 +1,4 @@
-"""What LMI documents and Lumi does not need: each name once, and what happens instead. See docs/lmi-options.md."""
+"""Options that LMI documents and Lumi ignores: each name once, and what happens instead. See docs/lmi-options.md."""
 
 from collections.abc import Mapping
 
@@ -17,24 +17,24 @@ __all__ = [
     "variables",
 ]
 
-_ADAPTERS = "adapters are named by OPTION_LORA_MODULES, or lie in adapters/ of the model's directory"
-_SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES bounds it"
-_ONE_ENGINE = "one engine serves all requests, and vLLM shares it among them"
-_PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE says on how many GPUs"
-_PROCESSOR = "vLLM takes this from the model; OPTION_MM_PROCESSOR_KWARGS changes how images are processed"
-_OTHER_ENGINE = "it belongs to another engine of LMI, and Lumi serves with vLLM"
-_SPECULATION = "speculative decoding is set by OPTION_SPECULATIVE_CONFIG"
+_ADAPTERS = "set OPTION_LORA_MODULES, or put adapters into adapters/ of the model's directory"
+_SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES limits their size"
+_ONE_ENGINE = "one engine serves all requests"
+_PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE sets the number of GPUs"
+_PROCESSOR = "vLLM reads this from the model; OPTION_MM_PROCESSOR_KWARGS changes how images are processed"
+_OTHER_ENGINE = "it is an option of another engine of LMI, and Lumi serves with vLLM"
+_SPECULATION = "set OPTION_SPECULATIVE_CONFIG for speculative decoding"
 _MEMORY = "vLLM plans memory itself; see OPTION_GPU_MEMORY_UTILIZATION"
-_FRONT_END = "it belongs to the HTTP server of `vllm serve`, which does not run here"
+_FRONT_END = "it is an option of the HTTP server of `vllm serve`, which does not run here"
 
 OPTIONS = (
     Ignored(("rolling_batch",), "Lumi always batches continuously in vLLM", no_effect=("auto", "vllm", "disable")),
-    Ignored(("async_mode",), "Lumi always answers asynchronously", no_effect=ON),
+    Ignored(("async_mode",), "Lumi always runs asynchronously", no_effect=ON),
     # The SageMaker SDK always sets OPTION_ENGINE=Python.
     Ignored(("engine",), "Lumi always serves with vLLM", no_effect=("python",)),
     Ignored(
         ("task",),
-        "Lumi serves generation, and nothing else",
+        "Lumi serves generation only",
         no_effect=(
             "auto",
             "*generat*",
@@ -61,8 +61,8 @@ OPTIONS = (
             "automatic-speech-recognition",
         ),
     ),
-    Ignored(("input_formatter",), "the function that has @input_formatter in your model.py is used"),
-    Ignored(("enable_streaming",), 'a request streams when its own "stream" is true', no_effect=OFF),
+    Ignored(("input_formatter",), "the function with @input_formatter in your model.py is used"),
+    Ignored(("enable_streaming",), 'a request streams if its "stream" is true', no_effect=OFF),
     Ignored(("device_map",), _PLACEMENT, no_effect=("auto",)),
     Ignored(("device",), _PLACEMENT, no_effect=("auto", "gpu", "cuda")),
     Ignored(("load_on_devices",), _PLACEMENT),
@@ -84,17 +84,17 @@ OPTIONS = (
     ),
     Ignored(
         ("batch_size", "batchsize", "max_batch_delay", "maxbatchdelay"),
-        "vLLM batches by itself; OPTION_MAX_ROLLING_BATCH_SIZE is its limit",
+        "vLLM forms batches itself; OPTION_MAX_ROLLING_BATCH_SIZE limits their size",
         no_effect=("1",),
     ),
     Ignored(("max_idle_time", "maxidletime"), _ONE_ENGINE),
-    Ignored(("waiting_steps",), "vLLM schedules by itself"),
+    Ignored(("waiting_steps",), "vLLM schedules requests itself"),
     Ignored(("mpi_mode",), "vLLM starts the processes that it needs", no_effect=OFF),
-    Ignored(("bedrock_compat",), "the schema of Bedrock is not offered; answers have LMI's shape", no_effect=OFF),
+    Ignored(("bedrock_compat",), "the Bedrock schema is not supported; responses have LMI's form", no_effect=OFF),
     Ignored(("adapters",), _ADAPTERS),
     Ignored(("lora_extra_vocab_size", "long_lora_scaling_factors"), "vLLM no longer has it"),
     Ignored(("sessions_path", "sessions_s3url"), _SESSIONS),
-    Ignored(("normalize",), "it concerns embeddings, and Lumi serves generation"),
+    Ignored(("normalize",), "it is for embeddings, and Lumi serves generation"),
     Ignored(
         (
             "num_scheduler_steps",
@@ -114,11 +114,11 @@ OPTIONS = (
         ),
         "vLLM no longer has it",
     ),
-    Ignored(("swap_space",), "vLLM no longer has it; OPTION_CPU_OFFLOAD_GB_PER_GPU is the nearest there is"),
-    Ignored(("retry_threshold",), "a request that failed is not tried again by the server", no_effect=("0",)),
+    Ignored(("swap_space",), "vLLM no longer has it; OPTION_CPU_OFFLOAD_GB_PER_GPU is the closest option"),
+    Ignored(("retry_threshold",), "the server does not retry failed requests", no_effect=("0",)),
     Ignored(
         ("enable_reasoning",),
-        "it is deprecated; OPTION_REASONING_PARSER alone switches reasoning on",
+        "it is deprecated; OPTION_REASONING_PARSER alone enables reasoning",
         no_effect=OFF,
     ),
     Ignored(
@@ -126,22 +126,24 @@ OPTIONS = (
         _SPECULATION,
     ),
     Ignored(("lmcache_config_file", "lmcache_auto_config"), "LMCache is not installed", no_effect=OFF),
-    Ignored(("enable_venv",), "Lumi runs in the Python of its image", no_effect=OFF),
+    Ignored(("enable_venv",), "Lumi runs with the Python of its image", no_effect=OFF),
     Ignored(
         ("python_executable", "pythonexecutable"),
-        "Lumi runs in the Python of its image",
+        "Lumi runs with the Python of its image",
         variables=("PYTHON_EXECUTABLE",),
     ),
-    Ignored(("model_dir",), "the model is named by HF_MODEL_ID or OPTION_MODEL_ID", no_effect=("/opt/ml/model",)),
+    Ignored(("model_dir",), "set HF_MODEL_ID or OPTION_MODEL_ID to the model", no_effect=("/opt/ml/model",)),
     Ignored(("required_memory_mb", "reserved_memory_mb"), _MEMORY),
-    Ignored(("translator_factory", "translatorfactory", "application"), "no Java runs here"),
+    Ignored(("translator_factory", "translatorfactory", "application"), "there is no Java server"),
     Ignored(
         ("image_processor", "image_processor_revision", "disable_image_processor"),
         _PROCESSOR,
     ),
-    Ignored(("image_token_id",), "vLLM finds the token in the model's configuration"),
-    Ignored(("allowed_local_media_path",), "file: addresses are refused; send the image, or an https: address"),
-    Ignored(("media_io_kwargs",), "Lumi decodes images itself, upright and in RGB"),
+    Ignored(("image_token_id",), "vLLM reads the token from the model's configuration"),
+    Ignored(("allowed_local_media_path",), "file: addresses are refused; send the image itself, or an https: address"),
+    Ignored(
+        ("media_io_kwargs",), "Lumi decodes images itself, applies their EXIF orientation and converts them to RGB"
+    ),
     Ignored(
         ("response_role", "max_log_len", "enable_log_requests", "disable_log_requests", "return_tokens_as_token_ids"),
         _FRONT_END,
@@ -163,20 +165,20 @@ OPTIONS = (
 
 
 def option_names() -> Mapping[str, Ignored]:
-    """As they follow OPTION_, in small letters."""
+    """By the name after OPTION_, in small letters."""
     return {name: row for row in OPTIONS for name in row.names}
 
 
 def server_keys() -> Mapping[str, Ignored]:
-    """As they follow SERVING_, in small letters."""
+    """By the name after SERVING_, in small letters."""
     return {name: row for row in SERVER_KEYS for name in row.names}
 
 
 def variables() -> Mapping[str, Ignored]:
-    """Environment variables that are known by their whole name; in some a `*` stands for any text."""
+    """By the whole name of an environment variable, in which a `*` stands for any text."""
     return {variable: row for row in (*OPTIONS, *SERVER_KEYS, *VARIABLES) for variable in row.variables}
 
 
 def passed_through() -> Mapping[str, PassedThrough]:
-    """Environment variables that work without being an option's; in some a `*` stands for any text."""
+    """Environment variables that have an effect without an option; a `*` stands for any text."""
     return {variable: row for row in PASSED_THROUGH for variable in row.variables}

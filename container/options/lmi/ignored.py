@@ -1,4 +1,4 @@
-"""Settings of LMI's that are no options of Lumi's: what is said of them."""
+"""Rows of the tables of LMI's settings."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,10 +10,10 @@ ON = ("true", "1", "yes", "on")
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Settings that are accepted and change nothing.
+    """Settings that are accepted and have no effect; `instead` is what happens.
 
-    `names` follow OPTION_, SERVING_ or stand in serving.properties; `variables` are whole names of environment
-    variables. A value that matches `no_effect` asks for what happens anyway and causes no warning; one that matches
+    `names` follow OPTION_ or SERVING_, or are keys of serving.properties; `variables` are whole names of environment
+    variables. A value that matches `no_effect` asks for what happens anyway, so there is no warning; one that matches
     `refused` ends the start. Both are patterns of fnmatch, in small letters.
     """
 
@@ -32,7 +32,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class PassedThrough:
-    """Environment variables that work although no option stands for them; a `*` stands for any text."""
+    """Environment variables that other libraries read; a `*` stands for any text."""
 
     variables: tuple[str, ...]
     meaning: str

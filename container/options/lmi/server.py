@@ -1,32 +1,32 @@
-"""What LMI's Java server and its image read, and Lumi does not need. See docs/lmi-options.md."""
+"""Settings of LMI's Java server and of its image that Lumi ignores. See docs/lmi-options.md."""
 
 from container.options.lmi.ignored import OFF, ON, Ignored, PassedThrough
 
-_NO_JAVA = "no Java runs here"
-_STATUS = "status codes are fixed; OPTION_ERROR_COMPAT=lmi answers as LMI does"
-_TLS = "Lumi speaks plain HTTP; SageMaker or a proxy in front of it ends TLS"
-_NOT_IN_FILE = "it is a key of LMI's config.properties, not of a model"
-_ONE_MODEL = "Lumi serves one model; name it with HF_MODEL_ID"
-_SECURITY = "Lumi has no secure mode; it runs no code of the model unless OPTION_TRUST_REMOTE_CODE=true"
+_NO_JAVA = "there is no Java server"
+_STATUS = "status codes are fixed; OPTION_ERROR_COMPAT=lmi returns LMI's"
+_TLS = "Lumi serves plain HTTP; SageMaker or a proxy terminates TLS"
+_NOT_IN_FILE = "it is a key of config.properties, not of serving.properties"
+_ONE_MODEL = "Lumi serves one model; set HF_MODEL_ID to it"
+_SECURITY = "Lumi has no secure mode; it runs no code from the model repository unless OPTION_TRUST_REMOTE_CODE=true"
 
 # Keys of LMI's Java server: config.properties there, SERVING_<KEY> in the environment.
 SERVER_KEYS = (
     Ignored(("inference_address",), f"{_NOT_IN_FILE}; set SERVING_INFERENCE_ADDRESS, or OPTION_PORT and OPTION_HOST"),
     Ignored(
-        ("management_address",), "all routes are at one address; see OPTION_PORT", no_effect=("http://0.0.0.0:8080",)
+        ("management_address",), "all routes have one address; see OPTION_PORT", no_effect=("http://0.0.0.0:8080",)
     ),
-    Ignored(("cluster_address",), "a model is served by one container"),
+    Ignored(("cluster_address",), "one container serves the model; see OPTION_NNODES for several nodes"),
     Ignored(
         ("model_store",), f"{_NOT_IN_FILE}; set SERVING_MODEL_STORE", no_effect=("/opt/ml/model", "/opt/ml/model/")
     ),
     Ignored(("load_models",), f"{_NOT_IN_FILE}; set SERVING_LOAD_MODELS", no_effect=("all",)),
     Ignored(("features",), "Lumi always serves with vLLM", no_effect=("vllm",)),
-    Ignored(("fail_fast",), "Lumi always ends when the model cannot be served", no_effect=ON),
-    Ignored(("wait_model_loading",), "the port is bound at once, and /ping says 503 until the model answers"),
-    Ignored(("allow_multi_status",), "/ping says 503 until the model answers", no_effect=OFF),
+    Ignored(("fail_fast",), "Lumi always exits if the model cannot be served", no_effect=ON),
+    Ignored(("wait_model_loading",), "the port is bound at once, and /ping returns 503 until the model is ready"),
+    Ignored(("allow_multi_status",), "/ping returns 503 until the model is ready", no_effect=OFF),
     Ignored(
         ("health_check_override",),
-        "/ping always tells whether the engine is alive",
+        "/ping always reports whether the engine is alive",
         no_effect=ON,
         variables=("SAGEMAKER_HEALTH_CHECK_OVERRIDE",),
     ),
@@ -35,7 +35,7 @@ SERVER_KEYS = (
     Ignored(("opts",), _NO_JAVA, variables=("JAVA_OPTS", "DEFAULT_JVM_OPTS", "SAGEMAKER_MODEL_SERVER_VMARGS")),
     Ignored(
         ("error_rate_wlm", "error_rate_server", "error_rate_model", "error_rate_any"),
-        "/ping fails when the engine is dead, not when answers are errors",
+        "/ping fails if the engine is dead, not if responses are errors",
     ),
     Ignored(
         (
@@ -49,47 +49,45 @@ SERVER_KEYS = (
     ),
     Ignored(
         ("request_id_header_key",),
-        "the header of the request id is fixed",
+        "the header of the request id cannot be changed",
         no_effect=("x-request-id", "x-amzn-sagemaker-inference-id"),
     ),
     Ignored(
         ("cors_allowed_origin", "cors_allowed_methods", "cors_allowed_headers"),
-        "Lumi sets no CORS headers; a proxy in front may",
+        "Lumi sets no CORS headers; a proxy can",
     ),
     Ignored(("keystore", "keystore_pass", "keystore_type", "private_key_file", "certificate_file"), _TLS),
     Ignored(("model_url_pattern", "plugin_folder"), "models are not registered at run time, and there are no plugins"),
-    Ignored(("prometheus",), "metrics have no switch", no_effect=ON),
+    Ignored(("prometheus",), "metrics are always available", no_effect=ON),
 )
 
 # Other variables that LMI, TGI or SageMaker know and people set.
 VARIABLES = (
     Ignored(
         (),
-        "HF_HOME says where models are kept, and OPTION_DOWNLOAD_DIR those from S3",
+        "HF_HOME sets the directory of models from the Hub, and OPTION_DOWNLOAD_DIR that of models from S3",
         variables=("SERVING_DOWNLOAD_DIR", "DJL_CACHE_DIR"),
     ),
     Ignored((), _ONE_MODEL, no_effect=OFF, variables=("SAGEMAKER_MULTI_MODEL",)),
-    Ignored((), "the request's own Accept decides", variables=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",)),
+    Ignored((), "the Accept header of the request decides", variables=("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",)),
     Ignored((), _SECURITY, no_effect=OFF, variables=("SAGEMAKER_SECURE_MODE",)),
     Ignored((), _SECURITY, variables=("SAGEMAKER_SECURITY_CONTROLS", "SAGEMAKER_UNTRUSTED_CHANNELS")),
-    Ignored((), "requests cannot choose their handler", no_effect=OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
+    Ignored((), "requests cannot select a handler", no_effect=OFF, variables=("ALLOW_REQUEST_HANDLER_OVERRIDE",)),
     Ignored((), _NO_JAVA, variables=("MAX_NETTY_BUFFER_SIZE",)),
     Ignored(
         (),
-        "OPTION_NODE_RANK, or the number at the end of the host name, says which of several nodes this is",
+        "OPTION_NODE_RANK, or the number at the end of the host name, is the rank of the node",
         variables=("DJL_WORKER_ADDR_FORMAT",),
     ),
-    Ignored((), "arguments are for LMI's Java translators; write OPTION_<NAME>", variables=("ARGS_*",)),
-    Ignored((), "the port is one, and SAGEMAKER_BIND_TO_PORT says which", variables=("SAGEMAKER_SAFE_PORT_RANGE",)),
-    Ignored((), "nothing is optimised or compiled by SageMaker Neo here", variables=("SM_NEO_*",)),
-    Ignored(
-        (), "no profiler is installed; vLLM's own is set by OPTION_PROFILER_CONFIG", variables=("LMI_DEBUG_NSYS_*",)
-    ),
-    Ignored((), "the log goes to the standard output", variables=("SM_TELEMETRY_LOG*",)),
-    Ignored((), "Lumi reports nothing to anyone", no_effect=ON, variables=("OPT_OUT_TRACKING",)),
+    Ignored((), "it is for LMI's Java translators; write OPTION_<NAME>", variables=("ARGS_*",)),
+    Ignored((), "there is one port; set SAGEMAKER_BIND_TO_PORT", variables=("SAGEMAKER_SAFE_PORT_RANGE",)),
+    Ignored((), "Lumi does not use SageMaker Neo", variables=("SM_NEO_*",)),
+    Ignored((), "no profiler is installed; set OPTION_PROFILER_CONFIG for vLLM's own", variables=("LMI_DEBUG_NSYS_*",)),
+    Ignored((), "the log goes to standard output", variables=("SM_TELEMETRY_LOG*",)),
+    Ignored((), "Lumi collects no usage data", no_effect=ON, variables=("OPT_OUT_TRACKING",)),
     Ignored(
         (),
-        "the hub's client no longer has it; HF_XET_HIGH_PERFORMANCE=1 is its successor",
+        "the Hub's client no longer has it; HF_XET_HIGH_PERFORMANCE=1 replaces it",
         no_effect=OFF,
         variables=("HF_HUB_ENABLE_HF_TRANSFER",),
     ),
@@ -102,12 +100,12 @@ VARIABLES = (
     Ignored((), "LMI does not read it either; set HF_REVISION", variables=("HF_MODEL_REVISION",)),
 )
 
-# What works because of who reads it.
+# Variables that other libraries read.
 PASSED_THROUGH = (
     PassedThrough(("SERVING_MODEL_STORE",), "The model directory, in place of /opt/ml/model."),
     PassedThrough(
         ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_XET_*"),
-        "The hub's client reads it.",
+        "The Hub's client reads it.",
     ),
     PassedThrough(("TRANSFORMERS_*",), "transformers reads it."),
     PassedThrough(("VLLM_*",), "vLLM reads it."),

@@ -1,18 +1,17 @@
-"""What `model_id` and `chat_template` name -> where that is: an address as it stands, or a path that exists."""
+"""The text of `model_id` and `chat_template` -> an address as it is, or a path that exists."""
 
 import os.path
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from container.model_store.address import is_hub_id, is_s3_address
 from container.options.parsers.values import is_template_text
 
-MODEL_DIRECTORY = Path("/opt/ml/model")  # where SageMaker and LMI's users mount it
-SERVER_FILE = Path("/opt/djl/conf/config.properties")  # of LMI's image; here only if somebody mounts one
+MODEL_DIRECTORY = Path("/opt/ml/model")  # where SageMaker and users of LMI mount it
+SERVER_FILE = Path("/opt/djl/conf/config.properties")  # in LMI's image; here only if it is mounted
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_S3 = re.compile(r"s3://[^/\s]+(/\S*)?")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _NEARLY_AN_ID = re.compile(
     r"(?:https?://(?:www\.)?huggingface\.co/|hf://)?([\w.-]+/[\w.-]+)(?:/(?:tree/\S*)?)?", re.ASCII
 )
@@ -26,38 +25,38 @@ def local_model(text: str, homes: Sequence[Path]) -> Path | None:
 
 
 def locate_model(text: str, homes: Sequence[Path]) -> str:
-    """A local directory as an absolute path, an s3:// address or a hub id as it stands. Raises ValueError."""
+    """A local directory as an absolute path; an s3:// address or a hub id as it is. Raises ValueError."""
     local = local_model(text, homes)
     if local is not None:
         return str(local)
-    if _S3.fullmatch(text):
+    if is_s3_address(text):
         return text
     plain = text.removeprefix("file://")
     if _SCHEME.match(plain):
         raise ValueError(
-            "is an address that no model can be loaded from; give a Hugging Face id, s3:// or a directory"
+            "is an address from which no model can be loaded; give a Hugging Face id, an s3:// address or a directory"
             + _near(plain)
         )
     if _PATH.match(plain):
         is_file = any(map(_is_file, _places(_expanded(plain), homes)))
-        state = "is a file and no directory" if is_file else "does not exist"
-        raise ValueError(f"names a local directory that {state}{_within(plain, homes)}; mount it, or correct the path")
-    if not _HUB_ID.fullmatch(plain):
+        what = "file, not a directory" if is_file else "local directory that does not exist"
+        raise ValueError(f"names a {what}{_within(plain, homes)}; mount it, or correct the path")
+    if not is_hub_id(plain):
         raise ValueError(
-            f"is neither a Hugging Face id (organisation/name), nor s3://bucket/prefix, nor a local directory: there "
-            f"is none{_within(plain, homes)}{_near(plain)}"
+            f"is not a Hugging Face id (organisation/name), s3://bucket/prefix or a local directory: there is none"
+            f"{_within(plain, homes)}{_near(plain)}"
         )
     return text
 
 
 def locate_template(text: str, homes: Sequence[Path]) -> str:
-    """The text or web address of a template as it stands, its path as an absolute one. Raises ValueError."""
+    """The text or web address of a template as it is, or its path as an absolute one. Raises ValueError."""
     if is_template_text(text) or text.startswith(("http://", "https://")):
         return text
     places = _places(_expanded(text), homes)
     found = next((place.absolute() for place in places if _is_file(place)), None)
     if found is None:
-        why = "is a directory" if any(map(_is_directory, places)) else "looks like a path, and there is no such file"
+        why = "is a directory" if any(map(_is_directory, places)) else "looks like a path, but there is no such file"
         raise ValueError(f"{why}{_within(text, homes)}; correct it, or give the text")
     return str(found)
 
@@ -67,7 +66,7 @@ def _places(path: Path, homes: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _near(text: str) -> str:
-    """The id that was meant by what is nearly one: a page of the hub, or one with a slash at its end."""
+    """The cure for what is nearly an id: a page of the Hub, or an id with a slash at its end."""
     if text.lower().startswith("s3:"):
         return "; write s3://bucket/prefix"
     match = _NEARLY_AN_ID.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Text of the options of adapters -> their values: which are named (in vLLM's forms), of which rank, and from where."""
+"""Text of the options of adapters -> their values: names and paths (in vLLM's forms), ranks and directories."""
 
 import json
 import re
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from container.options.parsers.values import names, whole
+from container.options.parsers.sizes import whole
+from container.options.parsers.values import names
 from handler.adapters.files import RANKS
 
 _FORMS = 'write name=path, {"name": "path"} or [{"name": "...", "path": "..."}]'
@@ -24,14 +25,14 @@ class LoraModule:
         return f"{self.name}={self.path}"
 
 
-def named(value: str | tuple[LoraModule, ...]) -> tuple[LoraModule, ...]:
+def parse_lora_modules(value: str | tuple[LoraModule, ...]) -> tuple[LoraModule, ...]:
     """The adapters. Raises ValueError."""
     if isinstance(value, tuple):
         return value
     modules = tuple(_modules(value.strip()))
     called = [module.name for module in modules]
     if twice := next((name for name in called if called.count(name) > 1), None):
-        raise ValueError(f"names the adapter {twice!r} twice; name it once")
+        raise ValueError(f"has the adapter {twice!r} twice; give it once")
     return modules
 
 
@@ -40,7 +41,7 @@ def _modules(text: str) -> Iterator[LoraModule]:
         try:
             found = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"is no JSON: {error}; {_FORMS}") from None
+            raise ValueError(f"is not valid JSON: {error}; {_FORMS}") from None
         for entry in found if isinstance(found, list) else [found]:
             yield from _entries(entry)
         return
@@ -55,10 +56,10 @@ def _entries(entry: Any) -> Iterator[LoraModule]:
     if isinstance(entry, str):
         yield from _modules(entry)
     elif not isinstance(entry, dict):
-        raise ValueError(f"lists {entry!r}, which is no adapter; {_FORMS}")  # noqa: TRY004  parsers raise ValueError
+        raise ValueError(f"has {entry!r}, which is not an adapter; {_FORMS}")  # noqa: TRY004  parsers raise ValueError
     elif "path" in entry or "name" in entry:
-        if strange := sorted(entry.keys() - _KNOWN):
-            raise ValueError(f"has the key {strange[0]!r}, which means nothing here; {_FORMS}")
+        if unknown := sorted(entry.keys() - _KNOWN):
+            raise ValueError(f"has the key {unknown[0]!r}, which is unknown; {_FORMS}")
         yield _module(entry.get("name"), entry.get("path"))
     else:
         yield from (_module(name, path) for name, path in entry.items())
@@ -78,8 +79,8 @@ def lora_rank(text: str) -> int:
 
 
 def directories(text: str) -> tuple[str, ...]:
-    """Absolute paths. Whether they exist is seen when something is looked for in them: they may be mounted later."""
+    """Absolute paths. They may be mounted later, so nothing checks here that they exist."""
     found = names(text)
     if relative := [path for path in found if not path.startswith("/")]:
-        raise ValueError(f"lists {relative[0]!r}, which is no absolute path; begin it with a slash")
+        raise ValueError(f"has {relative[0]!r}, which is not an absolute path; begin it with a slash")
     return found

@@ -11,7 +11,7 @@ from container.options.parsers.values import json_object
 # LMI documents "1 for each modality". vLLM alone would allow 999, and reserve memory for a prompt of 999 images.
 DEFAULT_COUNTS = {"image": 1, "video": 1, "audio": 1}
 
-# What vLLM may be told, beside the count, of the largest item; it profiles memory with an item of this size.
+# Sizes of the largest item that vLLM accepts beside the count; it profiles memory with an item of this size.
 _SIZES = {
     "image": ("width", "height"),
     "video": ("width", "height", "num_frames"),
@@ -36,8 +36,8 @@ class ModalityLimits(FrozenMapping[int]):
             (modality, FrozenMapping(size)) for modality, size in (sizes or {}).items()
         )
 
-    def planned_for(self, width: int, height: int) -> "ModalityLimits":
-        """These limits, with memory planned for images of that size."""
+    def with_image_size(self, width: int, height: int) -> "ModalityLimits":
+        """These limits, with memory planned for images of this size."""
         return ModalityLimits(self, {**self.sizes, "image": {"width": width, "height": height}})
 
     def __eq__(self, other: object) -> bool:
@@ -60,7 +60,7 @@ def modality_limits(value: str | Mapping[str, Any]) -> ModalityLimits:
     """`{"image": 2}`, `image=2,video=1` or vLLM's `{"image": {"count": 2, "width": 512}}`. Raises ValueError."""
     if isinstance(value, ModalityLimits):
         return value
-    given = value if isinstance(value, Mapping) else _written(value.strip())
+    given = value if isinstance(value, Mapping) else _parse(value.strip())
     counts: dict[str, int] = {}
     sizes: dict[str, dict[str, int]] = {}
     for modality, limit in given.items():
@@ -76,15 +76,15 @@ def modality_limits(value: str | Mapping[str, Any]) -> ModalityLimits:
     return ModalityLimits(counts, sizes)
 
 
-def _written(text: str) -> dict[str, Any]:
+def _parse(text: str) -> dict[str, Any]:
     if text.startswith("{"):
         return json_object(text)
     pairs = [_PAIR.fullmatch(pair) for pair in text.strip(",").split(",")]
     limits = {pair[1]: int(pair[2]) for pair in pairs if pair}
     if None in pairs:
-        raise ValueError(f"is no list of limits; {_SYNTAX}")
+        raise ValueError(f"is not a list of limits; {_SYNTAX}")
     if len(limits) < len(pairs):
-        raise ValueError("names a modality twice; name it once")
+        raise ValueError("has a modality twice; give it once")
     return limits
 
 
@@ -93,14 +93,14 @@ def _check_modality(modality: str) -> None:
         return
     near = difflib.get_close_matches(modality.lower(), _SIZES, n=1)
     cure = f"did you mean {near[0]!r}?" if near else f"the modalities are {', '.join(_SIZES)}"
-    raise ValueError(f"names the unknown modality {modality!r}; {cure}")
+    raise ValueError(f"has the unknown modality {modality!r}; {cure}")
 
 
 def _check_number(modality: str, name: str, number: object) -> None:
     if name != "count" and name not in _SIZES[modality]:
         known = ", ".join(("count", *_SIZES[modality]))
-        raise ValueError(f"gives {modality!r} the unknown field {name!r}; it may have {known}")
-    least = 0 if name == "count" else 1
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ValueError(f"has the unknown field {name!r} for {modality!r}; the fields are {known}")
+    minimum = 0 if name == "count" else 1
+    if not isinstance(number, int) or isinstance(number, bool) or number < minimum:
         what = f"the limit of {modality!r}" if name == "count" else f"{name!r} of {modality!r}"
-        raise ValueError(f"has {number!r} as {what}, which must be a whole number of {least} or more; {_SYNTAX}")
+        raise ValueError(f"has {number!r} as {what}, which must be a whole number of {minimum} or more; {_SYNTAX}")

@@ -1,11 +1,11 @@
-"""SM_HOSTS and SM_CURRENT_HOST, by which SageMaker tells the hosts of a job of each other -> numbers and names."""
+"""SageMaker's SM_HOSTS and SM_CURRENT_HOST -> the number of hosts, the first one, and the rank of this one."""
 
 import json
 import re
 
 
 def host_list(text: str) -> list[str]:
-    """The hosts of a SageMaker job, as it names them in SM_HOSTS."""
+    """The hosts of a SageMaker job."""
     try:
         hosts = json.loads(text)
     except ValueError:

@@ -1,5 +1,5 @@
 """Text of one setting -> its value. A parser raises ValueError with the rest of a sentence that begins with the
-setting: `OPTION_ENFORCE_EAGER='yep'` + `is not true or false`."""
+setting: `OPTION_ENFORCE_EAGER='yep'` + `is not true or false`. A parser that returns None leaves the option unset."""
 
 import ipaddress
 import json
@@ -10,22 +10,16 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
+from container.options.parsers.sizes import whole
+
 Parser = Callable[[str], Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-_ANY_SIZE = 1024 * GIB
-LONGEST_RUN = 2**16  # placeholder tokens of one image; vLLM 0.5 had 2928 at most
+MAX_IMAGE_TOKENS = 2**16  # placeholder tokens of one image; vLLM 0.5 had 2928 at most
 
 # LMI reads booleans with pydantic, which takes all of these.
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-# vLLM's own rule: a small letter is decimal, a capital is binary.
-_TOKENS = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG])", re.ASCII)
-_TOKEN_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 _ADDRESS = re.compile(r"http://([\w.-]+|\[[0-9A-Fa-f:]+\])(?::(\d+))?/?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.ASCII)
 
@@ -34,10 +28,15 @@ def word(text: str) -> str:
     return text.strip()
 
 
+def optional_word(text: str) -> str | None:
+    """vLLM takes None for nothing."""
+    return None if text.strip() == "None" else text.strip()
+
+
 def secret(text: str) -> SecretStr:
     value = text.strip()
     if value != value.strip("\"'") or len(value.split()) > 1:
-        raise ValueError("has quotation marks or blanks in it, which are no part of a token; leave them out")
+        raise ValueError("has quotation marks or blanks, which cannot be part of a token; leave them out")
     return SecretStr(value)
 
 
@@ -48,22 +47,9 @@ def true_or_false(text: str) -> bool:
     return value in _TRUE
 
 
-def inverted(text: str) -> bool:
-    """For a variable that says the opposite of its option."""
+def opposite(text: str) -> bool:
+    """For a variable with the opposite sense of its option."""
     return not true_or_false(text)
-
-
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers from `least` to `most`, both included."""
-    span = f"from {least} to {most}" if most is not None else f"of {least} or more"
-
-    def parse(text: str) -> int:
-        value = int(text) if _WHOLE.fullmatch(text.strip()) else None
-        if value is None or value < least or (most is not None and value > most):
-            raise ValueError(f"is not a whole number {span}")
-        return value
-
-    return parse
 
 
 def _number(text: str) -> float:
@@ -94,44 +80,13 @@ def gibibytes(text: str) -> float:
     return value
 
 
-def size(text: str) -> int:
-    """Bytes: `67108864`, `64MiB`, `64 MB`."""
-    match = _SIZE.fullmatch(text.strip())
-    unit = _UNITS.get(match[2].lower()) if match else None
-    value = int(float(match[1]) * unit) if match and unit else 0
-    if value < 1:
-        raise ValueError("is not a number of bytes above 0, such as 67108864 or 64MiB")
-    return value
-
-
-def mebibytes(text: str) -> int:
-    """Bytes, of a variable that counts MiB. SageMaker's batch transform writes 0 for a payload of any size."""
-    return whole(0)(text) * MIB or _ANY_SIZE
-
-
-def tokens(text: str) -> int:
-    """Tokens: `8192`, or vLLM's `32k` (32,000) and `32K` (32,768)."""
-    match = _TOKENS.fullmatch(text.strip())
-    if match:
-        return int(float(match[1]) * _TOKEN_UNITS[match[2]])
-    try:
-        return whole(1)(text)
-    except ValueError:
-        raise ValueError("is not a number of tokens of 1 or more, such as 8192 or 32K") from None
-
-
-def context_length(text: str) -> int:
-    """Tokens, or `auto` (-1 for vLLM): the longest that fits into memory."""
-    return -1 if text.strip().lower() in ("auto", "-1") else tokens(text)
-
-
 def degree(text: str) -> int | Literal["max"]:
     if text.strip().lower() == "max":
         return "max"
     try:
         return whole(1)(text)
     except ValueError:
-        raise ValueError("is neither max (all GPUs) nor a whole number of 1 or more") from None
+        raise ValueError("is not max (all GPUs) or a whole number of 1 or more") from None
 
 
 def choice(*known: str, **synonyms: str) -> Callable[[str], str]:
@@ -152,9 +107,9 @@ _DTYPE = choice("auto", "float16", "bfloat16", "float32", fp16="float16", half="
 
 
 def dtype(text: str) -> str:
-    """vLLM's name of it, from vLLM's names and LMI's."""
+    """vLLM's name of the data type, from vLLM's names and LMI's."""
     if text.strip().lower() == "int8":
-        raise ValueError("is a quantization, not a type to compute in; remove it, and set OPTION_QUANTIZE instead")
+        raise ValueError("is a quantization method, not a data type; remove it, and set OPTION_QUANTIZE instead")
     return _DTYPE(text)
 
 
@@ -162,7 +117,7 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        cure = "; JSON has double quotation marks" if "'" in text and '"' not in text else ""
+        cure = "; JSON uses double quotation marks" if "'" in text and '"' not in text else ""
         raise ValueError(f"is not a JSON object: {error.msg} at character {error.pos + 1}{cure}") from None
     except RecursionError:
         raise ValueError("is not a JSON object: it is nested too deeply") from None
@@ -175,28 +130,28 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"names {twice!r} twice; name it once")
+        raise ValueError(f"has {twice!r} twice; give it once")
     return dict(pairs)
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"is not a JSON object: {name} is no JSON")
+    raise ValueError(f"is not a JSON object: {name} is not valid JSON")
 
 
 def names(text: str) -> tuple[str, ...]:
-    """One name, or several: with commas, with blanks, or as a JSON list."""
+    """One name, or several: separated by commas or blanks, or as a JSON list."""
     if text.strip().startswith("["):
         try:
-            listed = json.loads(text)
+            items = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"is not a JSON list: {error.msg} at character {error.pos + 1}") from None
-        if not all(isinstance(name, str) and name.strip() for name in listed):
+        if not all(isinstance(name, str) and name.strip() for name in items):
             raise ValueError('is not a list of names, such as ["one", "two"]')
-        found = [name.strip() for name in listed]
+        found = [name.strip() for name in items]
     else:
         found = re.split(r"[,\s]+", text.strip(", \t\r\n\f"))
     if not any(found):
-        raise ValueError("names nothing; name at least one, or remove it")
+        raise ValueError("is empty; give at least one name, or remove it")
     return tuple(dict.fromkeys(found))
 
 
@@ -211,7 +166,7 @@ def _host(name: str) -> str:
     except ValueError:
         if _HOST.fullmatch(name):
             return name
-    raise ValueError(f"lists {name!r}, which is no host; give exact hosts without scheme, port, path or *")
+    raise ValueError(f"has {name!r}, which is not a host name; give exact hosts without scheme, port, path or *")
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -228,7 +183,7 @@ def _network(name: str) -> Network:
         cure = f"write {ipaddress.ip_network(name, strict=False)}"
     except ValueError:
         cure = "write networks such as 10.0.0.0/8 or fd00::/8"
-    raise ValueError(f"lists {name!r}, which is no network; {cure}")
+    raise ValueError(f"has {name!r}, which is not a network; {cure}")
 
 
 def placeholder(text: str) -> str:
@@ -236,10 +191,10 @@ def placeholder(text: str) -> str:
 
 
 def loaded_model(text: str) -> str | None:
-    """The address in LMI's `name:version:engine:device=url`, or None where it names no model: ALL and NONE."""
+    """The address in LMI's `name:version:engine:device=url`; None for ALL and NONE, which name no model."""
     entries = re.split(r"[,\s]+", text.strip(", \t\r\n\f"))
     if len(entries) > 1:
-        raise ValueError(f"names {len(entries)} models, and Lumi serves one; name one of them")
+        raise ValueError(f"names {len(entries)} models, but Lumi serves one; name one of them")
     if entries[0].upper() in ("ALL", "NONE"):
         return None
     name, sign, address = entries[0].partition("=")
@@ -259,26 +214,27 @@ def address_port(text: str) -> int:
 def _address(text: str) -> re.Match[str]:
     match = _ADDRESS.fullmatch(text.strip())
     if match is None:
-        raise ValueError("is no address to listen on; write http://host:port: Lumi speaks plain HTTP over TCP")
+        raise ValueError("is not an address to listen on; write http://host:port (Lumi serves plain HTTP over TCP)")
     return match
 
 
 def image_input_type(text: str) -> bool:
-    """vLLM 0.5's name for whether image features may be sent."""
+    """vLLM 0.5's name for whether requests may send image embeddings."""
     return choice("pixel_values", "image_features")(text) == "image_features"
 
 
 def image_shape(text: str) -> tuple[int, int]:
     """(width, height) of vLLM 0.5's `1,3,height,width`."""
-    found = [int(part) for part in text.strip(" ()[]").split(",") if _WHOLE.fullmatch(part.strip())]
-    if len(found) != text.count(",") + 1 or len(found) < 2 or min(found) < 1:
-        raise ValueError("is no shape of an image, such as 1,3,336,336 (batch, channels, height, width)")
-    return found[-1], found[-2]
+    try:
+        *_, height, width = [whole(1)(part) for part in text.strip(" ()[]").split(",")]
+    except ValueError:
+        raise ValueError("is not the shape of an image, such as 1,3,336,336 (batch, channels, height, width)") from None
+    return width, height
 
 
 def is_template_text(text: str) -> bool:
-    """vLLM's rule: what holds a brace or a line end is a Jinja template, everything else says where one is."""
-    return any(mark in text for mark in "{}\n")
+    """vLLM's rule: a text with a brace or a line end is a Jinja template, any other is a path or an address."""
+    return any(character in text for character in "{}\n")
 
 
 def chat_template(text: str) -> str:

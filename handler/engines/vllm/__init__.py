@@ -157,6 +157,6 @@ def field_names() -> frozenset[str]:
     )
 
 
-def validate(arguments: Mapping[str, Any]) -> None:
-    """Check engine arguments with vLLM's own types. Imports vllm; raises OptionError."""
-    importlib.import_module("handler.engines.vllm.arguments").checked(arguments)
+def validate(texts: Mapping[str, str]) -> None:
+    """Check the text of engine arguments with vLLM's own parser. Imports vllm; raises OptionError."""
+    importlib.import_module("handler.engines.vllm.arguments").parse_texts(texts)

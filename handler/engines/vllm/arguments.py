@@ -1,9 +1,8 @@
-"""Options, by the names of vLLM's engine arguments -> AsyncEngineArgs, checked by vLLM's own argument parser."""
+"""Typed engine arguments, and the text of those that only vLLM knows -> AsyncEngineArgs."""
 
 import argparse
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -13,56 +12,36 @@ from handler.errors import OptionError
 
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's parser, which says what is wrong in place of ending the process."""
+    """vLLM's parser, which raises in place of ending the process."""
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message)
 
 
-def engine_args(arguments: Mapping[str, Any]) -> AsyncEngineArgs:
-    """`arguments`, checked, as vLLM's dataclass. Raises OptionError; vLLM may look for the model's files here."""
-    return AsyncEngineArgs(**checked(arguments))
+def parse_texts(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values that vLLM's own parser reads from the text of engine arguments, by their names.
 
-
-def checked(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments` (typed values, or text as it stood in an option) as vLLM's parser reads them.
-
-    Raises OptionError with every faulty option's name, its value and what vLLM has against it.
+    Raises OptionError with every faulty option, its value and vLLM's reason. vLLM may look for the model's files here.
     """
+    if not texts:
+        return {}
     parser = AsyncEngineArgs.add_cli_args(_Parser(prog="vllm serve", add_help=False))
-    taken = {action.dest for action in parser._actions}  # noqa: SLF001  # argparse has no accessor
-    if missing := [name for name in arguments if name not in taken]:
-        raise OptionError("\n".join(f"OPTION_{name.upper()} is not an argument of this vLLM." for name in missing))
-    faults = [fault for name, value in arguments.items() if (fault := _fault(parser, name, value))]
+    known = {action.dest for action in parser._actions}  # noqa: SLF001  # argparse has no accessor
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, text in texts.items():
+        try:
+            if name not in known:
+                raise OptionError("is not an argument of this vLLM")  # noqa: TRY301  # reported with the others
+            values[name] = getattr(parser.parse_args([_word(name, text)]), name)
+        except (OptionError, argparse.ArgumentError, ValueError, TypeError) as fault:
+            reason = re.sub(r"^argument [^:]+: ", "", str(fault))
+            faults.append(f"OPTION_{name.upper()}={text!r}: {reason}")
     if faults:
         raise OptionError("\n".join(faults))
-    argv = [word for name, value in arguments.items() for word in _words(name, value)]
-    parsed = parser.parse_args(argv)
-    return {name: getattr(parsed, name) for name in arguments}
+    return values
 
 
-def _fault(parser: argparse.ArgumentParser, name: str, value: Any) -> str | None:
-    # One argument at a time, so that every faulty option is named in one start.
-    try:
-        parser.parse_args(list(_words(name, value)))
-    except (OptionError, argparse.ArgumentError, ValueError, TypeError) as fault:
-        reason = re.sub(r"^argument [^:]+: ", "", str(fault))
-        return f"OPTION_{name.upper()}={_text(value)!r}: {reason}"
-    return None
-
-
-def _words(name: str, value: Any) -> Iterator[str]:
-    flag = f"--{name.replace('_', '-')}"
-    if value is True or (isinstance(value, str) and value.lower() == "true"):
-        yield flag
-    elif value is False or (isinstance(value, str) and value.lower() == "false"):
-        yield f"--no-{name.replace('_', '-')}"
-    elif isinstance(value, list | tuple):
-        yield flag
-        yield from map(str, value)
-    else:
-        yield f"{flag}={_text(value)}"
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, Mapping) else str(value)
+def _word(name: str, text: str) -> str:
+    flag = name.replace("_", "-")
+    return {"true": f"--{flag}", "false": f"--no-{flag}"}.get(text.lower(), f"--{flag}={text}")

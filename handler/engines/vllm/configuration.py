@@ -8,13 +8,14 @@ import pydantic
 import torch
 from vllm import envs
 from vllm.config import ParallelConfig, VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
 from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
 from handler.engines.vllm.adapters.served import check_tower_adapters
-from handler.engines.vllm.arguments import engine_args
-from handler.engines.vllm.degrees import placed
+from handler.engines.vllm.arguments import parse_texts
+from handler.engines.vllm.degrees import with_tensor_parallel
 from handler.engines.vllm.preloading import use_forks
 from handler.engines.vllm.settings import VllmSettings
 from handler.errors import LumiError, OptionError, StartError
@@ -45,7 +46,9 @@ def loading(settings: VllmSettings) -> Iterator[None]:
 def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
-    args = engine_args(cpu_adapters.with_worker_extension(placed(settings.arguments, torch.cuda.device_count())))
+    arguments = {**settings.arguments, **parse_texts(settings.texts)}
+    placed = with_tensor_parallel(arguments, torch.cuda.device_count())
+    args = AsyncEngineArgs(**cpu_adapters.with_worker_extension(placed))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     _check_replicas_fit_nodes(config)
     if args.distributed_executor_backend is None:

@@ -20,10 +20,14 @@ ENVIRONMENT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """How to start vLLM: `arguments` by the names of its engine arguments, typed or as text, and its front end's."""
+    """How to start vLLM: its engine arguments by name, and the settings of its front end.
+
+    `arguments` are typed and become AsyncEngineArgs as they are; `texts` are those that only vLLM's parser can read.
+    """
 
     arguments: Mapping[str, Any]
     names: tuple[str, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
     chat_template: str | None = None
     chat_template_content_format: str = "auto"
     enable_auto_tool_choice: bool = False

@@ -1,0 +1,19 @@
+"""`python -m docs.generate`: rewrite every generated page of the repository."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from docs.generate.lmi_page import lmi_page
+from docs.generate.options_page import example_properties, options_page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("serving.properties.example", example_properties),
+    ("docs/options.md", options_page),
+    ("docs/lmi-options.md", lmi_page),
+)
+
+if __name__ == "__main__":
+    for path, text in PAGES:
+        (ROOT / path).write_text(text(), encoding="utf-8")
