@@ -19,7 +19,7 @@ from container.nodes.membership import shared_options, this_node
 from container.nodes.rendezvous import NodeGroup, SingleNode, node_group
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
-from container.options.masking import masked
+from container.options.masking import mask
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, Timing, bind, signals
 from container.start.allocator import keep_large_blocks
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
             environ.setdefault(name, value)
         return serve(resolved, environ) if command.name == "serve" else check(resolved)
     except StartError as fault:
-        print(f"lumi cannot start:\n{masked(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
+        print(f"lumi cannot start:\n{mask(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
         return 1
 
 

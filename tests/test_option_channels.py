@@ -319,7 +319,7 @@ def test_the_file_in_a_named_directory_may_name_another_model(tmp_path: Path):
     assert (found.options.model_id, found.origins["model_id"]) == ("org/model", "serving.properties line 1")
     (warning,) = found.warnings
     assert "option.model_id='org/model' (serving.properties line 1) is served; HF_MODEL_ID=" in warning
-    assert warning.endswith("is where that file stands")
+    assert warning.endswith("is where that file is")
 
 
 # serving.properties on S3
@@ -353,14 +353,14 @@ def test_the_file_beside_a_model_on_s3_counts(variable: str, directory: Path):
     assert (found.options.model_id, found.options.dtype, found.options.seed) == ("s3://bucket/model", "bfloat16", None)
     assert found.origins["dtype"] == "serving.properties line 1"
     told = "\n".join(found.warnings)
-    assert f"{directory}/serving.properties is not read, because s3://bucket/model/serving.properties stands" in told
+    assert f"{directory}/serving.properties is not read, because s3://bucket/model/serving.properties is beside" in told
     assert "option.dtype='bf16' (serving.properties line 1) is used and OPTION_DTYPE='auto' is not" in told
 
 
 def test_the_file_on_s3_may_name_another_model():
     found = resolved_remotely({"HF_MODEL_ID": "s3://bucket/settings"}, "option.model_id=org/model", Path("/no"), [])
     assert found.options.model_id == "org/model"
-    assert "HF_MODEL_ID='s3://bucket/settings' is where that file stands" in found.warnings[0]
+    assert "HF_MODEL_ID='s3://bucket/settings' is where that file is" in found.warnings[0]
 
 
 def test_a_chat_template_may_be_beside_a_model_on_s3():

@@ -25,9 +25,9 @@ Q_PROJ = "language_model.layers.0.self_attn.q_proj"
 
 @pytest.fixture(scope="module")
 def model_config():
-    from handler.engines.vllm.arguments import engine_args
+    from vllm.engine.arg_utils import AsyncEngineArgs
 
-    return engine_args({"model": str(MODEL), "dtype": "float32"}).create_engine_config().model_config
+    return AsyncEngineArgs(model=str(MODEL), dtype="float32").create_engine_config().model_config
 
 
 @pytest.fixture(scope="module")

@@ -30,15 +30,10 @@ MODEL = Path(__file__).parent.parent / "demo" / "model"
 
 
 @pytest.fixture(scope="module")
-def arguments():
-    from handler.engines.vllm import arguments
+def config():
+    from vllm.engine.arg_utils import AsyncEngineArgs
 
-    return arguments
-
-
-@pytest.fixture(scope="module")
-def config(arguments):
-    args = arguments.engine_args({"model": str(MODEL), "dtype": "float32", "limit_mm_per_prompt": {"image": 4}})
+    args = AsyncEngineArgs(model=str(MODEL), dtype="float32", limit_mm_per_prompt={"image": 4})
     return args.create_engine_config()
 
 
@@ -102,25 +97,6 @@ def test_an_error_names_options_and_hides_internals():
     hidden = translate(RuntimeError("/root/secret.py line 3"))
     assert isinstance(hidden, ServerError)
     assert "secret" not in str(hidden)
-
-
-def test_arguments_are_read_by_vllms_own_types(arguments):
-    args = arguments.engine_args(
-        {"model": str(MODEL), "max_model_len": "2k", "limit_mm_per_prompt": {"image": 2}, "enforce_eager": "true", "seed": 3,
-         "enable_prefix_caching": "false", "served_model_name": ["a", "b"]}
-    )  # fmt: skip
-    assert (args.max_model_len, args.enforce_eager, args.seed) == (2000, True, 3)
-    assert args.enable_prefix_caching is False
-    assert args.limit_mm_per_prompt == {"image": 2}
-    assert args.served_model_name == ["a", "b"]
-
-
-def test_every_argument_that_vllm_refuses_is_named(arguments):
-    with pytest.raises(OptionError) as refusal:
-        arguments.checked({"model": "m", "dtype": "float99", "block_size": "many", "seed": 1})
-    assert "OPTION_DTYPE='float99'" in str(refusal.value)
-    assert "OPTION_BLOCK_SIZE='many'" in str(refusal.value)
-    assert "SEED" not in str(refusal.value)
 
 
 def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(tmp_path):
@@ -306,7 +282,7 @@ NODES = {"nnodes": 2, "node_rank": 1, "master_addr": "10.0.0.1", "data_parallel_
         ({}, True),
         ({"data_parallel_size": 2}, True),
         ({"data_parallel_size": 2, **NODES}, True),
-        ({"tensor_parallel_size": "2"}, False),
+        ({"tensor_parallel_size": 2}, False),
         ({"pipeline_parallel_size": 2}, False),
     ],
 )

@@ -62,7 +62,7 @@ def resolve(
     located, locating = locate(decided, sources, names, needs_model=code is None and not claims.mention_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
     Findings.combined(findings).raise_if_faulty()
-    # What a faulty setting was meant to say is not known, so only faultless ones are compared with each other.
+    # The meaning of a faulty setting is unknown, so options are compared with each other only if there is no fault.
     complete, combining = combine(located, sources.environ, names)
     combining.raise_if_faulty()
     options = Options(

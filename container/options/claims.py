@@ -44,7 +44,7 @@ class Claims:
 
     @property
     def mention_model(self) -> bool:
-        """Whether a setting names the model, whatever it says."""
+        """Whether a setting names the model, even if its value is faulty."""
         return any(isinstance(owner, Option) and owner.name == "model_id" for _, owner in self.owners)
 
     def without(self, setting: Setting, found: Findings) -> "Claims":
@@ -84,13 +84,13 @@ def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> 
     filed = next((claim for claim in owned if claim.origin.channel is Channel.PROPERTIES), None)
     if filed is None or filed.text.strip() == named.text.strip():
         return claims
-    described = f"{names.described(filed)} is served; {names.described(named)} is where that file stands"
+    described = f"{names.described(filed)} is served; {names.described(named)} is where that file is"
     return claims.without(named, warning(described))
 
 
 def report(claims: Claims, names: OptionNames, reader: Path | str | None) -> Findings:
-    """The findings about settings that set no option. `reader` is the user's code, which may have options of its own, or
-    None."""
+    """The findings about settings that do not set an option. `reader` is the user's code, which may have options of its
+    own, or None."""
     return Findings.combined(_reports(claims, names, reader))
 
 

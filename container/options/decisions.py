@@ -7,7 +7,7 @@ from typing import Any
 from container.options.claims import Claims
 from container.options.declaration import Option
 from container.options.findings import NOTHING, Findings, fault, warning
-from container.options.masking import masked
+from container.options.masking import mask
 from container.options.names import OptionNames
 from container.options.sources.settings import Setting
 
@@ -46,8 +46,8 @@ def value_of(decisions: Decisions, name: str) -> Any:
 
 
 def parse_fault(setting: Setting, error: ValueError, names: OptionNames) -> Findings:
-    """The fault of a setting whose text means nothing, with the reason that its parser gave."""
-    reason = masked(str(error))
+    """The fault of a setting whose text cannot be parsed, with the parser's reason."""
+    reason = mask(str(error))
     if "quotation" not in reason:
         reason += _cure_of_text(setting)
     return fault(f"{names.described(setting)} {reason}")
@@ -81,7 +81,7 @@ def _conflicts(decisions: list[Decision], names: OptionNames) -> Findings:
 
 
 def _cure_of_text(setting: Setting) -> str:
-    """What is often wrong whatever the option: docker's --env-file and serving.properties take the text as it stands."""
+    """The cure of a common mistake: docker's --env-file and serving.properties take quotation marks and comments literally."""
     text = setting.text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         return "; the quotation marks around it are part of the value: leave them out"

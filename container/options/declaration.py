@@ -1,4 +1,4 @@
-"""How an option is declared: the metadata that stands beside its type and default in Options."""
+"""How an option is declared: the metadata beside its type and default in Options."""
 
 import json
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from functools import cached_property
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from container.options.frozen import thawed
+from container.options.frozen import thaw
 from container.options.parsers.modality_limits import ModalityLimits
 from container.options.parsers.values import Parser
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What Options says of an option beside its name, type and default.
+    """The metadata of an option.
 
-    `meaning` is one or two sentences for the reference page. `engine` is vLLM's engine argument, which is a further
-    name of the option too, and `flag` the argument of `vllm serve` where the engine has none. `overriding` are
-    environment variables that beat serving.properties and `environment` those that give way to OPTION_<NAME>, each
-    best first; `parse_as` is for variables and aliases whose value has another unit or sense; a
-    parser that returns None says that the setting says nothing. `unset` words a default that is None.
+    `meaning` is one or two sentences for the reference page. `engine` is vLLM's engine argument, which is also another
+    name of the option, and `flag` the argument of `vllm serve` if the engine has none. `overriding` are environment
+    variables that win over serving.properties, and `environment` those that lose to OPTION_<NAME>, each best first.
+    `parse_as` has the parsers of variables and aliases whose value has another unit or sense. `unset` describes a
+    default that is None.
     """
 
     group: str
@@ -39,7 +39,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Option:
-    """One option, complete: what is declared plus its name and default."""
+    """One option with its name, default and metadata."""
 
     name: str
     default: object
@@ -47,7 +47,7 @@ class Option:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every name that OPTION_<NAME> and serving.properties know it by, its own first."""
+        """Its names in OPTION_<NAME> and serving.properties, its own first."""
         engine = (self.declared.engine,) if self.declared.engine else ()
         return tuple(dict.fromkeys((self.name, *self.declared.aliases, *engine)))
 
@@ -58,12 +58,12 @@ class Option:
         return (*self.declared.overriding, *named, *self.declared.environment)
 
     def parser(self, label: str, name: str) -> Parser:
-        """What reads the text of the setting that is written as `label`, and has the `name` among this option's."""
+        """The parser for a setting with this `label` in its channel and this `name` among the option's names."""
         special = self.declared.parse_as
         return special.get(label) or special.get(name) or self.declared.parse
 
     def text(self, value: object) -> str:
-        """`value` as a person would write it in serving.properties; the inverse of `declared.parse`."""
+        """`value` as a user would write it in serving.properties; the inverse of `declared.parse`."""
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, float):
@@ -71,12 +71,12 @@ class Option:
         if isinstance(value, tuple):
             return ",".join(str(item) for item in value)
         if isinstance(value, Mapping) and value:
-            return json.dumps(value.for_vllm() if isinstance(value, ModalityLimits) else thawed(value))
+            return json.dumps(value.for_vllm() if isinstance(value, ModalityLimits) else thaw(value))
         return "" if value is None or value == {} else str(value)
 
 
 def declared_options(model: type[BaseModel]) -> tuple[Option, ...]:
-    """The options that `model` declares, in their order. Fields without a Declared are no options."""
+    """The options that `model` declares, in their order. Fields without a Declared are not options."""
     return tuple(
         Option(name, info.get_default(call_default_factory=True), declared)
         for name, info in model.model_fields.items()

@@ -1,4 +1,4 @@
-"""Resolved options -> what `python -m container check` prints: the options in force, and the same as `vllm serve`."""
+"""Resolved options -> the output of `python -m container check`: the options in force and the `vllm serve` line."""
 
 import json
 import shlex
@@ -7,10 +7,10 @@ from typing import Any
 
 from container.options import TABLE, Options, Resolved
 from container.options.declaration import Option
-from container.options.frozen import thawed
-from container.options.masking import MASK, is_secret_name, masked, shown
+from container.options.frozen import thaw
+from container.options.masking import MASK, is_secret_name, mask, quote
 
-_WIDEST = 48
+_MAX_WIDTH = 48
 
 
 def explain(resolved: Resolved) -> str:
@@ -29,23 +29,22 @@ def _rows(resolved: Resolved) -> Iterator[tuple[str, str, str, str]]:
     for name, text in resolved.options.engine_arguments.items():
         yield (
             name,
-            _cell(shown(text, secret=is_secret_name(name))),
+            _cell(quote(text, secret=is_secret_name(name))),
             resolved.origins[name],
             "Passed through to vLLM.",
         )
 
 
 def _value(option: Option, options: Options) -> str:
-    value = getattr(options, option.name)
-    written = option.text(value)
-    if not written:
+    text = option.text(getattr(options, option.name))
+    if not text:
         return f"({option.declared.unset})"
-    return _cell(shown(written, secret=option.declared.secret))
+    return _cell(quote(text, secret=option.declared.secret))
 
 
 def _cell(quoted: str) -> str:
     plain = quoted[1:-1] if quoted[0] in "'\"" else quoted
-    return plain if len(plain) <= _WIDEST else f"{plain[:_WIDEST]}..."
+    return plain if len(plain) <= _MAX_WIDTH else f"{plain[:_MAX_WIDTH]}..."
 
 
 def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -54,22 +53,22 @@ def vllm_serve_line(options: Options, arguments: Mapping[str, Any], names: Seque
     `arguments` are the typed engine arguments, to which the options add those that only vLLM knows; `names` are what the
     model is served under. The token is left out (vLLM takes it from HF_TOKEN), and every other secret is masked.
     """
-    words = [f"{name}={_shown(name, value)}" for name, value in options.env.items()]
+    words = [f"{name}={_quote_variable(name, value)}" for name, value in options.env.items()]
     words += ["vllm serve", shlex.quote(str(arguments["model"]))]
     flags = {option.declared.flag: getattr(options, option.name) for option in TABLE if option.declared.flag}
     all_arguments = {**arguments, **options.engine_arguments, "served_model_name": list(names), **flags}
     for name, value in all_arguments.items():
         if name != "model" and not is_secret_name(name):
             words += _argument(name, {"true": True, "false": False}.get(str(value).lower(), value))
-    if int(arguments.get("node_rank", 0)) > 0:
+    if arguments.get("node_rank", 0) > 0:
         words.append("--headless")
     if options.tensor_parallel_degree == "max":
-        words.append("# and --tensor-parallel-size with the number of GPUs, where there are any")
+        words.append("# and --tensor-parallel-size with the number of GPUs, if there are any")
     return " ".join(words)
 
 
-def _shown(name: str, value: str) -> str:
-    return MASK if is_secret_name(name) else shlex.quote(masked(value))
+def _quote_variable(name: str, value: str) -> str:
+    return MASK if is_secret_name(name) else shlex.quote(mask(value))
 
 
 def _argument(name: str, value: Any) -> list[str]:
@@ -80,6 +79,6 @@ def _argument(name: str, value: Any) -> list[str]:
     if value in (None, ()):
         return []
     if isinstance(value, list | tuple):
-        return [flag, *(shlex.quote(masked(str(item))) for item in value)]
-    text = json.dumps(thawed(value)) if isinstance(value, Mapping) else str(value)
-    return [flag, shlex.quote(masked(text))]
+        return [flag, *(shlex.quote(mask(str(item))) for item in value)]
+    text = json.dumps(thaw(value)) if isinstance(value, Mapping) else str(value)
+    return [flag, shlex.quote(mask(text))]

@@ -1,4 +1,4 @@
-"""A mapping that cannot be changed: for values of Options that are mappings."""
+"""Mappings that cannot be changed, for values of Options."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -7,7 +7,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 
 class FrozenMapping(Mapping[str, V_co]):
-    """A read-only copy. `types.MappingProxyType` would do if it could be pickled for the engine's process."""
+    """A read-only copy of a mapping. Unlike `types.MappingProxyType` it can be pickled for the engine's process."""
 
     def __init__(self, items: Mapping[str, V_co] | Iterable[tuple[str, V_co]] = ()) -> None:
         self._items = dict(items)
@@ -28,15 +28,15 @@ class FrozenMapping(Mapping[str, V_co]):
         return repr(self._items)
 
 
-def frozen(value: Any) -> Any:
-    """`value` with every mapping and list in it made unchangeable."""
+def freeze(value: Any) -> Any:
+    """`value` with read-only copies of every mapping and list in it."""
     if isinstance(value, Mapping):
-        return FrozenMapping((key, frozen(item)) for key, item in value.items())
-    return tuple(frozen(item) for item in value) if isinstance(value, list | tuple) else value
+        return FrozenMapping((key, freeze(item)) for key, item in value.items())
+    return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def thawed(value: Any) -> Any:
-    """`value` as plain dictionaries and lists, for callers who want their own to change or to write as JSON."""
+def thaw(value: Any) -> Any:
+    """A copy of `value` in plain dictionaries and lists, to change or to write as JSON."""
     if isinstance(value, Mapping):
-        return {key: thawed(item) for key, item in value.items()}
-    return [thawed(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: thaw(item) for key, item in value.items()}
+    return [thaw(item) for item in value] if isinstance(value, list | tuple) else value

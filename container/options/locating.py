@@ -18,7 +18,7 @@ Locate = Callable[[str, Sequence[Path]], str]
 def locate(
     decisions: Decisions, sources: Sources, names: OptionNames, *, needs_model: bool
 ) -> tuple[Decisions, Findings]:
-    """`needs_model` is whether nothing says where the model is and no code can do without one."""
+    """`needs_model` is whether a missing model is a fault: no setting names one, and there is no user code."""
     path = sources.path
     homes = tuple(dict.fromkeys(home for home in (sources.file.directory, *path.directories) if home is not None))
 

@@ -1,9 +1,9 @@
-"""A setting's name and text -> what may be shown of it in logs, warnings and errors."""
+"""A setting's name and text -> what logs, warnings and errors may show of it."""
 
 import re
 
 MASK = "***"
-_LONGEST = 160
+_MAX_CHARACTERS = 160
 
 # TOKEN as in HF_TOKEN, not as in MAX_NUM_BATCHED_TOKENS, TOKENIZER or IMAGE_TOKEN_ID.
 _SECRET_NAME = re.compile(r"token(?!s|i[sz]|_id|_threshold)|key|secret|passw|credential", re.IGNORECASE)
@@ -13,25 +13,25 @@ _INNER = re.compile(
     r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+)""",
     re.IGNORECASE,
 )
-_SECRET_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # a Hugging Face token, wherever it strayed
+_SECRET_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # a Hugging Face token anywhere in a text
 _SIGNED_URL = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # a query may be a signature
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a setting that no table knows sounds as if its value were a secret."""
+    """Whether the name of an unknown setting suggests that its value is a secret."""
     return _SECRET_NAME.search(name) is not None
 
 
-def shown(text: str, *, secret: bool = False) -> str:
-    """`text` as one quoted line, with every secret in it masked and its length bounded."""
+def quote(text: str, *, secret: bool = False) -> str:
+    """`text` as one quoted line of limited length, without secrets."""
     if secret:
         return MASK
-    clean = masked(text)
-    return repr(clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]}... ({len(clean)} characters)")
+    clean = mask(text)
+    return repr(clean if len(clean) <= _MAX_CHARACTERS else f"{clean[:_MAX_CHARACTERS]}... ({len(clean)} characters)")
 
 
-def masked(text: str) -> str:
-    """`text` without what looks like a secret in it."""
+def mask(text: str) -> str:
+    """`text` without anything that looks like a secret."""
     inner = _INNER.sub(rf"\g<name>{MASK}", text)
     return _SIGNED_URL.sub(rf"\1?{MASK}", _USER_IN_URL.sub(MASK, _SECRET_SHAPE.sub(MASK, inner)))

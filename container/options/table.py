@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, PlainValidator, SecretStr
 
 from container.options.declaration import Declared, Option, declared_options
-from container.options.frozen import FrozenMapping, frozen, thawed
+from container.options.frozen import FrozenMapping, freeze, thaw
 from container.options.parsers import lora_modules as adapters
 from container.options.parsers import sagemaker_hosts, sizes, values
 from container.options.parsers.engine_environment import engine_environment
@@ -21,11 +21,11 @@ ADAPTERS, CODE = "LoRA adapters", "Your own code"
 _VLLM = "vLLM's own"
 _OF_MODEL = "the model's own"
 
-FrozenItems = PlainValidator(frozen)
+FrozenItems = PlainValidator(freeze)
 
 
 class Options(BaseModel):
-    """The options in force. A field is an option where a Declared stands beside it."""
+    """The options in force. A field with a Declared is an option."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -279,7 +279,7 @@ class Options(BaseModel):
             arguments = {name: value for name, value in arguments.items() if "lora" not in name}
         unset_values = (None, "max", ())
         return {
-            name: value.for_vllm() if isinstance(value, ModalityLimits) else thawed(value)
+            name: value.for_vllm() if isinstance(value, ModalityLimits) else thaw(value)
             for name, value in arguments.items()
             if value not in unset_values
         }

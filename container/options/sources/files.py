@@ -1,4 +1,4 @@
-"""The serving.properties of a start -> its Settings; LMI's config.properties -> the variables that say the same."""
+"""The serving.properties of a start -> its Settings; LMI's config.properties -> the variables with the same meaning."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def read_serving_file(
 ) -> ServingFile:
     """The first file that there is: at `remote` (its address, and its content if it exists), else in `directories`.
 
-    Of a name that stands there twice the last counts, as in Java, with a warning. What cannot be read or parsed is a fault.
+    If a name is there twice, the last counts, as in Java, and there is a warning. What cannot be read or parsed is a fault.
     """
     on_s3 = _decode(*remote) if remote is not None else None
     local = (_read(directory / properties.FILE_NAME) for directory in directories)
@@ -38,7 +38,7 @@ def read_serving_file(
     if not texts:
         return ServingFile()
     first, *others = texts
-    ignored = (warning(f"{other.place} is not read, because {first.place} stands beside the model") for other in others)
+    ignored = (warning(f"{other.place} is not read, because {first.place} is beside the model") for other in others)
     settings, found = _settings(first.content, is_secret)
     findings = Findings.combined((*(text.findings for text in texts), *ignored, found))
     directory = first.place.parent if isinstance(first.place, Path) else None
@@ -46,7 +46,7 @@ def read_serving_file(
 
 
 def read_server_file(path: Path) -> tuple[Mapping[str, str], Findings]:
-    """The settings of LMI's config.properties at `path`, by the variables that say the same: SERVING_<KEY>."""
+    """The settings of LMI's config.properties at `path`, by the variables with the same meaning: SERVING_<KEY>."""
     text = _read(path)
     if text is None:
         return {}, NOTHING

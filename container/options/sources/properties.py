@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from container.options.masking import is_secret_name, shown
+from container.options.masking import is_secret_name, quote
 from handler.errors import OptionError
 
 FILE_NAME = "serving.properties"
@@ -79,4 +79,4 @@ def _fault(line: str) -> str:
         why = "has a name without a value; write the value on one line, or end each of its lines but the last with a backslash"
     else:
         why = "has a name without a value; write name=value, or put # before a comment"
-    return f"{shown(line, secret=is_secret_name(line))} {why}"
+    return f"{quote(line, secret=is_secret_name(line))} {why}"

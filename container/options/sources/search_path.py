@@ -15,7 +15,7 @@ STORE_VARIABLE = "SERVING_MODEL_STORE"
 @dataclass(frozen=True, slots=True)
 class SearchPath:
     """`named` is the local directory that the environment names as the model, `address` the s3:// prefix if it is one.
-    `store` is the model directory, which comes after it; it is the `only` one where the environment names no model."""
+    `store` is the model directory, which comes after it; it is the `only` one if the environment names no model."""
 
     store: Path
     named: Path | None = None
@@ -39,7 +39,7 @@ class SearchPath:
 
 
 def search_path(environ: Mapping[str, str], named: str | None, default: Path) -> SearchPath:
-    """`named` is the model that the environment names, `default` the model directory where the environment has none."""
+    """`named` is the model that the environment names, `default` the model directory if the environment has none."""
     store = Path(environ.get(STORE_VARIABLE, "").strip() or default).absolute()
     if named is None:
         return SearchPath(store, only=True)

@@ -1,4 +1,4 @@
-"""Environment variables and entries of serving.properties -> Settings: one value each, and where it stands."""
+"""Environment variables and entries of serving.properties -> Settings: one value each, and where it is set."""
 
 import fnmatch
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from container.options.declaration import Option
-from container.options.masking import shown
+from container.options.masking import quote
 from container.options.sources.properties import FILE_NAME, Property
 
 OPTION_PREFIX = "OPTION_"
@@ -50,7 +50,7 @@ class Setting:
 
     def described(self, *, secret: bool) -> str:
         """The beginning of a sentence about it."""
-        value = shown(self.text, secret=secret)
+        value = quote(self.text, secret=secret)
         return f"{self.origin.label}={value}" + (f" ({self.origin})" if self.origin.line else "")
 
     def spelling(self, name: str) -> str:
