@@ -1,4 +1,4 @@
-"""`serve` and `check`: the wiring of everything, and the only room that picks an engine."""
+"""`serve` and `check`: everything is wired here, and only here an engine is chosen."""
 
 import asyncio
 import logging
@@ -13,32 +13,34 @@ from container.commands import USAGE, parse
 from container.http.admission import Admission
 from container.http.app import build_app
 from container.http.health import Health
+from container.http.inference import Serving
+from container.http.listener import bind
 from container.http.metrics import Metrics
-from container.model_store import Located, file_beside
+from container.model_store import file_beside
 from container.nodes.membership import shared_options, this_node
 from container.nodes.rendezvous import NodeGroup, SingleNode, node_group
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import mask
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
-from container.server import Server, Timing, bind, signals
-from container.start.allocator import keep_large_blocks
-from container.start.backend import Backend
-from container.start.loading import Loading
-from container.start.machine import Machine, inspect, killed_for_memory, refuse
-from container.start.settings import code_settings, front_end, located_model, media_limits, needs, served_names
+from container.server import Server, signals
+from container.start.machine import CheckedMachine, check_machine, inspect
+from container.start.memory import is_killed_for_memory, keep_large_blocks
+from container.start.model import locate_model
+from container.start.startup import Startup
 from container.start.vllm_settings import vllm_settings
+from handler.engine import EngineFactory
 from handler.engines import vllm
 from handler.engines.vllm.caches import cache_environment
-from handler.engines.vllm.settings import ENVIRONMENT
+from handler.engines.vllm.factory import VllmFactory
+from handler.engines.vllm.launch import ENVIRONMENT
 from handler.errors import StartError
-from handler.media.loader import MediaLoader
 
 log = logging.getLogger("lumi")
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
-    """Run a command; the exit code. What ends a start is printed, in words, on stderr."""
+    """Run a command; the exit code. The error that ends a start is printed on stderr."""
     try:
         command = parse(arguments)
         if command.name == "help":
@@ -58,14 +60,14 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
             environ.setdefault(name, value)
         return serve(resolved, environ) if command.name == "serve" else check(resolved)
     except StartError as fault:
-        print(f"lumi cannot start:\n{mask(str(fault))}", file=sys.stderr)  # noqa: T201  # the operator reads this in any format
+        print(f"lumi cannot start:\n{mask(str(fault))}", file=sys.stderr)  # noqa: T201  # as plain text, however logs are formatted
         return 1
 
 
 def check(resolved: Resolved) -> int:
     """Print the options in force and what vLLM would be started with; nothing is loaded."""
     print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
-    located = located_model(resolved.options)
+    located = locate_model(resolved.options)
     if code := resolved.options.code:
         print(f"{code.file} is executed at the start; if it answers requests, vLLM is not started")  # noqa: T201
     if located is None:
@@ -74,13 +76,13 @@ def check(resolved: Resolved) -> int:
     if vllm.cuda() is None or inspect().gpus:
         vllm.validate(settings.texts)
     else:
-        print("vLLM has not looked at what goes to it: its GPU build does so only where there is a GPU")  # noqa: T201
+        print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
     print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
     return 0
 
 
 def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
-    """Serve until told to stop; the exit code. `environ` is what the processes of the engine inherit."""
+    """Serve until a signal; the exit code. `environ` is what the processes of the engine inherit."""
     options = resolved.options
     keep_large_blocks()
     logs.configure(options.log_level)
@@ -89,49 +91,50 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
             environ.setdefault(name, value)
     for warning in resolved.warnings:
         log.warning(warning)
-    located = located_model(options)
-    machine = inspect()
-    engine = None
-    if located is not None:
-        refuse(machine, needs(options, located, gpus=machine.gpus, cuda=vllm.cuda()))
-        engine = vllm.VllmEngine(vllm_settings(options, located), environ if options.preload_engine else None)
+    checked = check_machine(options, locate_model(options), cuda=vllm.cuda())
+    factory = None
+    if checked.located is not None:
+        inherited = environ if options.preload_engine else None
+        factory = VllmFactory(vllm_settings(options, checked.located), inherited)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
-        code = runner.run(_serve(options, located, engine, machine))
-    if code and killed_for_memory():
+        code = runner.run(_serve(options, checked, factory))
+    if code and is_killed_for_memory():
         log.error(
-            "the kernel has killed a process here for want of memory; give the container more (docker run --memory), or "
-            "set OPTION_KV_CACHE_MEMORY_BYTES lower"
+            "the kernel has killed a process here because memory ran out; give the container more (docker run --memory), "
+            "or set OPTION_KV_CACHE_MEMORY_BYTES lower"
         )
     return code
 
 
-async def _serve(options: Options, located: Located | None, engine: vllm.VllmEngine | None, machine: Machine) -> int:
+def front_end(options: Options) -> Serving:
+    """What the routes need of the options."""
+    return Serving(
+        request_bytes=options.max_request_size,
+        predict_seconds=options.predict_timeout,
+        batch_size=options.max_rolling_batch_size,
+        output_formatter=options.output_formatter,
+        lmi_errors=options.error_compat == "lmi",
+        tgi=options.tgi_compat,
+        management=options.enable_management,
+        api_key=options.api_key.get_secret_value() if options.api_key else None,
+    )
+
+
+async def _serve(options: Options, checked: CheckedMachine, factory: EngineFactory | None) -> int:
     health, admission = Health(), Admission(options.job_queue_size)
-    media = MediaLoader(media_limits(options))
     nodes: NodeGroup = SingleNode()
-    if engine is not None:
-        nodes = node_group(this_node(options), shared_options(options, machine.gpus))
-    loading = Loading(options, located, engine, media, nodes=nodes, health=health, memory=machine.memory or 0)
+    follows = False
+    if factory is not None:
+        node = this_node(options)
+        nodes, follows = node_group(node, shared_options(options, checked.machine.gpus)), node.follows
+    startup = Startup(options, checked, factory, nodes=nodes, follows=follows, report=health.loading)
+    app = build_app(health, admission, Metrics(), front_end(options))
+    server = Server(
+        app, startup, nodes=nodes, health=health, admission=admission, draining_seconds=options.predict_timeout
+    )
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
-    await media.start()
-    try:
-        app = build_app(health, admission, Metrics(), front_end(options))
-        timing = Timing(loading=options.model_loading_timeout, draining=options.predict_timeout)
-        backend = Backend(
-            code_settings(options, gpus=machine.gpus),
-            located,
-            engine,
-            names=served_names(options, located),
-            fetch=loading.fetch,
-            load=loading.load,
-            say=health.loading,
-        )
-        server = Server(app, backend, nodes=nodes, health=health, admission=admission, timing=timing)
-        with signals() as stop:
-            return await server.run(sock, stop)
-    finally:
-        await media.aclose()
-        loading.close()
+    with signals() as stop:
+        return await server.run(sock, stop)

@@ -156,14 +156,18 @@ class Adapter:
     release: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
-class Engine(Protocol):
-    """A model that answers prompts. One object, one event loop; `start` before any prompt, `stop` last."""
+class EngineNode(Protocol):
+    """The part of an engine that runs on this machine. It is live from the moment that there is one."""
 
-    def prepare(self) -> None:
-        """Begin with what needs no model, so that it goes on while the model is fetched. `start` does without."""
+    async def check(self) -> None:
+        """Raises EngineDead when it computes nothing any more."""
 
-    async def start(self) -> ModelCard:
-        """Load the model. Raises StartError with the cure where it cannot."""
+    async def stop(self) -> None:
+        """Free the model and end its processes. May be called twice."""
+
+
+class Engine(EngineNode, Protocol):
+    """A loaded model that answers prompts. One object, one event loop."""
 
     @property
     def card(self) -> ModelCard:
@@ -171,7 +175,7 @@ class Engine(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """The model's tokenizer, as transformers knows it, for user code; None where there is none."""
+        """The model's tokenizer, as transformers knows it, for user code."""
 
     def holds(self, digest: str) -> bool:
         """Whether the processed image with this digest is at hand, so that its pixels will not be asked for."""
@@ -205,8 +209,21 @@ class Engine(Protocol):
     async def unload_adapter(self, name: str) -> None:
         """Serve no new prompt with it; those that run finish, and then it is released. Raises UnknownAdapter."""
 
-    async def check(self) -> None:
-        """Raises EngineDead when no further request can be answered."""
 
-    async def stop(self) -> None:
-        """Free the model and end its processes. May be called twice, and after a failed `start`."""
+class EngineFactory(Protocol):
+    """What makes the engine of this process, once."""
+
+    def preload(self) -> None:
+        """Begin what needs no model, so that it goes on while the model is fetched. To be called in the main thread,
+        with a running loop; `start` and `follow` call it themselves. Raises StartError."""
+
+    async def start(self, model: str, leader: str | None) -> Engine:
+        """Load `model`, a directory or an id on the hub. `leader` is the address of node 0, if there are several
+        nodes. Raises StartError with the cure."""
+
+    async def follow(self, model: str, leader: str | None) -> EngineNode:
+        """Compute for the engine that `leader` starts, in place of `start`. Raises StartError."""
+
+    async def close(self) -> None:
+        """End every process that was begun and that no engine has ended. May be called twice, and before anything was
+        begun."""

@@ -1,14 +1,16 @@
-"""The real server, on a real port of loopback, over a scripted engine."""
+"""The real server and the real start, on a real port of loopback, over a scripted engine."""
 
 import asyncio
 import base64
 import io
 import json
 import queue
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,28 +22,34 @@ from container.http.admission import Admission
 from container.http.app import build_app
 from container.http.health import Health
 from container.http.inference import Serving
+from container.http.listener import bind
 from container.http.metrics import Metrics
-from container.model_store import Kind, Located
 from container.nodes.rendezvous import NodeGroup, SingleNode
-from container.server import Server, Timing, bind
-from container.start.backend import Backend, CodeSettings
-from container.start.warm_up import warm_up
-from handler.adapters.registry import Adapters
-from handler.adapters.store import AdapterStore
-from handler.djl.formatters import Formatters
-from handler.engines.fake import FakeEngine
+from container.options import Options, resolve
+from container.server import Server
+from container.start.machine import CheckedMachine, inspect
+from container.start.model import locate_model
+from container.start.service import adapter_store, build_service, media_limits
+from container.start.startup import Startup
+from container.start.warm_up import REQUEST_ID
+from handler.engines.fake import FakeEngine, FakeFactory
+from handler.engines.vllm import field_names
 from handler.errors import StartError
-from handler.image_placeholders import ImagePlaceholders
-from handler.images import Images
-from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
 from handler.service import Service
-from handler.sessions import Sessions
+
+ENVIRON = {
+    "OPTION_SERVED_MODEL_NAME": "mine",
+    "OPTION_LIMIT_MM_PER_PROMPT": '{"image": 4}',
+    "OPTION_ENABLE_STATEFUL_SESSIONS": "false",
+    "OPTION_MODEL_LOADING_TIMEOUT": "10",
+    "OPTION_PREDICT_TIMEOUT": "10",
+}
 
 
 @dataclass
 class Served:
-    """A server that runs in a thread. `code` is its exit code once it has ended, `fault` what ended its start."""
+    """A server that runs in a thread. `outcome` has its exit code once it has ended, or the fault that ended its start."""
 
     url: str
     engine: FakeEngine
@@ -70,21 +78,16 @@ class Served:
 
 @dataclass
 class Setup:
-    """What differs between the servers of tests."""
+    """What differs between the servers of tests. `environ` is added to ENVIRON; a model without files is served unless it
+    names another. The engine's script begins with the first request of the start if `warm`, else after it."""
 
-    limits: MediaLimits = field(default_factory=lambda: MediaLimits(images_per_prompt=4))
+    environ: Mapping[str, str] = field(default_factory=dict)
     serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2))
     queue: int = 100
-    token: str | None = None
-    tgi: bool = False
-    sessions: Sessions | None = None
-    store: AdapterStore | None = None
-    image_adapter: str | None = None
-    timing: Timing = field(default_factory=lambda: Timing(loading=10, draining=10))
+    draining: float = 10
     warm: bool = False
     follows: bool = False  # another node answers
     nodes: NodeGroup = field(default_factory=SingleNode)
-    code: CodeSettings = field(default_factory=CodeSettings)
     loading: threading.Event | None = None  # loading waits for it
 
 
@@ -92,46 +95,55 @@ class Setup:
 def serving(engine: FakeEngine | None = None, **different: Any) -> Iterator[Served]:
     """A server that is ready, unless `loading` holds it back."""
     setup = Setup(**different)
-    served = _start(engine or FakeEngine(), setup)
-    try:
-        if setup.loading is None:
-            _until_loaded(served)
-        yield served
-    finally:
-        served.client.close()
-        _end(served, setup)
+    with options_of(**setup.environ) as options:
+        served = _start(engine or FakeEngine(), setup, options)
+        try:
+            if setup.loading is None:
+                _until_loaded(served)
+            yield served
+        finally:
+            served.client.close()
+            _end(served, setup)
 
 
-def with_service(
-    use: Callable[[Service], Awaitable[Any]],
-    engine: FakeEngine | None = None,
-    token: str | None = None,
-    *,
-    repeats: int = 1,
-    **how: Any,
-) -> Any:
-    """The result of `use(service)`, with a started media room and no server."""
+@contextmanager
+def options_of(**environ: str) -> Iterator[Options]:
+    """The options of ENVIRON and `environ`, for a model whose directory goes at the end."""
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "config.json").write_text("{}")
+        settings = {"HF_MODEL_ID": directory, "OPTION_DOWNLOAD_DIR": f"{directory}/cache", **ENVIRON, **environ}
+        yield resolve(settings, engine_fields=field_names).options
+
+
+def startup_of(options: Options, factory: FakeFactory, report: Callable[[str], None], **nodes: Any) -> Startup:
+    """The start of these options on this machine."""
+    checked = CheckedMachine(inspect(), locate_model(options))
+    made = factory if checked.located is not None else None
+    return Startup(options, checked, made, **{"nodes": SingleNode(), "follows": False, **nodes}, report=report)
+
+
+def with_service(use: Callable[[Service], Awaitable[Any]], engine: FakeEngine | None = None, **environ: str) -> Any:
+    """The result of `use(service)`, with a media loader and no server."""
     scripted = engine or FakeEngine()
 
-    async def life() -> Any:
-        media = MediaLoader(MediaLimits(images_per_prompt=4))
+    async def life(options: Options) -> Any:
+        media = MediaLoader(media_limits(options))
         await media.start()
         try:
-            placeholders = ImagePlaceholders(token, repeats)
-            adapters = Adapters(scripted)
-            return await use(Service(scripted, Images(scripted, media), adapters, placeholders=placeholders, **how))
+            return await use(build_service(options, scripted, media, store=adapter_store(options, ())))
         finally:
             await media.aclose()
 
-    return asyncio.run(life())
+    with options_of(**environ) as options:
+        return asyncio.run(life(options))
 
 
-def _start(engine: FakeEngine, setup: Setup) -> Served:
+def _start(engine: FakeEngine, setup: Setup, options: Options) -> Served:
     handed: queue.Queue[Served] = queue.Queue()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_life(engine, setup, handed))
+            runner.run(_life(engine, setup, options, handed))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -140,51 +152,24 @@ def _start(engine: FakeEngine, setup: Setup) -> Served:
     return served
 
 
-async def _life(engine: FakeEngine, setup: Setup, handed: "queue.Queue[Served]") -> None:
+async def _life(engine: FakeEngine, setup: Setup, options: Options, handed: "queue.Queue[Served]") -> None:
     health, admission = Health(), Admission(setup.queue)
-    media = MediaLoader(setup.limits)
     app = build_app(health, admission, Metrics(CollectorRegistry()), setup.serving)
-
-    async def fetch() -> str:
-        return "model"
-
-    async def load(_: str, formatters: Formatters | None) -> Service | None:
-        await setup.nodes.meet(health.loading)
-        if setup.follows:
-            await setup.nodes.ready(engine.check)
-            return None
-        if setup.loading is not None:
-            await asyncio.to_thread(setup.loading.wait, 2)
-        await engine.start()
-        service = Service(
-            engine,
-            Images(engine, media, setup.sessions),
-            Adapters(engine, setup.store, setup.image_adapter),
-            sessions=setup.sessions,
-            placeholders=ImagePlaceholders(setup.token),
-            always_list=setup.tgi,
-            formatters=formatters,
-        )
-        if setup.warm:
-            await warm_up(service, images_allowed=True)
-        await setup.nodes.ready(engine.check)
-        return service
-
-    located = Located(Kind.DIRECTORY, "model", ("fake",))
-    names, say = ("mine",), health.loading
-    backend = Backend(setup.code, located, engine, names=names, fetch=fetch, load=load, say=say)
-    server = Server(app, backend, nodes=setup.nodes, health=health, admission=admission, timing=setup.timing)
+    loading = setup.loading
+    factory = FakeFactory(engine) if loading is None else FakeFactory(engine, load=lambda: loading.wait(2))
+    engine.unscripted = frozenset() if setup.warm else frozenset({REQUEST_ID})
+    startup = startup_of(options, factory, health.loading, nodes=setup.nodes, follows=setup.follows)
+    server = Server(
+        app, startup, nodes=setup.nodes, health=health, admission=admission, draining_seconds=setup.draining
+    )
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     served = Served(url, engine, health, httpx.Client(base_url=url, timeout=20), asyncio.get_running_loop())
     handed.put(served)
-    await media.start()
     try:
         served.outcome["code"] = await server.run(sock, served.stop)
     except StartError as fault:
         served.outcome["fault"] = fault
-    finally:
-        await media.aclose()
 
 
 def _end(served: Served, setup: Setup) -> None:
@@ -232,7 +217,7 @@ def answer(response: httpx.Response) -> str:
 
 
 def fault(response: httpx.Response) -> dict[str, Any]:
-    """The error object of a refusal."""
+    """The error object of a response."""
     error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from container.http.inference import Serving
-from container.model_store import fetch_adapter
-from handler.adapters.store import AdapterStore
 from handler.engine import Adapter
 from handler.engines.fake import FakeEngine
 from handler.payload.adapter_choice import HEADER
@@ -24,6 +22,12 @@ def engine(**how):
     return scripted
 
 
+def adaptable(model, home):
+    """Options for a model in the directory `model`, whose adapters are kept below `home`."""
+    (model / "config.json").write_text("{}")
+    return {"HF_MODEL_ID": str(model), "OPTION_DOWNLOAD_DIR": str(home), "OPTION_ENABLE_LORA": "true"}
+
+
 @pytest.fixture(scope="module")
 def served():
     with serving(engine()) as server:
@@ -33,9 +37,8 @@ def served():
 @pytest.fixture
 def managed(tmp_path):
     """A server whose adapters may be changed, from the directory `allowed`."""
-    store = AdapterStore(tmp_path / "kept", [tmp_path / "allowed"], fetch_adapter)
     (tmp_path / "allowed").mkdir()
-    with serving(engine(), serving=MANAGED, store=store) as server:
+    with serving(engine(), serving=MANAGED, environ=adaptable(tmp_path / "allowed", tmp_path)) as server:
         yield server
 
 
@@ -66,10 +69,10 @@ def test_without_an_adapter_the_model_answers(served, nobody):
     assert answer(served.post(ask("hi", **nobody))) == "user: hi"
 
 
-def test_an_adapter_for_images_answers_those_that_name_none():
+def test_an_adapter_for_images_answers_those_that_name_none(tmp_path):
     scripted = engine()
-    scripted._adapters["image"] = Adapter("image", "/somewhere", "vision")
-    with serving(scripted, image_adapter="image") as server:
+    vision = {"OPTION_DEFAULT_MM_LORAS": json.dumps({"image": str(write_adapter(tmp_path / "vision"))})}
+    with serving(scripted, environ={**adaptable(tmp_path, tmp_path), **vision}) as server:
         assert answer(server.post(ask("hi", data_url(1, 1)))) == "user: hi[1x1] (image)"
         assert answer(server.post(ask("hi", data_url(1, 1), model="fake"))) == "user: hi[1x1] (image)"
         assert answer(server.post(ask("hi"))) == "user: hi"
@@ -233,7 +236,7 @@ def test_an_adapter_is_registered_described_used_and_removed(managed, tmp_path):
     assert (response.status_code, response.json()) == (200, {"status": "Adapter dutch unregistered"})
     assert managed.post(ask("hi", adapters="dutch")).status_code == 404
     assert managed.client.delete("/adapters/dutch").status_code == 404
-    wait_for(lambda: not list((tmp_path / "kept").iterdir()))
+    wait_for(lambda: not list((tmp_path / "adapters").iterdir()))
 
 
 def test_lmis_query_and_vllms_bodies_are_understood(managed, tmp_path):
@@ -260,9 +263,9 @@ def test_a_registered_adapter_is_a_copy_that_later_changes_do_not_reach(managed,
     source = write_adapter(tmp_path / "allowed" / "dutch")
     managed.post({"name": "dutch", "src": str(source)}, "/adapters")
     kept = managed.engine.adapters["dutch"].directory
-    assert kept.startswith(str(tmp_path / "kept"))
+    assert kept.startswith(str(tmp_path / "adapters"))
     (source / "adapter_config.json").write_text("{")
-    assert json.loads((tmp_path / "kept" / kept / "adapter_config.json").read_text())["r"] == 4
+    assert json.loads((tmp_path / "adapters" / kept / "adapter_config.json").read_text())["r"] == 4
 
 
 def test_a_name_that_is_taken_is_a_conflict_until_it_is_updated(managed, tmp_path):
@@ -298,7 +301,7 @@ def test_an_invalid_registration_is_an_error_and_leaves_nothing(managed, tmp_pat
     assert response.status_code == 400, response.text
     assert fault(response)["param"] == param
     assert set(managed.engine.adapters) == {"french", "german"}
-    assert not list((tmp_path / "kept").glob("*"))
+    assert not list((tmp_path / "adapters").glob("*"))
 
 
 def test_a_server_without_adapters_says_how_to_enable_them():
@@ -310,19 +313,21 @@ def test_a_server_without_adapters_says_how_to_enable_them():
 
 
 def test_a_removed_adapter_finishes_running_requests_and_takes_no_new_ones(tmp_path):
-    store = AdapterStore(tmp_path / "kept", [tmp_path], fetch_adapter)
     scripted = engine(replies=["one ", "two"], hold_after=1)
     write_adapter(tmp_path / "dutch")
-    with serving(scripted, serving=MANAGED, store=store) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        serving(scripted, serving=MANAGED, environ=adaptable(tmp_path, tmp_path)) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         server.post({"name": "dutch", "src": "dutch"}, "/adapters")
         running = pool.submit(server.post, ask("hi", adapters="dutch"))
         wait_for(lambda: scripted.seen)
         assert server.client.delete("/adapters/dutch").status_code == 200
         assert server.post(ask("hi", adapters="dutch")).status_code == 404
-        assert list((tmp_path / "kept").iterdir()), "its files are there while it runs"
+        assert list((tmp_path / "adapters").iterdir()), "its files are there while it runs"
         server.call(scripted.gate.set)
         assert answer(running.result(timeout=10)) == "one two"
-        wait_for(lambda: not list((tmp_path / "kept").iterdir()))
+        wait_for(lambda: not list((tmp_path / "adapters").iterdir()))
 
 
 def test_registrations_at_once_under_one_name_leave_one(managed, tmp_path):
@@ -331,7 +336,7 @@ def test_registrations_at_once_under_one_name_leave_one(managed, tmp_path):
         posts = [pool.submit(managed.post, {"name": "dutch", "src": "dutch"}, "/adapters") for _ in range(8)]
         statuses = sorted(post.result().status_code for post in posts)
     assert statuses == [200] + [409] * 7
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "adapters").iterdir())) == 1
 
 
 def test_requests_cannot_change_the_model(managed):

@@ -106,6 +106,6 @@ def test_the_engine_loads_them_or_the_start_fails(tmp_path):
     engine = FakeEngine()
     asyncio.run(load_static_adapters(Adapters(engine, ["fake"]), find(tmp_path)))
     assert engine.adapters["french"].rank == 4
-    small = FakeEngine(most_rank=2)
+    small = FakeEngine(max_rank=2)
     with pytest.raises(StartError, match=r"french in .* cannot be served"):
         asyncio.run(load_static_adapters(Adapters(small, ["fake"]), find(tmp_path)))

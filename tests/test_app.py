@@ -145,7 +145,7 @@ def test_lmi_errors_are_424_on_invocations_only_when_asked_for():
 
 
 def test_the_placeholder_token_puts_images_into_the_text():
-    with serving(token="<image>") as server:
+    with serving(environ={"OPTION_IMAGE_PLACEHOLDER_TOKEN": "<image>"}) as server:
         assert answer(server.post(ask("a <image> b", data_url(1, 1)))) == "user: a [1x1] b"
 
 

@@ -60,7 +60,7 @@ def test_the_placeholder_token_is_followed():
     async def use(service):
         return await service.complete(service.parse(ask("see {x} now", data_url(1, 1))), RequestContext("id"))
 
-    answered = json.loads(with_service(use, token="{x}"))
+    answered = json.loads(with_service(use, OPTION_IMAGE_PLACEHOLDER_TOKEN="{x}"))
     assert answered["choices"][0]["message"]["content"] == "user: see [1x1] now"
 
 
@@ -68,5 +68,5 @@ def test_the_repeated_placeholder_of_a_legacy_client_is_one():
     async def use(service):
         return await service.complete(service.parse(ask("{x}" * 4 + " now", data_url(1, 1))), RequestContext("id"))
 
-    answered = json.loads(with_service(use, token="{x}", repeats=4))
+    answered = json.loads(with_service(use, OPTION_IMAGE_PLACEHOLDER_TOKEN="{x}", OPTION_IMAGE_FEATURE_SIZE="4"))
     assert answered["choices"][0]["message"]["content"] == "user: [1x1] now"

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from container.entrypoint import front_end
 from container.http.app import build_routes
 from container.http.health import Health
 from container.http.metrics import Metrics
 from container.options import TABLE, resolve
-from container.start.settings import front_end
 from handler.engines.vllm import field_names
 
 TEXT = (Path(__file__).parent.parent / "docs" / "deploy.md").read_text()

@@ -19,11 +19,11 @@ CARD = ModelCard(
 )
 
 
-def complete(body, engine=None, **how):
+def complete(body, engine=None, **environ):
     async def use(service):
         return await service.complete(service.parse(body), RequestContext("id"))
 
-    return json.loads(with_service(use, engine or FakeEngine(card=CARD), **how))
+    return json.loads(with_service(use, engine or FakeEngine(card=CARD), **environ))
 
 
 def stream(body, engine):
@@ -111,7 +111,7 @@ def test_a_stream_that_is_closed_early_is_aborted():
 
 
 def test_tgi_gets_a_list_for_one_input_too():
-    assert complete(asking("hi"), always_list=True) == [{"generated_text": "hi"}]
+    assert complete(asking("hi"), OPTION_TGI_COMPAT="true") == [{"generated_text": "hi"}]
 
 
 def test_half_a_character_waits_for_its_other_half():

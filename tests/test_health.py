@@ -18,12 +18,12 @@ def service():
     return Service(engine, Images(engine, MediaLoader(MediaLimits())), Adapters(engine))
 
 
-def test_nobody_answers_before_the_model_is_loaded():
+def test_there_is_no_service_before_the_model_is_loaded():
     health = Health()
     health.loading("reading weights")
-    with pytest.raises(Unavailable, match="loading: reading weights") as refusal:
+    with pytest.raises(Unavailable, match="loading: reading weights") as error:
         health.service()
-    assert refusal.value.retry_after == 10
+    assert error.value.retry_after == 10
 
 
 def test_once_ready_the_model_answers(service):
@@ -48,9 +48,9 @@ def test_the_report_counts_the_seconds_of_the_phase():
     assert Health().report()["seconds"] >= 0
 
 
-async def _waited(end):
+async def phase_after(end):
     health = Health()
-    waiting = asyncio.ensure_future(health.while_loading(60))
+    waiting = asyncio.ensure_future(health.wait_until_loaded(60))
     await asyncio.sleep(0)
     assert not waiting.done()
     end(health)
@@ -59,16 +59,16 @@ async def _waited(end):
 
 
 @pytest.mark.parametrize("end", [lambda health: health.draining("over"), lambda health: health.dead("over")])
-def test_whoever_waits_for_the_end_of_loading_hears_of_any_end(end):
-    assert asyncio.run(_waited(end)) is not Phase.LOADING
+def test_a_wait_for_the_end_of_loading_ends_however_loading_does(end):
+    assert asyncio.run(phase_after(end)) is not Phase.LOADING
 
 
-def test_whoever_waits_for_the_end_of_loading_hears_of_the_model(service):
-    assert asyncio.run(_waited(lambda health: health.ready(service))) is Phase.READY
+def test_a_wait_for_the_end_of_loading_ends_when_the_model_is_ready(service):
+    assert asyncio.run(phase_after(lambda health: health.ready(service))) is Phase.READY
 
 
-def test_patience_ends():
+def test_a_wait_for_the_end_of_loading_has_a_limit():
     health = Health()
     health.loading("reading weights")
-    asyncio.run(health.while_loading(0.01))
+    asyncio.run(health.wait_until_loaded(0.01))
     assert health.phase is Phase.LOADING

@@ -1,85 +1,88 @@
 import pytest
 
-from container.start.machine import GIB, MIB, Machine, Needs, inspect, killed_for_memory, refuse
+from container.model_store import locate
+from container.options import resolve
+from container.start.machine import GIB, MIB, Machine, Needs, check_needs, inspect, needs
+from handler.engines.vllm import field_names
 from handler.errors import StartError
 
 GOOD = {"gpus": 2, "driver": 580, "memory": 64 * GIB, "shared_memory": GIB, "temporary": 100 * GIB}
 
 
-def words(needs, **different):
-    with pytest.raises(StartError) as refusal:
-        refuse(Machine(**{**GOOD, **different}), needs)
-    return str(refusal.value)
+def message(needs, **different):
+    with pytest.raises(StartError) as error:
+        check_needs(Machine(**{**GOOD, **different}), needs)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("needs", [Needs(cuda=13, processes=2), Needs(cuda=None, memory=10 * GIB)])
-def test_a_machine_that_has_all_is_not_refused(needs):
-    refuse(Machine(**GOOD), needs)
+def test_a_machine_that_has_everything_passes(needs):
+    check_needs(Machine(**GOOD), needs)
 
 
-def test_what_nobody_says_is_not_held_against_the_machine():
+def test_a_fact_that_is_unknown_does_not_fail_the_start():
     unknown = Machine(gpus=1, driver=None, memory=None, shared_memory=None, temporary=GIB)
-    refuse(unknown, Needs(cuda=13, processes=2, memory=10 * GIB))
+    check_needs(unknown, Needs(cuda=13, processes=2, memory=10 * GIB))
 
 
 def test_without_a_gpu_the_gpu_build_names_the_flag_and_the_cpu_image():
-    said = words(Needs(cuda=13), gpus=0, driver=None)
-    assert "--gpus all" in said
-    assert "cpu image" in said
+    text = message(Needs(cuda=13), gpus=0, driver=None)
+    assert "--gpus all" in text
+    assert "cpu image" in text
 
 
 def test_a_gpu_without_its_drivers_library_names_the_toolkit():
-    said = words(Needs(cuda=13), driver_loads=False)
-    assert "libcuda.so.1" in said
-    assert "container toolkit" in said
-    refuse(Machine(**{**GOOD, "driver_loads": False}), Needs(cuda=None))
+    text = message(Needs(cuda=13), driver_loads=False)
+    assert "libcuda.so.1" in text
+    assert "container toolkit" in text
+    check_needs(Machine(**{**GOOD, "driver_loads": False}), Needs(cuda=None))
 
 
 def test_the_cpu_build_needs_no_gpu():
-    refuse(Machine(**{**GOOD, "gpus": 0, "driver": None}), Needs(cuda=None))
+    check_needs(Machine(**{**GOOD, "gpus": 0, "driver": None}), Needs(cuda=None))
 
 
 @pytest.mark.parametrize(("cuda", "driver", "least"), [(13, 535, 580), (12, 470, 525)])
 def test_a_driver_that_is_too_old_is_named_with_the_one_that_is_needed(cuda, driver, least):
-    said = words(Needs(cuda=cuda), driver=driver)
-    assert f"driver is {driver}" in said
-    assert f"needs {least}" in said
+    text = message(Needs(cuda=cuda), driver=driver)
+    assert f"driver is {driver}" in text
+    assert f"needs {least}" in text
 
 
 def test_a_cuda_that_no_table_has_is_left_to_the_driver():
-    refuse(Machine(**{**GOOD, "driver": 100}), Needs(cuda=0))
+    check_needs(Machine(**{**GOOD, "driver": 100}), Needs(cuda=0))
 
 
-def test_memory_is_reckoned_before_a_byte_is_loaded():
-    said = words(Needs(cuda=None, memory=15 * GIB), memory=16 * GIB)
-    assert "15.0 GiB" in said
-    assert "2.0 GiB" in said
-    assert "16.0 GiB" in said
+def test_memory_is_added_up_before_a_byte_is_loaded():
+    text = message(Needs(cuda=None, memory=15 * GIB), memory=16 * GIB)
+    assert "15.0 GiB" in text
+    assert "2.0 GiB" in text
+    assert "16.0 GiB" in text
 
 
 def test_on_a_gpu_the_weights_do_not_stay_in_memory():
-    refuse(Machine(**{**GOOD, "memory": 8 * GIB}), Needs(cuda=13, memory=15 * GIB))
+    check_needs(Machine(**{**GOOD, "memory": 8 * GIB}), Needs(cuda=13, memory=15 * GIB))
 
 
 def test_one_process_needs_no_shared_memory_and_two_do():
     small = {"shared_memory": 64 * MIB}
-    refuse(Machine(**{**GOOD, **small}), Needs(cuda=13))
-    assert "--shm-size" in words(Needs(cuda=13, processes=2), **small)
+    check_needs(Machine(**{**GOOD, **small}), Needs(cuda=13))
+    assert "--shm-size" in message(Needs(cuda=13, processes=2), **small)
 
 
 def test_a_temporary_directory_must_be_there_and_have_room():
-    assert "--tmpfs /tmp:exec" in words(Needs(cuda=None), temporary=None)
-    assert "1 MiB free" in words(Needs(cuda=None), temporary=MIB)
+    assert "--tmpfs /tmp:exec" in message(Needs(cuda=None), temporary=None)
+    assert "1 MiB free" in message(Needs(cuda=None), temporary=MIB)
 
 
 def test_what_is_compiled_must_be_allowed_to_run():
-    assert "--tmpfs /tmp:exec" in words(Needs(cuda=None, compiles=True), temporary_runs=False)
-    refuse(Machine(**GOOD, temporary_runs=False), Needs(cuda=None))
+    assert "--tmpfs /tmp:exec" in message(Needs(cuda=None, compiles=True), temporary_runs=False)
+    check_needs(Machine(**GOOD, temporary_runs=False), Needs(cuda=None))
 
 
-def test_all_that_is_missing_is_said_at_once():
-    said = words(Needs(cuda=13, processes=2), gpus=0, shared_memory=MIB, temporary=None)
-    assert len(said.splitlines()) == 3
+def test_everything_that_is_missing_is_reported_at_once():
+    text = message(Needs(cuda=13, processes=2), gpus=0, shared_memory=MIB, temporary=None)
+    assert len(text.splitlines()) == 3
 
 
 def write(root, path, text=""):
@@ -128,20 +131,37 @@ def test_with_cuda_compat_the_age_of_the_driver_does_not_count(tmp_path):
     assert inspect(tmp_path).driver is None
 
 
-@pytest.mark.parametrize(
-    ("path", "text", "killed"),
-    [
-        ("sys/fs/cgroup/memory.events", "low 0\noom 1\noom_kill 1\n", True),
-        ("sys/fs/cgroup/memory.events", "low 0\noom 0\noom_kill 0\n", False),
-        ("sys/fs/cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 12\n", True),
-        ("sys/fs/cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", False),
-    ],
-)
-def test_what_the_kernel_has_killed_for_want_of_memory_is_known(tmp_path, path, text, killed):
-    assert not killed_for_memory(tmp_path)
-    write(tmp_path, path, text)
-    assert killed_for_memory(tmp_path) == killed
-
-
 def test_this_machine_can_be_read():
     assert inspect().temporary > 0
+
+
+def needed(directory, *, gpus=0, cuda=None, **environ):
+    options = resolve({"HF_MODEL_ID": str(directory), **environ}, engine_fields=field_names).options
+    return needs(options, locate(options.model_id), gpus=gpus, cuda=cuda)
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(bytes(3 * MIB))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("size", "of_the_cache"),
+    [("1024", 1024), ("1k", 1000), ("1K", 1024), ("1.5g", 1_500_000_000), ("2G", 2**31), ("many", 0)],
+)
+def test_memory_is_the_weights_and_the_cache_in_all_forms_that_vllm_reads(model, size, of_the_cache):
+    assert needed(model, OPTION_KV_CACHE_MEMORY_BYTES=size).memory == 3 * MIB + of_the_cache
+
+
+def test_max_is_all_gpus_and_one_process_on_a_cpu(model):
+    assert needed(model, gpus=4, cuda=13).processes == 4
+    assert needed(model, gpus=4).processes == 1
+    assert needed(model, gpus=4, cuda=13, OPTION_PIPELINE_PARALLEL_DEGREE="2").processes == 8
+
+
+def test_what_is_compiled_needs_a_place_to_run_from(model):
+    assert needed(model).compiles
+    assert needed(model, cuda=13, OPTION_ENFORCE_EAGER="true").compiles
+    assert not needed(model, OPTION_ENFORCE_EAGER="true").compiles

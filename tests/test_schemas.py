@@ -10,7 +10,6 @@ from PIL import Image
 from container.http.inference import Serving
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
-from handler.sessions import Sessions
 from tests.serving import answer, ask, data_url, fault, serving
 
 PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/models/fake/invoke"]
@@ -18,7 +17,7 @@ PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/m
 
 @pytest.fixture(scope="module")
 def served():
-    with serving(sessions=Sessions()) as server:
+    with serving(environ={"OPTION_ENABLE_STATEFUL_SESSIONS": "true"}) as server:
         yield server
 
 
@@ -60,7 +59,7 @@ def test_generation_streams_json_lines_or_events_as_asked(served):
 
 def test_tgi_compat_answers_as_tgi_does():
     settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, tgi=True)
-    with serving(serving=settings, tgi=True) as server:
+    with serving(serving=settings, environ={"OPTION_TGI_COMPAT": "true"}) as server:
         assert server.post({"inputs": "hi"}).json() == [{"generated_text": "hi"}]
         stream = server.post({"inputs": "hi", "stream": True})
         assert stream.headers["content-type"].startswith("text/event-stream")

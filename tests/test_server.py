@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from container.server import Timing, bind
+from container.http.listener import bind
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure, StartError
 from tests.serving import answer, ask, fault, serving, wait_for
@@ -19,26 +19,26 @@ def test_the_port_answers_while_the_model_loads():
         ping = server.client.get("/ping")
         assert ping.status_code == 503
         assert ping.json()["status"] == "loading"
-        refused = server.post(ask("hi"))
-        assert refused.status_code == 503
-        assert fault(refused)["code"] == "unavailable"
-        assert int(refused.headers["retry-after"]) > 0
+        response = server.post(ask("hi"))
+        assert response.status_code == 503
+        assert fault(response)["code"] == "unavailable"
+        assert int(response.headers["retry-after"]) > 0
         assert server.client.get("/metrics").status_code == 200
 
 
-def test_ready_means_that_a_request_with_a_image_was_answered():
+def test_ready_means_that_a_request_with_an_image_was_answered():
     with serving(warm=True) as server:
         assert server.client.get("/ping").status_code == 200
         assert server.engine.seen[0].messages[0].content[1].image.size == (224, 224)
 
 
-def test_a_node_that_computes_for_another_is_well_and_answers_nothing():
+def test_a_node_that_computes_for_another_is_healthy_and_answers_nothing():
     with serving(follows=True) as server:
         assert server.client.get("/ping").status_code == 200
         assert server.client.get("/ping").json()["status"] == "following"
-        refused = server.post(ask("hi"))
-        assert refused.status_code == 503
-        assert "computing for the node that answers" in fault(refused)["message"]
+        response = server.post(ask("hi"))
+        assert response.status_code == 503
+        assert "computing for the node that answers" in fault(response)["message"]
         server.terminate()
         assert server.wait() == 0
         assert server.engine.stopped
@@ -53,7 +53,7 @@ def test_a_model_that_fails_its_first_request_ends_the_start():
 
 
 def test_a_model_that_loads_too_slowly_ends_the_start():
-    with serving(loading=threading.Event(), timing=Timing(loading=0.1, draining=1)) as server:
+    with serving(loading=threading.Event(), environ={"OPTION_MODEL_LOADING_TIMEOUT": "0.1"}) as server:
         assert "OPTION_MODEL_LOADING_TIMEOUT" in str(server.wait())
 
 
@@ -99,7 +99,7 @@ def test_draining_finishes_a_running_stream():
 
 def test_draining_ends_when_its_time_is_over():
     engine = FakeEngine(gate=asyncio.Event())
-    with serving(engine, timing=Timing(loading=5, draining=0.2)) as server:
+    with serving(engine, draining=0.2) as server:
         running = threading.Thread(target=_post_and_forget, args=(server,))
         running.start()
         wait_for(lambda: engine.seen)
@@ -134,14 +134,14 @@ def test_a_port_in_use_is_named_with_the_cure():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(StartError, match=r"Port \d+ .* SERVING_PORT"):
+        with pytest.raises(StartError, match=r"port \d+ .* SERVING_PORT"):
             bind("127.0.0.1", other.getsockname()[1])
 
 
-def test_an_address_that_the_machine_does_not_have_is_not_blamed_on_the_port():
-    with pytest.raises(StartError, match=r"Port 8080 .*; OPTION_HOST names no address of this machine") as fault:
+def test_an_address_that_the_machine_does_not_have_is_no_fault_of_the_port():
+    with pytest.raises(StartError, match=r"port 8080 .*; OPTION_HOST is not an address of this machine") as fault:
         bind("192.0.2.1", 8080)
-    assert "end what uses it" not in str(fault.value)
+    assert "end the process that uses it" not in str(fault.value)
 
 
 def _post_and_forget(server):

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from container.http.inference import Serving
-from container.start.backend import CodeSettings
 from handler.djl.djl_python.ndlist import from_nd_list, to_nd_list
 from handler.engines.fake import FakeEngine
 from handler.errors import StartError
@@ -27,9 +26,10 @@ def coded(directory, text, engine=None, name="model.py", **different):
     write(directory, textwrap.dedent(text), name)
     seconds = different.pop("seconds", 10)
     lmi_errors = different.pop("lmi_errors", False)
-    settings = CodeSettings(directories=(directory,), seconds=seconds, **different.pop("settings", {}))
+    (directory / "config.json").write_text("{}")
+    environ = {"HF_MODEL_ID": str(directory), "OPTION_PREDICT_TIMEOUT": str(seconds), **different.pop("environ", {})}
     front = Serving(request_bytes=1 << 24, predict_seconds=seconds, batch_size=2, lmi_errors=lmi_errors)
-    return serving(engine, code=settings, serving=front, **different)
+    return serving(engine, environ=environ, serving=front, **different)
 
 
 # A handler as LMI's documentation shows it: a service object, loaded by the first call.
@@ -79,7 +79,7 @@ TYPICAL = """
 @pytest.mark.parametrize("path", ["/invocations", "/predictions/model", "/models/mine/invoke", "/v1/chat/completions"])
 def test_a_handler_written_for_lmi_serves_every_route(tmp_path, path):
     write(tmp_path, "the a", "stop.txt")
-    with coded(tmp_path, TYPICAL, settings={"properties": {"min_length": "2"}}) as server:
+    with coded(tmp_path, TYPICAL, environ={"OPTION_MIN_LENGTH": "2"}) as server:
         response = server.post({"inputs": ["the quick fox", "a b see"]}, path)
         assert response.status_code == 200
         assert response.json() == {"counts": [2, 1]}

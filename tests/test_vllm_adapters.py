@@ -10,7 +10,7 @@ import pytest
 
 from handler.adapters.files import RANKS, AdapterFiles, Change
 from handler.engine import Adapter
-from handler.engines.vllm.settings import VllmSettings
+from handler.engines.vllm.launch import VllmSettings
 from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
 from tests.adapter_cases import write_adapter
 

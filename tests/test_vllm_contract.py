@@ -15,7 +15,7 @@ from PIL import Image
 from container.options import TABLE
 from handler.engine import ChatPrompt, Message, PromptImage
 from handler.engines import vllm as engine
-from handler.engines.vllm.settings import VllmSettings
+from handler.engines.vllm.launch import VllmSettings
 from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
 from handler.media.images import LazyImage
 from handler.media.limits import MediaLimits
@@ -59,16 +59,18 @@ def test_every_option_of_ours_that_names_an_engine_argument_names_a_real_one():
 
 
 def test_constructors_take_every_argument_that_we_give_them():
-    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from handler.engines.vllm.serving import check_constructors
+
+    check_constructors()
+
+
+def test_an_argument_that_a_constructor_lacks_fails_the_start_by_name():
     from vllm.renderers.online_renderer import OnlineRenderer
 
-    shared = {
-        "request_logger", "chat_template", "chat_template_content_format", "enable_auto_tools", "tool_parser",
-        "reasoning_parser",
-    }  # fmt: skip
-    assert shared | {"model_config", "renderer"} <= set(inspect.signature(OnlineRenderer).parameters)
-    chat = {"engine_client", "models", "response_role", "online_renderer", "enable_prompt_tokens_details"}
-    assert shared | chat <= set(inspect.signature(OpenAIServingChat).parameters)
+    from handler.engines.vllm.serving import check_constructors
+
+    with pytest.raises(StartError, match=r"OnlineRenderer does not take colour, sound\. Install the version of vLLM"):
+        check_constructors({OnlineRenderer: frozenset({"model_config", "sound", "colour"})})
 
 
 def test_the_table_of_failures_knows_every_exception_of_vllm():
@@ -256,11 +258,11 @@ def test_a_parameter_of_the_wrong_type_is_named(texts, parameters, param):
 
 
 def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
-    from handler.engines.vllm.configuration import configured, loading
+    from handler.engines.vllm.configuration import create_config, load_errors
 
     settings = VllmSettings({"model": str(MODEL), "tensor_parallel_size": 3}, ("m",))
-    with pytest.raises(StartError) as refusal, loading(settings):
-        configured(settings)
+    with pytest.raises(StartError) as refusal, load_errors(settings):
+        create_config(settings)
     assert str(refusal.value).endswith(
         "Total number of attention heads (4) must be divisible by tensor parallel size (3). "
         "Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
@@ -268,9 +270,9 @@ def test_a_degree_that_does_not_divide_the_heads_is_refused_in_words():
 
 
 def parallel(headless=False, **arguments):
-    from handler.engines.vllm.configuration import configured
+    from handler.engines.vllm.configuration import create_config
 
-    return configured(VllmSettings({"model": str(MODEL), **arguments}, ("m",)), headless=headless).parallel_config
+    return create_config(VllmSettings({"model": str(MODEL), **arguments}, ("m",)), headless=headless).parallel_config
 
 
 NODES = {"nnodes": 2, "node_rank": 1, "master_addr": "10.0.0.1", "data_parallel_address": "10.0.0.1"}
@@ -328,14 +330,14 @@ def test_a_node_without_a_front_end_runs_what_vllm_would_run_there():
     from vllm.v1.engine.utils import CoreEngineProcManager
     from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
-    from handler.engines.vllm import following
+    from handler.engines.vllm import node
 
     source = inspect.getsource(run_headless)
     workers, replicas = source.split("if parallel_config.node_rank_within_dp > 0:")[1].split("# Create the engines.")
     assert "MultiprocExecutor(vllm_config, monitor_workers=False)" in workers
     assert "engine_manager.monitor_engine_liveness()" in replicas
     handed = set(re.findall(r"^ {8}(\w+)=", replicas, re.MULTILINE))
-    assert handed == set(re.findall(r"^ {8}(\w+)=", inspect.getsource(following._replicas), re.MULTILINE))
+    assert handed == set(re.findall(r"^ {8}(\w+)=", inspect.getsource(node._replicas), re.MULTILINE))
     assert handed <= set(inspect.signature(CoreEngineProcManager).parameters)
     assert "monitor_workers" in inspect.signature(MultiprocExecutor).parameters
 

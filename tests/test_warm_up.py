@@ -9,25 +9,25 @@ from handler.errors import InvalidRequest, StartError
 from tests.serving import with_service
 
 
-def seen(engine, **how):
+def content_of(engine, **how):
     with_service(lambda service: warm_up(service, **how), engine)
     return engine.seen[0].messages[0].content
 
 
-def test_a_model_that_sees_is_asked_about_a_image():
-    content = seen(FakeEngine(), images_allowed=True)
+def test_a_model_that_takes_images_is_asked_about_one():
+    content = content_of(FakeEngine(), images_allowed=True)
     assert isinstance(content[1], PromptImage)
     assert content[1].image.size == (SIDE, SIDE)
 
 
-def test_where_images_are_off_the_model_is_asked_in_words():
-    assert all(isinstance(part, str) for part in seen(FakeEngine(), images_allowed=False))
+def test_a_model_whose_images_are_switched_off_is_sent_text():
+    assert all(isinstance(part, str) for part in content_of(FakeEngine(), images_allowed=False))
 
 
-def test_a_model_that_reads_text_only_is_asked_in_words():
+def test_a_model_that_takes_text_only_is_sent_text():
     engine = FakeEngine()
     engine.card = dataclasses.replace(engine.card, supports_images=False)
-    assert all(isinstance(part, str) for part in seen(engine, images_allowed=True))
+    assert all(isinstance(part, str) for part in content_of(engine, images_allowed=True))
 
 
 def test_a_model_that_cannot_answer_ends_the_start_with_its_reason():

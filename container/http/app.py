@@ -76,8 +76,8 @@ def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
 def _status_routes(health: Health, metrics: Metrics, *, has_key: bool) -> Iterator[Route]:
     async def ping(request: Request, _: Exchange) -> Response:
         if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
-            await health.while_loading(PATIENT_SECONDS)
-        return JSONResponse(health.report(), status_code=200 if health.well else 503)
+            await health.wait_until_loaded(PATIENT_SECONDS)
+        return JSONResponse(health.report(), status_code=200 if health.is_healthy else 503)
 
     async def scrape(_: Request, __: Exchange) -> Response:
         text, content_type = metrics.exposition()

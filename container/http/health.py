@@ -1,4 +1,4 @@
-"""loading -> ready (or following) -> draining -> dead: who may answer in each, and what a health check is told."""
+"""loading -> ready (or following) -> draining -> dead: what /ping reports, and whether requests are answered."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from handler.service import Service
 
 
 class Phase(enum.StrEnum):
-    """Where the process is in its life."""
+    """A part of the process's life."""
 
     LOADING = "loading"
     READY = "ready"
@@ -22,7 +22,7 @@ class Phase(enum.StrEnum):
 
 
 class Health:
-    """The one place that knows whether requests may come in. The server's life changes it, the routes read it."""
+    """The phase that the process is in. The server changes it, the routes read it."""
 
     def __init__(self) -> None:
         self.phase = Phase.LOADING
@@ -32,7 +32,7 @@ class Health:
         self._loaded = asyncio.Event()
 
     def loading(self, detail: str) -> None:
-        """Say what the start is busy with."""
+        """Report what the start does."""
         self.detail = detail
 
     def ready(self, service: Service | OwnModel) -> None:
@@ -41,37 +41,37 @@ class Health:
         self._service = service
 
     def following(self, detail: str) -> None:
-        """Another node answers; this one computes for it."""
+        """Another node answers requests; this one computes for it."""
         self._become(Phase.FOLLOWING, detail)
 
     def draining(self, detail: str) -> None:
-        """Nobody answers new requests; those that run finish."""
+        """New requests are refused; those that run finish."""
         self._become(Phase.DRAINING, detail)
 
     def dead(self, detail: str) -> None:
-        """Nobody will answer again."""
+        """The process is about to end."""
         self._become(Phase.DEAD, detail)
 
     def service(self) -> Service | OwnModel:
-        """Who answers requests. Raises Unavailable, with the reason, in every phase but READY."""
+        """What answers requests. Raises Unavailable, with the reason, in every phase but READY."""
         if self.phase is Phase.READY and self._service is not None:
             return self._service
         retry_after = 10 if self.phase is Phase.LOADING else 1
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
 
     @property
-    def well(self) -> bool:
-        """Whether a health check is told that all is well."""
+    def is_healthy(self) -> bool:
+        """Whether a health check passes."""
         return self.phase in (Phase.READY, Phase.FOLLOWING)
 
-    async def while_loading(self, seconds: float) -> None:
-        """Return when loading has ended, well or not, at the latest after `seconds`."""
+    async def wait_until_loaded(self, seconds: float) -> None:
+        """Return when loading has ended, successfully or not, at the latest after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._loaded.wait()
 
     def report(self) -> dict[str, Any]:
-        """What /ping shows: the phase, what is going on, and for how many seconds it has lasted."""
+        """The body of /ping: the phase, what is done in it, and the seconds since it began."""
         seconds = round(time.monotonic() - self._since, 1)
         return {"status": str(self.phase), "detail": self.detail, "seconds": seconds}
 

@@ -1,4 +1,4 @@
-"""What this machine has -> a refusal in words, within seconds, of a start that must fail on it minutes later."""
+"""What this machine has, and what a model needs of it: a start that would fail minutes later fails within seconds."""
 
 import ctypes
 import os
@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from container.model_store import Kind, Located
+from container.options import Options
 from handler.errors import StartError
 
 MIB = 1024**2
 GIB = 1024**3
-# Between the processes of one engine vLLM lays two rings of 160 and 240 MiB, and looks whether they would fit.
+# vLLM connects the processes of one engine by two ring buffers of 160 and 240 MiB, and checks that each fits.
 RING_BYTES = 240 * MIB
-TEMPORARY_BYTES = 16 * MIB  # sockets, what transformers and torch.compile keep
-PROCESS_BYTES = 2 * GIB  # what the server and the engine take before any weight; 1.9 GiB were measured
+TEMPORARY_BYTES = 16 * MIB  # for sockets, and the files of transformers and torch.compile
+PROCESS_BYTES = 2 * GIB  # what the server and the engine take without weights; 1.9 GiB were measured
 # The least driver of each CUDA: NVIDIA, CUDA compatibility, minor version compatibility.
 DRIVERS = {12: 525, 13: 580}
 _UNLIMITED = 2**60  # cgroup v1 says "no limit" with a number near 2**63
@@ -24,23 +26,23 @@ _UNLIMITED = 2**60  # cgroup v1 says "no limit" with a number near 2**63
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is: sizes in bytes, None where nobody says."""
+    """What there is. Sizes are in bytes, and None if unknown."""
 
     gpus: int
     driver: int | None  # the first number of NVIDIA's driver's version
     memory: int | None  # what this container may still take
     shared_memory: int | None  # free in /dev/shm
-    temporary: int | None  # free where temporary files go; None where nothing can be written there
-    temporary_directory: str = "/tmp"  # noqa: S108  # where that is
-    temporary_runs: bool = True  # whether what is compiled there may be loaded
+    temporary: int | None  # free in the directory for temporary files; None if it is not writable
+    temporary_directory: str = "/tmp"  # noqa: S108  # its path
+    temporary_runs: bool = True  # whether a library that is compiled there can be loaded
     driver_loads: bool = True  # whether CUDA would find the driver's library
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a start wants: `cuda` is the major version that the engine is built for, or None where it runs on a CPU;
-    `processes` share the model; `memory` are the bytes that weights and caches take of the machine's memory; it `compiles`
-    where torch.compile or Triton make libraries at run time."""
+    """What a start needs. `cuda` is the major version that the engine is built for, or None for a CPU; `processes` share
+    the model; `memory` is the bytes that weights and caches take of the machine's memory; `compiles` says whether
+    torch.compile or Triton build libraries at run time."""
 
     cuda: int | None
     processes: int = 1
@@ -48,8 +50,39 @@ class Needs:
     compiles: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedMachine:
+    """A machine that has what `located` needs. That is None if the user's code needs no model of the server's."""
+
+    machine: Machine
+    located: Located | None
+
+
+def check_machine(options: Options, located: Located | None, *, cuda: int | None) -> CheckedMachine:
+    """Check this machine, for a vLLM that is built for `cuda`. Raises StartError."""
+    machine = inspect()
+    if located is not None:
+        check_needs(machine, needs(options, located, gpus=machine.gpus, cuda=cuda))
+    return CheckedMachine(machine, located)
+
+
+def needs(options: Options, model: Located, *, gpus: int, cuda: int | None) -> Needs:
+    """What the start needs of a machine with `gpus`; of memory, what is known before anything is loaded."""
+    degree = options.tensor_parallel_degree
+    tensor = (max(1, gpus) if cuda is not None else 1) if degree == "max" else degree
+    weights = sum(
+        file.stat().st_size for file in Path(model.source).glob("*.safetensors") if model.kind is Kind.DIRECTORY
+    )
+    return Needs(
+        cuda=cuda,
+        processes=tensor * options.pipeline_parallel_degree,
+        memory=weights + (options.kv_cache_memory_bytes or 0),
+        compiles=cuda is not None or not options.enforce_eager,
+    )
+
+
 def inspect(root: Path = Path("/")) -> Machine:
-    """What there is here, or on the machine whose files lie in `root`."""
+    """The machine that this runs on, or the one whose files are in `root`."""
     temporary = _temporary_directory(root)
     gpus = len(list((root / "dev").glob("nvidia[0-9]*"))) or int((root / "dev" / "dxg").exists())
     return Machine(
@@ -64,15 +97,9 @@ def inspect(root: Path = Path("/")) -> Machine:
     )
 
 
-def killed_for_memory(root: Path = Path("/")) -> bool:
-    """Whether the kernel has killed a process of this container for want of memory (control groups v2 and v1)."""
-    counts = (_text(root / name) for name in ("sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/memory.oom_control"))
-    return any(re.search(r"(?m)^oom_kill [1-9]", text) for text in counts)
-
-
-def refuse(machine: Machine, needs: Needs) -> None:
-    """Raises StartError with all that is missing, each with its cure."""
-    faults = [*_graphics(machine, needs), *_memory(machine, needs), *_places(machine, needs)]
+def check_needs(machine: Machine, needs: Needs) -> None:
+    """Raises StartError with everything that is missing, each with its cure."""
+    faults = [*_graphics(machine, needs), *_memory(machine, needs), *_directories(machine, needs)]
     if faults:
         raise StartError("\n".join(faults))
 
@@ -82,13 +109,13 @@ def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
         return
     if machine.gpus == 0:
         yield (
-            "This build of Lumi needs an NVIDIA GPU, and none is seen here. Start the container with --gpus all (and the "
-            "NVIDIA container toolkit on the host), choose an instance that has one, or use the cpu image."
+            "This build of Lumi needs an NVIDIA GPU, and this machine has none. Start the container with --gpus all (and the "
+            "NVIDIA container toolkit on the host), choose an instance with a GPU, or use the cpu image."
         )
     elif not machine.driver_loads:
         yield (
-            "A GPU is seen here, but not the library of its driver, libcuda.so.1. Start the container with --gpus all (or "
-            "runtime: nvidia), so that NVIDIA's container toolkit mounts it; NVIDIA_DRIVER_CAPABILITIES has to have compute."
+            "This machine has a GPU, but not its driver's library, libcuda.so.1. Start the container with --gpus all (or "
+            "runtime: nvidia), so that NVIDIA's container toolkit mounts it; NVIDIA_DRIVER_CAPABILITIES must contain compute."
         )
     least = DRIVERS.get(needs.cuda)
     if machine.gpus and machine.driver is not None and least is not None and machine.driver < least:
@@ -99,8 +126,8 @@ def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
 
 
 def _memory(machine: Machine, needs: Needs) -> Iterator[str]:
-    wanted = needs.memory + PROCESS_BYTES
-    if needs.cuda is None and machine.memory is not None and machine.memory < wanted:
+    needed = needs.memory + PROCESS_BYTES
+    if needs.cuda is None and machine.memory is not None and machine.memory < needed:
         yield (
             f"The model and its cache take {_gib(needs.memory)} of memory and the processes around them about "
             f"{_gib(PROCESS_BYTES)}, but this machine or container has {_gib(machine.memory)}. Give it more (docker run "
@@ -108,7 +135,7 @@ def _memory(machine: Machine, needs: Needs) -> Iterator[str]:
         )
 
 
-def _places(machine: Machine, needs: Needs) -> Iterator[str]:
+def _directories(machine: Machine, needs: Needs) -> Iterator[str]:
     if needs.processes > 1 and machine.shared_memory is not None and machine.shared_memory < RING_BYTES:
         yield (
             f"{needs.processes} processes share the model through /dev/shm, which has {machine.shared_memory // MIB} MiB "
@@ -117,8 +144,8 @@ def _places(machine: Machine, needs: Needs) -> Iterator[str]:
         )
     if machine.temporary is None:
         yield (
-            f"Nothing can be written in {machine.temporary_directory}, where sockets and caches go. With a read-only root "
-            "start the container with --tmpfs /tmp:exec, or mount a directory there."
+            f"The directory for temporary files, {machine.temporary_directory}, is not writable, and sockets and caches go "
+            "there. With a read-only root start the container with --tmpfs /tmp:exec, or mount a directory there."
         )
     elif machine.temporary < TEMPORARY_BYTES:
         yield (
@@ -127,8 +154,8 @@ def _places(machine: Machine, needs: Needs) -> Iterator[str]:
         )
     elif needs.compiles and not machine.temporary_runs:
         yield (
-            f"Nothing in {machine.temporary_directory} may be run (noexec, Docker's default for --tmpfs), and kernels are "
-            "compiled there. Start the container with --tmpfs /tmp:exec, or on a CPU set OPTION_ENFORCE_EAGER=true."
+            f"{machine.temporary_directory} is mounted noexec (Docker's default for --tmpfs), and kernels are compiled "
+            "there. Start the container with --tmpfs /tmp:exec, or on a CPU set OPTION_ENFORCE_EAGER=true."
         )
 
 
@@ -144,7 +171,7 @@ def _driver(root: Path) -> int | None:
 
 
 def _memories(root: Path) -> Iterator[int]:
-    """What the kernel says is available, and the limits of control groups (v2 and v1)."""
+    """The memory that the kernel reports as available, and the limits of control groups (v2 and v1)."""
     if found := re.search(r"MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo")):
         yield int(found[1]) * 1024
     for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -158,7 +185,7 @@ def _temporary_directory(root: Path) -> Path | None:
         return root / "tmp"
     try:
         return Path(tempfile.gettempdir())
-    except FileNotFoundError:  # none can be written to
+    except FileNotFoundError:  # no directory is writable
         return None
 
 

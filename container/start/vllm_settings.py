@@ -6,9 +6,9 @@ from http.client import HTTPException
 from container.model_store import Located
 from container.nodes.membership import this_node
 from container.options import Options
-from container.start.settings import served_names
+from container.start.model import served_names
 from handler.engines.vllm.degrees import check_nodes
-from handler.engines.vllm.settings import VllmSettings
+from handler.engines.vllm.launch import VllmSettings
 from handler.errors import StartError
 
 FETCH_SECONDS = 10.0

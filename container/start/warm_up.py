@@ -1,4 +1,4 @@
-"""The request that a loaded model has to answer before anyone is told that it is ready: an image, if it sees."""
+"""The request that a loaded model must answer before it is ready: about an image, if the model takes images."""
 
 import base64
 import io
@@ -10,31 +10,32 @@ from handler.errors import LumiError, StartError
 from handler.images import RequestContext
 from handler.service import Service
 
-# Large enough for every processor's smallest image, small enough to cost nothing.
+# pixels; not below the smallest image of any processor, and small enough to cost nothing
 SIDE = 224
+REQUEST_ID = "warm-up"
 
 
 async def warm_up(service: Service, *, images_allowed: bool) -> None:
-    """Send one request through everything that a client's will pass. Raises StartError with what went wrong."""
-    image = service.card.supports_images and images_allowed
+    """Answer one request as a client's is answered. Raises StartError with the reason if that fails."""
+    with_image = service.card.supports_images and images_allowed
     try:
-        await service.complete(service.parse(_payload(image=image)), RequestContext("warm-up"))
+        await service.complete(service.parse(_payload(with_image=with_image)), RequestContext(REQUEST_ID))
     except LumiError as fault:
-        about = "about an image" if image else "of text"
+        about = "about an image" if with_image else "of text"
         raise StartError(
             f"The model loaded, but it failed on a first request {about}: {fault} "
             "If its tokenizer has no chat template, name one with OPTION_CHAT_TEMPLATE."
         ) from fault
 
 
-def _payload(*, image: bool) -> dict[str, Any]:
+def _payload(*, with_image: bool) -> dict[str, Any]:
     content: list[dict[str, object]] = [{"type": "text", "text": "What is in the image?"}]
-    if image:
-        content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_png()}"}})
+    if with_image:
+        content.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_encoded_image()}"}})
     return {"messages": [{"role": "user", "content": content}], "max_tokens": 2, "temperature": 0}
 
 
-def _png() -> str:
+def _encoded_image() -> str:
     file = io.BytesIO()
     Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB").save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

@@ -1,10 +1,10 @@
-"""A scripted engine: answers at once, with what it saw of the prompt, and does on request what engines do at worst."""
+"""A scripted engine: it answers at once with what it saw of the prompt, and fails, waits or dies on request."""
 
 import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +29,8 @@ class FakeEngine:
     """`replies` are the pieces of every answer; without them the answer describes the prompt. `error` is raised in
     place of the answer, or after the pieces of a stream when `error_after` is set. Every prompt is kept in `seen`, the
     ids of aborted requests in `aborted`. `gate`, while it is clear, holds answers back before each piece, or only after the
-    first `hold_after` pieces. `pause` is the seconds that each piece takes.
+    first `hold_after` pieces. `pause` is the seconds that each piece takes. Prompts with an id among `unscripted` are
+    answered at once whatever the script, and not kept.
     """
 
     replies: Sequence[str] = ()
@@ -44,7 +45,7 @@ class FakeEngine:
             created=1,
         )
     )
-    held: frozenset[str] = frozenset()
+    cached: frozenset[str] = frozenset()
     error: LumiError | None = None
     error_after: bool = False
     dead: bool = False
@@ -53,10 +54,10 @@ class FakeEngine:
     pause: float = 0
     seen: list[Prompt] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
-    prepared: bool = False
+    unscripted: frozenset[str] = frozenset()
     stopped: bool = False
     tokenizer: Any = None
-    most_rank: int = 16
+    max_rank: int = 16
     _adapters: dict[str, Adapter] = field(default_factory=dict)
     _users: Counter[Adapter] = field(default_factory=Counter)
 
@@ -64,14 +65,8 @@ class FakeEngine:
         if self.hold_after and self.gate is None:
             self.gate = asyncio.Event()
 
-    def prepare(self) -> None:
-        self.prepared = True
-
-    async def start(self) -> ModelCard:
-        return self.card
-
     def holds(self, digest: str) -> bool:
-        return digest in self.held
+        return digest in self.cached
 
     async def complete(self, prompt: Prompt) -> bytes:
         text = "".join([piece async for piece in self._pieces(prompt)])
@@ -92,18 +87,18 @@ class FakeEngine:
     async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         """A token for each piece, its id the number of its characters; the last piece ends the text."""
         tokens = tuple(Token(number, piece) for number, piece in enumerate(describe(prompt).split(" ")))
-        held: Delta | None = None
+        last: Delta | None = None
         async with aclosing(self._pieces(prompt)) as pieces:
             async for piece in pieces:
                 token = Token(len(piece), piece, -0.5, (Token(len(piece), piece, -0.5), Token(0, "", -2.0)))
-                if held is not None and prompt.stream:
-                    yield held
-                elif held is not None:
-                    held = replace(held, text=held.text + piece, tokens=(*held.tokens, token))
+                if last is not None and prompt.stream:
+                    yield last
+                elif last is not None:
+                    last = replace(last, text=last.text + piece, tokens=(*last.tokens, token))
                     continue
-                held = Delta(piece, (token,), prompt=tokens if held is None else ())
-        if held is not None:
-            yield replace(held, finish_reason="stop")
+                last = Delta(piece, (token,), prompt=tokens if last is None else ())
+        if last is not None:
+            yield replace(last, finish_reason="stop")
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         """A token for each character of the description."""
@@ -117,8 +112,8 @@ class FakeEngine:
         return self._adapters
 
     async def load_adapter(self, adapter: Adapter) -> None:
-        if adapter.rank > self.most_rank:
-            raise InvalidRequest(f"The adapter has the rank {adapter.rank}, and at most {self.most_rank} is served.")
+        if adapter.rank > self.max_rank:
+            raise InvalidRequest(f"The adapter has the rank {adapter.rank}, and at most {self.max_rank} is served.")
         replaced = self._adapters.get(adapter.name)
         self._adapters[adapter.name] = adapter
         self._release_unused(replaced)
@@ -140,6 +135,9 @@ class FakeEngine:
         self.stopped = True
 
     async def _pieces(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        if prompt.request_id in self.unscripted:
+            yield describe(prompt)
+            return
         self.seen.append(prompt)
         if self.error is not None and not self.error_after:
             raise self.error
@@ -176,6 +174,31 @@ class FakeEngine:
             "choices": [choice],
         }
         return json.dumps(answer).encode()
+
+
+@dataclass
+class FakeFactory:
+    """Makes `engine` live, or has this machine follow with it. `steps` has the calls in their order. `load` is what takes
+    the time of a start, in a thread."""
+
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    load: Callable[[], object] = lambda: None
+    steps: list[str] = field(default_factory=list)
+
+    def preload(self) -> None:
+        self.steps.append("preload")
+
+    async def start(self, model: str, leader: str | None) -> FakeEngine:
+        self.steps.append(f"start {model}" + (f" led by {leader}" if leader else ""))
+        await asyncio.to_thread(self.load)
+        return self.engine
+
+    async def follow(self, model: str, leader: str | None) -> FakeEngine:
+        self.steps.append(f"follow {leader} with {model}")
+        return self.engine
+
+    async def close(self) -> None:
+        self.steps.append("close")
 
 
 def describe(prompt: Prompt) -> str:

@@ -1,4 +1,4 @@
-"""Settings -> vLLM's configuration, and every reason to refuse it."""
+"""Settings -> vLLM's configuration, checked for what vLLM would accept and then get wrong."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
 from handler.engines.vllm.degrees import with_tensor_parallel
+from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.preloading import use_forks
-from handler.engines.vllm.settings import VllmSettings
 from handler.errors import LumiError, OptionError, StartError
 
-# What a configuration of a checkpoint that sees has, whatever class its architecture resolves to.
+# A vision checkpoint has one of these in its configuration, whatever class its architecture resolves to.
 _VISION_FIELDS = (
     "vision_config",
     "vq_config",
@@ -33,8 +33,8 @@ _VISION_FIELDS = (
 
 
 @contextlib.contextmanager
-def loading(settings: VllmSettings) -> Iterator[None]:
-    """Say of whatever vLLM raises within that the model could not be loaded. Raises StartError."""
+def load_errors(settings: VllmSettings) -> Iterator[None]:
+    """Raises StartError in place of every exception of vLLM: the model could not be loaded."""
     try:
         yield
     except LumiError:
@@ -43,8 +43,8 @@ def loading(settings: VllmSettings) -> Iterator[None]:
         raise StartError(f"vLLM could not load {settings.arguments['model']}: {_reason(fault)}") from fault
 
 
-def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
-    """What vLLM makes of `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
+def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
+    """vLLM's configuration for `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
     arguments = {**settings.arguments, **parse_texts(settings.texts)}
     placed = with_tensor_parallel(arguments, torch.cuda.device_count())
@@ -60,11 +60,11 @@ def configured(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
 
 
 def use_few_processes(parallel: ParallelConfig) -> None:
-    """Have a single worker run in the engine's process, where that is all the same to it."""
+    """Run a single worker in the engine's process, where nothing is pinned."""
     # On a CPU vLLM puts even a single worker into a process of its own, only to pin the worker's threads, and lays rings
     # of 400 MiB of shared memory between the two. Docker gives a container 64 MiB, as SageMaker's local mode does. Where
-    # nothing is pinned, the worker runs in the engine's process, as it does on one GPU. vLLM itself would put "uni" back
-    # to "mp", and refuse the class as an argument where there are several nodes.
+    # nothing is pinned, the worker runs in the engine's process, as it does on one GPU. vLLM itself would change "uni"
+    # back to "mp", and it rejects the class as an argument where there are several nodes.
     if parallel.world_size == 1 and current_platform.is_cpu() and envs.VLLM_CPU_OMP_THREADS_BIND == "nobind":
         parallel.distributed_executor_backend = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
@@ -83,34 +83,36 @@ def _check_replicas_fit_nodes(config: VllmConfig) -> None:
 
 
 def _check_vision(model_config: Any) -> None:
-    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer about images
-    # that it never saw.
+    # vLLM falls back to a text-only class for an architecture that it no longer has, and would answer without
+    # having seen the images.
     if model_config.is_multimodal_model:
         return
-    seen = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
-    if seen:
+    found = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
+    if found:
         architectures = ", ".join(model_config.hf_config.architectures or ["unknown"])
         raise StartError(
-            f"{model_config.model} is a vision checkpoint (its config has {seen[0]}), but this vLLM runs its "
+            f"{model_config.model} is a vision checkpoint (its config has {found[0]}), but this vLLM runs its "
             f"architecture {architectures} as text only and would ignore every image. Choose another model, or set "
             "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
         )
 
 
 def _reason(fault: BaseException) -> str:
-    """What the outermost exception says, and what the innermost has to add."""
+    """The message of the outermost exception, and of the innermost what is not in it."""
     inner = fault
     while (cause := inner.__cause__ or inner.__context__) is not None:
         inner = cause
-    said = _said(fault).strip() or type(fault).__name__
-    added = _said(inner).strip()
-    return said if added in said else f"{said} ({added})"
+    message = _message(fault).strip() or type(fault).__name__
+    added = _message(inner).strip()
+    return message if added in message else f"{message} ({added})"
 
 
-def _said(fault: BaseException) -> str:
+def _message(fault: BaseException) -> str:
     if not isinstance(fault, pydantic.ValidationError):
         return str(fault)
-    said = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
-    if "divisible by tensor parallel size" in said:
-        return f"{said} Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
-    return said
+    message = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
+    if "divisible by tensor parallel size" in message:
+        return (
+            f"{message} Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
+        )
+    return message

@@ -4,23 +4,21 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
-from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engine import ChatPrompt, Delta, ModelCard, Prompt, TextPrompt
+from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, TextPrompt
 from handler.engines.vllm.adapters.served import VllmAdapters
-from handler.engines.vllm.deltas import DeltaServing
 from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
+from handler.engines.vllm.serving import Serving
 from handler.errors import EngineFailure, InvalidRequest, Unavailable, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
@@ -28,30 +26,14 @@ log = logging.getLogger("lumi.engine")
 T = TypeVar("T")
 P = TypeVar("P", ChatPrompt, TextPrompt, Prompt)
 Ask = Callable[[Any], Awaitable[Any]]
+Read = Callable[[Any], AsyncGenerator[T, None]]  # vLLM's events -> ours
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
 STOP_SECONDS = 10
 
 
-@dataclass(slots=True)
-class _Open:
-    """A stream that vLLM has begun: its first chunk and the rest."""
-
-    first: Any
-    rest: AsyncGenerator[Any, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What of vLLM's server answers: chat completions, text completions, and text completions as `Delta`."""
-
-    chat: OpenAIServingChat
-    texts: OpenAIServingCompletion
-    deltas: DeltaServing
-
-
-class Running:
-    """vLLM's serving over a live AsyncLLM, with our errors in place of its own."""
+class VllmEngine:
+    """An `Engine`: vLLM's serving over a live AsyncLLM, with our errors in place of its own."""
 
     def __init__(
         self,
@@ -64,7 +46,7 @@ class Running:
         placeholder: Placeholder,
     ) -> None:
         self.card = card
-        self.adapters = adapters
+        self._adapters = adapters
         self._llm = llm
         self._serving = serving
         self._escaper = escaper
@@ -72,7 +54,7 @@ class Running:
         self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
-        self._chores: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
+        self._tasks: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
 
     def holds(self, digest: str) -> bool:
         return self._cache is not None and self._cache.is_cached_item(digest)
@@ -89,12 +71,12 @@ class Running:
     async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         if not prompt.stream:
             with self._adapted(prompt) as adapted:
-                grown = await self._retried(partial(self._ask_for_deltas, adapted))
-            for delta in grown:
+                deltas = await self._retried(partial(self._ask_for_deltas, adapted))
+            for delta in deltas:
                 yield delta
             return
-        async with contextlib.aclosing(self._streamed(self._ask_for_deltas, _deltas, prompt)) as deltas:
-            async for delta in deltas:
+        async with contextlib.aclosing(self._streamed(self._ask_for_deltas, _deltas, prompt)) as stream:
+            async for delta in stream:
                 yield delta
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
@@ -102,77 +84,82 @@ class Running:
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         tokenizer = self._llm.renderer.get_tokenizer()
-        if strange := next((token for token in tokens if not 0 <= token < len(tokenizer)), None):
-            raise InvalidRequest(f"The model has no token {strange}; it has {len(tokenizer)}.", param="tokens")
+        if unknown := next((token for token in tokens if not 0 <= token < len(tokenizer)), None):
+            raise InvalidRequest(f"The model has no token {unknown}; it has {len(tokenizer)}.", param="tokens")
         return str(await asyncio.to_thread(tokenizer.decode, list(tokens)))
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        return self._adapters.served
+
+    async def load_adapter(self, adapter: Adapter) -> None:
+        await self._adapters.load(adapter)
+
+    async def unload_adapter(self, name: str) -> None:
+        self._adapters.unload(name)
 
     async def check(self) -> None:
         if self._llm.errored:
             raise translate(self._llm.dead_error)
 
     async def stop(self) -> None:
-        for chore in self._chores:
-            chore.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self._llm.output_handler is not None:
             # It would take the end of the engine core for a failure and log it with its traceback.
             self._llm.output_handler.cancel()
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
-    async def _streamed(
-        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt
-    ) -> AsyncGenerator[T, None]:
+    async def _streamed(self, ask: Ask, read: Read[T], prompt: Prompt) -> AsyncGenerator[T, None]:
         with self._adapted(prompt) as adapted:
-            opened = await self._retried(partial(self._open, ask, read, adapted))
+            first, rest = await self._retried(partial(self._open, ask, read, adapted))
             finished = False
             try:
-                if opened.first is not None:
-                    yield opened.first
-                async with contextlib.aclosing(opened.rest) as events:
-                    async for chunk in read(events):
+                async with contextlib.aclosing(rest):
+                    if first is not None:
+                        yield first
+                    async for chunk in rest:
                         yield chunk
                 finished = True
             finally:
                 if not finished:
                     self._abort(prompt)
 
-    async def _open(
-        self, ask: Ask, read: Callable[[AsyncIterator[Any]], AsyncGenerator[T, None]], prompt: Prompt
-    ) -> _Open:
-        events = await ask(prompt)
+    async def _open(self, ask: Ask, read: Read[T], prompt: Prompt) -> tuple[T | None, AsyncGenerator[T, None]]:
+        """The first chunk of a stream, without which vLLM may still refuse the request, and the rest."""
+        stream = read(await ask(prompt))
         try:
-            # The engine has accepted the request only when something comes out.
-            return _Open(await anext(read(events), None), events)
+            return await anext(stream, None), stream
         except Unavailable as drift:  # an error event does not carry its type
             raise RetryableRequestError from drift
         except BaseException:
             self._abort(prompt)
-            await events.aclose()
             raise
 
     @contextlib.contextmanager
     def _adapted(self, prompt: P) -> Iterator[P]:
         """The prompt as vLLM is asked it: an adapter goes by the key of its loading there. Raises UnknownAdapter for one
         that was removed since the request was admitted."""
-        if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters.served:
+        if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters:
             raise UnknownAdapter(f"The adapter {prompt.model!r} is not served any more.", param="model")
-        with self.adapters.acquire(prompt.model) as model:
+        with self._adapters.acquire(prompt.model) as model:
             yield prompt if model == prompt.model else replace(prompt, model=model)
 
     async def _ask(self, prompt: Prompt) -> Any:
         if isinstance(prompt, ChatPrompt):
-            return _answered(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
-        return _answered(await self._serving.texts.create_completion(self._text_request(prompt)))
+            return _check_answer(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
+        return _check_answer(await self._serving.texts.create_completion(self._text_request(prompt)))
 
     async def _ask_for_deltas(self, prompt: TextPrompt) -> Any:
-        return _answered(await self._serving.deltas.create_completion(self._text_request(prompt)))
+        return _check_answer(await self._serving.deltas.create_completion(self._text_request(prompt)))
 
     async def _tokens(self, prompt: Prompt) -> list[int]:
         renderer = self._serving.chat.online_renderer
-        # The engine is not going to see these images, so its cache must not be told that it has.
+        # The engine will not receive these images: they must not enter the cache of what it has.
         if isinstance(prompt, ChatPrompt):
-            _, inputs = _answered(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
+            _, inputs = _check_answer(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
         else:
-            inputs = _answered(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
+            inputs = _check_answer(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
         return [token for one in inputs for token in one["prompt_token_ids"]]
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
@@ -186,8 +173,8 @@ class Running:
             try:
                 return await attempt()
             except RetryableRequestError:
-                # vLLM's two caches of processed images drift apart when a request dies between them; it notices,
-                # mends the first and asks for a retry, which would be rude to pass on.
+                # vLLM's two caches of processed images drift apart when a request dies between them. It notices,
+                # repairs the first and asks for a retry, which the client need not know of.
                 return await attempt()
         except Exception as fault:
             error = translate(fault)
@@ -202,10 +189,10 @@ class Running:
             if isinstance(prompt, ChatPrompt)
             else [f"cmpl-{name}-{i}" for i in range(len(prompt.texts))]
         )
-        # In a task of its own: whoever closes a stream may itself be cancelled at every await.
-        chore = asyncio.create_task(self._llm.abort(ids))
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
+        # In a task of its own: a task that closes a stream may itself be cancelled at every await.
+        task = asyncio.create_task(self._llm.abort(ids))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _log_stats(self) -> None:
         while True:
@@ -213,33 +200,35 @@ class Running:
             await self._llm.do_log_stats()
 
 
-def _answered(answer: Any) -> Any:
-    """What vLLM answered; an error that it returned is raised."""
+def _check_answer(answer: Any) -> Any:
+    """What vLLM answered. Raises an error that it returned."""
     if not isinstance(answer, ErrorResponse):
         return answer
-    # vLLM answers a cancellation with an error "Client disconnected", and the canceller would never hear of it.
+    # vLLM turns a cancellation into an error "Client disconnected", and the task would go on.
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
     raise translate_response(answer.error.message, answer.error.code, answer.error.param)
 
 
-async def _chunks(events: AsyncIterator[str]) -> AsyncGenerator[bytes, None]:
+async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[bytes, None]:
     """vLLM's server-sent events -> the JSON of each chunk; an error event is raised."""
-    async for event in events:
-        data = event.removeprefix("data: ").rstrip("\n")
-        if data == "[DONE]":
-            continue
-        if data.startswith('{"error"'):
-            error = json.loads(data)["error"]
-            raise translate_response(error["message"], error["code"], error["param"])
-        yield data.encode()
+    async with contextlib.aclosing(events):
+        async for event in events:
+            data = event.removeprefix("data: ").rstrip("\n")
+            if data == "[DONE]":
+                continue
+            if data.startswith('{"error"'):
+                error = json.loads(data)["error"]
+                raise translate_response(error["message"], error["code"], error["param"])
+            yield data.encode()
 
 
-async def _deltas(events: AsyncIterator[list[Delta]]) -> AsyncGenerator[Delta, None]:
+async def _deltas(events: AsyncGenerator[list[Delta], None]) -> AsyncGenerator[Delta, None]:
     try:
-        async for grown in events:
-            for delta in grown:
-                yield delta
+        async with contextlib.aclosing(events):
+            async for deltas in events:
+                for delta in deltas:
+                    yield delta
     except Exception as fault:
         raise translate(fault) from fault

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What vLLM reads from the environment and an operator has not set. Spawn is what vLLM's own server uses: CUDA does not
-# survive a fork. Nothing is reported to anyone.
+# survive a fork. No usage is reported.
 ENVIRONMENT: Mapping[str, str] = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",

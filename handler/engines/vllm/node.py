@@ -12,8 +12,8 @@ from vllm.v1.executor.abstract import Executor
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
 from handler.concurrency import in_background
-from handler.engines.vllm.configuration import configured, loading
-from handler.engines.vllm.settings import VllmSettings
+from handler.engines.vllm.configuration import create_config, load_errors
+from handler.engines.vllm.launch import VllmSettings
 from handler.errors import EngineDead
 
 
@@ -25,23 +25,31 @@ class _Part:
     end: Callable[[], None]
 
 
-async def follow(settings: VllmSettings) -> "Following":
-    """Join the leader; a replica loads its model after this. Raises OptionError or StartError."""
+async def follow(settings: VllmSettings) -> "VllmNode":
+    """Join the leader. A replica loads its model after this returns. Raises OptionError or StartError."""
     return await in_background(lambda: _join(settings))
 
 
-def _join(settings: VllmSettings) -> "Following":
-    with loading(settings):
-        config = configured(settings, headless=True)
-        return Following(_workers(config) if config.parallel_config.node_rank_within_dp > 0 else _replicas(config))
+def _join(settings: VllmSettings) -> "VllmNode":
+    with load_errors(settings):
+        config = create_config(settings, headless=True)
+        part = _workers(config) if config.parallel_config.node_rank_within_dp > 0 else _replicas(config)
+    ended = threading.Event()
+
+    def watch() -> None:
+        part.watch()
+        ended.set()
+
+    threading.Thread(target=watch, name="lumi-follower", daemon=True).start()
+    return VllmNode(part.end, ended)
 
 
 def _workers(config: VllmConfig) -> _Part:
-    """The share of one engine; made when every node has come and the weights are loaded."""
+    """Workers of an engine that spans the nodes. Returns once every node has joined and the weights are loaded."""
     executor = MultiprocExecutor(config, monitor_workers=False)
 
     def end() -> None:
-        # They have nothing to finish, and asked politely they would first wait for the leader's next word.
+        # They have nothing to finish, and on SIGTERM they would first wait for the leader's next message.
         for worker in executor.workers:
             worker.proc.kill()
 
@@ -49,7 +57,7 @@ def _workers(config: VllmConfig) -> _Part:
 
 
 def _replicas(config: VllmConfig) -> _Part:
-    """Engines of their own, among which the leader's front end shares the requests. They tell it when they are loaded."""
+    """Engines of their own, to which the leader's front end hands requests. They report to it when they are loaded."""
     parallel = config.parallel_config
     manager = CoreEngineProcManager(
         local_engine_count=parallel.data_parallel_size_local,
@@ -64,22 +72,16 @@ def _replicas(config: VllmConfig) -> _Part:
     return _Part(manager.monitor_engine_liveness, manager.shutdown)
 
 
-class Following:
-    """What of the engine runs here, until it ends."""
+class VllmNode:
+    """An `EngineNode`. `end` ends its processes, and `ended` is set once they are gone."""
 
-    def __init__(self, part: _Part) -> None:
-        self._part = part
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="lumi-follower", daemon=True).start()
+    def __init__(self, end: Callable[[], None], ended: threading.Event) -> None:
+        self._end = end
+        self._ended = ended
 
     async def check(self) -> None:
-        """Raises EngineDead."""
         if self._ended.is_set():
             raise EngineDead("This node's part of the engine has ended; this server is going down.")
 
     async def stop(self) -> None:
-        await asyncio.to_thread(self._part.end)
-
-    def _watch(self) -> None:
-        self._part.watch()
-        self._ended.set()
+        await asyncio.to_thread(self._end)

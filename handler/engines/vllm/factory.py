@@ -1,0 +1,70 @@
+"""Settings -> a live engine. Light: vllm is imported by `preload`, or by a start."""
+
+import asyncio
+import contextlib
+import importlib
+import multiprocessing
+from collections.abc import MutableMapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from handler.concurrency import in_background
+from handler.engines.vllm.forking import fork_server
+from handler.engines.vllm.launch import VllmSettings
+
+if TYPE_CHECKING:
+    from handler.engines.vllm.engine import VllmEngine
+    from handler.engines.vllm.node import VllmNode
+
+
+class VllmFactory:
+    """An `EngineFactory` for vLLM's AsyncLLM in this process and its engine core in another.
+
+    Everything slow (the import, the configuration, waiting for the engine core) happens off the event loop, which answers
+    health checks meanwhile. With an `environ`, which its processes inherit, they are forked from a server that imports
+    vLLM at the same time as this process does.
+    """
+
+    def __init__(self, settings: VllmSettings, environ: MutableMapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._forks = contextlib.ExitStack()
+        self._imports: dict[str, asyncio.Future[Any]] = {}
+        self._launched = False
+
+    def preload(self) -> None:
+        if not self._imports and self._environ is not None:
+            self._forks.enter_context(fork_server(self._environ))
+        self._import("loading")
+
+    async def start(self, model: str, leader: str | None) -> "VllmEngine":
+        self.preload()
+        loading = await self._import("loading")
+        self._launched = True
+        engine: VllmEngine = await loading.start(self._settings_for(model, leader))
+        return engine
+
+    async def follow(self, model: str, leader: str | None) -> "VllmNode":
+        self.preload()
+        await self._import("loading")  # it and `node` import the same modules: not at the same time
+        node = await self._import("node")
+        self._launched = True
+        part: VllmNode = await node.follow(self._settings_for(model, leader))
+        return part
+
+    async def close(self) -> None:
+        # A start that was cancelled leaves an engine core behind. Before a start, child processes are not the engine's.
+        for child in multiprocessing.active_children() if self._launched else ():
+            child.terminate()
+        self._forks.close()
+
+    def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
+        arguments = {**self._settings.arguments, "model": model}
+        if leader is not None:
+            arguments.setdefault("data_parallel_address", leader)
+        return replace(self._settings, arguments=arguments)
+
+    def _import(self, module: str) -> "asyncio.Future[Any]":
+        if module not in self._imports:
+            self._imports[module] = in_background(lambda: importlib.import_module(f"handler.engines.vllm.{module}"))
+        return self._imports[module]

