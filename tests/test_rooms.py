@@ -62,12 +62,13 @@ CONTAINER = (
         "container.nodes.connection",
         "container.nodes.phases",
     ),
-    ("container.commands", "container.http.listener", "container.start.memory"),
+    ("container.address_file", "container.commands", "container.http.listener", "container.start.memory"),
 )
 # Rooms of `container` that stay pure, and all of ours that each may import.
 PURE = {
     "container.options.sources.properties": {"container.options.masking", "handler.errors"},
     "container.start.memory": set(),
+    "container.address_file": set(),
     "container.http.listener": {"handler.errors"},
     "container.start.code_execution": {
         "container.options",
@@ -92,7 +93,7 @@ PURE = {
     "container.start.warm_up": {"handler.errors", "handler.images", "handler.service"},
     "container.start.machine": {"container.model_store", "container.options", "handler.errors"},
     "container.commands": {"handler.errors"},
-    "container.ping": {"container.options", "handler.engines.vllm", "handler.errors"},
+    "container.ping": {"container.address_file", "container.options", "handler.engines.vllm", "handler.errors"},
     "container.http.streaming": {"container.http.framing", "container.http.statuses", "handler.errors"},
     "container.http.edge": {
         "container.http.admission",
