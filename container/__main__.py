@@ -7,7 +7,7 @@ from types import FrameType
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    """Nothing runs yet that has to be finished. Without a handler the first process of a container gets no SIGTERM."""
+    """Nothing that runs needs to finish. Without a handler the first process of a container gets no SIGTERM."""
     sys.exit(0)
 
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
         from container.ping import ping  # the server's own imports take a second, every half minute
 
         sys.exit(ping(os.environ))
-    if sys.argv[1:2] != ["check"]:  # a check that was ended has found nothing to be well
+    if sys.argv[1:2] != ["check"]:  # a check that was interrupted must not exit with 0
         for number in (signal.SIGTERM, signal.SIGINT):  # until the server's event loop takes them over
             signal.signal(number, _end)
     from container.entrypoint import main

@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, JSON elsewhere. What the log says of a request is one line."""
+"""Log lines: text on a terminal, JSON elsewhere. A request is one line."""
 
 import json
 import logging
@@ -6,10 +6,10 @@ import sys
 import time
 from typing import TextIO
 
-# Set through `extra=`; everything else on a record is logging's own.
+# The attribute of a record that `extra=` sets; all others are logging's own.
 FIELDS = "lumi"
 
-_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)  # json.dumps would make one for every line
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)  # json.dumps would construct one for each line
 
 
 class JsonFormatter(logging.Formatter):
@@ -36,14 +36,14 @@ class TerminalFormatter(logging.Formatter):
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         values = getattr(record, FIELDS, {}).items()
         text = "".join((record.getMessage(), *(f" {name}={value}" for name, value in values if value is not None)))
-        # What a client sent must not move the cursor of whoever reads this.
-        harmless = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-        line = f"{moment} {record.levelname.lower():<7} {harmless}"
+        # Control characters that a client sent must not reach the terminal.
+        printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        line = f"{moment} {record.levelname.lower():<7} {printable}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def configure(level: str, stream: TextIO = sys.stderr) -> None:
-    """Send the `lumi` loggers to `stream`. The root logger and the engine's stay as they are."""
+    """Send the `lumi` loggers to `stream`. The root logger and the engine's are left alone."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TerminalFormatter() if stream.isatty() else JsonFormatter())
     logger = logging.getLogger("lumi")

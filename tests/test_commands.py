@@ -54,14 +54,14 @@ def test_a_file_of_server_settings_is_read_in_place_of_lmis_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["dance"], "'dance' is not a command"),
-        (["batch"], "not there yet"),
+        (["batch"], "not supported yet"),
         (["serve", "--fast"], "'--fast' is not an argument"),
-        (["serve", "fast"], "'fast' belongs to no argument"),
+        (["serve", "fast"], "'fast' does not follow an argument"),
         (["serve", "-m"], "0 values"),
-        (["serve", "-m", "a=s3://x/y", "b=s3://x/z"], "one model is served"),
+        (["serve", "-m", "a=s3://x/y", "b=s3://x/z"], "Lumi serves one model"),
         (
             ["serve", "-s", "/nowhere/at/all"],
             "The directory /nowhere/at/all cannot be read (No such file or directory)",
@@ -71,10 +71,10 @@ def test_a_file_of_server_settings_is_read_in_place_of_lmis_own(tmp_path):
         (["serve", "-i", "pandas"], "FROM this one"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(words, said):
-    with pytest.raises(StartError) as refusal:
+def test_what_cannot_be_done_is_an_error(words, message):
+    with pytest.raises(StartError) as error:
         parse(words)
-    assert said in str(refusal.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["serve", "--help"], ["help"]])
@@ -95,7 +95,7 @@ def test_the_environment_wins_over_a_file_of_server_settings(tmp_path):
         check=True,
         timeout=120,
     )
-    said = outcome.stdout
-    rows = {line.split()[0]: line.split()[1] for line in said.splitlines() if line[:1].islower()}
+    printed = outcome.stdout
+    rows = {line.split()[0]: line.split()[1] for line in printed.splitlines() if line[:1].islower()}
     assert (rows["job_queue_size"], rows["port"]) == ("8", "9090")
     assert rows["dtype"] == "float32"  # from the serving.properties of the directory

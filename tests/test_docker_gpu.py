@@ -19,8 +19,8 @@ def image():
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        ((), "This build of Lumi needs an NVIDIA GPU, and none is seen here. Start the container with --gpus all"),
-        (("-v", "/dev/null:/dev/nvidia0"), "A GPU is seen here, but not the library of its driver, libcuda.so.1"),
+        ((), "This build of Lumi needs an NVIDIA GPU, and this machine has none. Start the container with --gpus all"),
+        (("-v", "/dev/null:/dev/nvidia0"), "This machine has a GPU, but not its driver's library, libcuda.so.1"),
     ],
 )
 def test_a_start_without_a_gpu_is_refused_in_words(run, words):
