@@ -203,7 +203,7 @@ def test_the_task_definition_of_ecs_is_whole():
     task = next(document for document in map(json.loads, blocks("json")) if "family" in document)
     (container,) = task["containerDefinitions"]
     assert container["portMappings"][0]["containerPort"] == 8080
-    dockerfile = (Path(__file__).parent.parent / "container" / "Dockerfile").read_text()
+    dockerfile = (Path(__file__).parent.parent / "image" / "Dockerfile").read_text()
     own = re.search(r"HEALTHCHECK .* CMD (\[.*\])", dockerfile)
     assert container["healthCheck"]["command"] == ["CMD", *json.loads(own[1])]
     environ = {entry["name"]: entry["value"] for entry in container["environment"]}
