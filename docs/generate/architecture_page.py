@@ -1,0 +1,133 @@
+"""The imports of the code and the table of its packages -> docs/architecture.md, the page that draws the house.
+
+`PACKAGES` is the plan: tests/test_rooms.py holds the code to it, and the drawing is made from the code's own imports.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docs.generate.architecture_text import TEXT
+from docs.generate.imports import direct, levels, package_imports
+from docs.generate.markdown import code, table
+
+EVERYWHERE = frozenset({"handler.errors"})  # every package may import it, and the drawing leaves it out
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A folder, or a module that stands alone: what it holds, and which other packages its modules may import."""
+
+    name: str
+    holds: str
+    imports: frozenset[str]
+
+
+def _package(name: str, holds: str, container: str = "", handler: str = "") -> Package:
+    ours = {f"container.{other}" for other in container.split()} | {f"handler.{other}" for other in handler.split()}
+    return Package(name, holds, frozenset(ours))
+
+
+PACKAGES = (
+    _package(
+        "container.__main__", "passes `os.environ` and the arguments on, and ends with the exit code", "entrypoint ping"
+    ),
+    _package(
+        "container.entrypoint",
+        "the commands `serve` and `check`; the only module that chooses an engine",
+        "address_file commands http logs model_store nodes options server start",
+        "engine engines",
+    ),
+    _package("container.server", "the life of the process: listen, start, watch, drain, stop", "http nodes start"),
+    _package(
+        "container.start",
+        "the stages from a checked machine to a model that has answered a request",
+        "adapters model_store nodes options",
+        "adapters djl engine engines image_placeholders images media service sessions",
+    ),
+    _package(
+        "container.http",
+        "routes, edge, admission, streaming, health, metrics; every HTTP status",
+        "logs",
+        "adapters djl engine images payload service sessions",
+    ),
+    _package(
+        "container.adapters",
+        "LoRA adapters before the engine has them: their files, and those that are served from the start",
+        "model_store options",
+        "adapters",
+    ),
+    _package("container.nodes", "an engine on several machines: membership, rendezvous, connection", "options"),
+    _package("container.ping", "the command `ping`, the image's health check", "address_file options", "engines"),
+    _package(
+        "container.options",
+        "environment, `serving.properties` and hosts' variables to frozen `Options`",
+        "model_store",
+        "adapters djl",
+    ),
+    _package(
+        "container.model_store", "a hub id, an `s3://` address or a directory to a local model", "", "concurrency"
+    ),
+    _package("container.commands", "the command line"),
+    _package("container.logs", "log lines in JSON"),
+    _package("container.address_file", "where the server listens, in a private file for `ping`"),
+    _package(
+        "handler.service",
+        "a request of any route to its response",
+        "",
+        "adapters chat completion djl engine generation image_placeholders images payload sessions tokens",
+    ),
+    _package("handler.generation", "LMI's `inputs` schema", "", "completion concurrency engine images payload"),
+    _package("handler.tokens", "tokenize and detokenize", "", "chat completion engine images payload"),
+    _package("handler.chat", "chat completions", "", "adapters engine image_placeholders images payload"),
+    _package("handler.completion", "text completions", "", "adapters engine image_placeholders images payload"),
+    _package("handler.engines", "the engines: vLLM, and a fake one for fast tests", "", "adapters concurrency engine"),
+    _package("handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions"),
+    _package(
+        "handler.media",
+        "images from URLs, data URLs and files; the only outbound connections of a request",
+        "",
+        "concurrency engine payload",
+    ),
+    _package("handler.djl", "a user's own `model.py`, and the `djl_python` that it imports", "", "engine payload"),
+    _package("handler.adapters", "the adapters in service, and what an adapter's files say", "", "engine payload"),
+    _package("handler.sessions", "stateful sessions", "", "payload"),
+    _package(
+        "handler.image_placeholders", "the places of images among the text of a chat or a raw prompt", "", "payload"
+    ),
+    _package("handler.payload", "the JSON of every accepted schema to typed requests"),
+    _package("handler.engine", "the seam: what an engine is, and the types that cross it"),
+    _package("handler.concurrency", "several coroutines at once, and blocking work beside the event loop"),
+    _package("handler.errors", "the tree of errors"),
+)
+
+
+def drawing(graph: Mapping[str, frozenset[str]]) -> str:
+    """The packages by level with an arrow to each that they import; arrows that follow from others are left out."""
+    level = levels(graph)
+    drawn = {package: direct(graph, package) - EVERYWHERE for package in graph}
+    order = {package.name: number for number, package in enumerate(PACKAGES)}
+    width = max(map(len, graph))
+    rows, above = [], 0
+    for package in sorted(graph, key=lambda name: (-level[name], order.get(name, len(order)))):
+        number = level[package] if level[package] != above else ""
+        above = level[package]
+        names = sorted(drawn[package], key=lambda name: order.get(name, len(order)))
+        arrow = "──> " if names else ""
+        rows.append(f"{number:2}  {package:{width}} {arrow}{', '.join(names)}".rstrip())
+    return "\n".join(rows)
+
+
+def architecture_page(root: Path) -> str:
+    """The text of docs/architecture.md for the code below `root`."""
+    rows = ((code(package.name), package.holds) for package in PACKAGES)
+    return TEXT.format(drawing=drawing(package_imports(root)), packages=table(("package", "what it holds"), rows))
+
+
+def write(root: Path) -> None:
+    """Write the page, below the root of the repository."""
+    (root / "docs" / "architecture.md").write_text(architecture_page(root), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).resolve().parents[2])
