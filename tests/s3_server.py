@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
+from socket import socket
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.http_server import Request, Response, http_served
 
 MIB = 2**20
 PAGE = 1000
@@ -76,121 +79,89 @@ def sparse(path: Path, size: int) -> Path:
 @contextmanager
 def s3_served(port: int = 0) -> Iterator[S3]:
     """A server for as long as the context; set AWS_ENDPOINT_URL to its `url`."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
-    server.daemon_threads = True
-    store = server.store = S3(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    store = S3("")
+    with http_served(partial(_respond, store), port) as store.url:
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+def _respond(store: S3, request: Request) -> Response:
+    address = urlsplit(request.path)
+    store.asked.append(request.path)
+    bucket, _, key = unquote(address.path).lstrip("/").partition("/")
+    if store.refuse:
+        return _error(*store.refuse)
+    if bucket != "bucket":
+        return _error(404, "NoSuchBucket")
+    if not key:
+        return _listing(store, {name: values[0] for name, values in parse_qs(address.query).items()})
+    if key not in store.files:
+        return _error(404, "NoSuchKey")
+    part = "partNumber" in address.query  # only ever the first
+    return _object(store, store.files[key], request, first_part=part)
 
-    def log_message(self, *_):
-        pass
 
-    @property
-    def store(self) -> S3:
-        return self.server.store
+def _listing(store: S3, query: dict[str, str]) -> Response:
+    after = query.get("continuation-token", "")
+    prefix = query.get("prefix", "")
+    found = [key for key in sorted(store.files) if key.startswith(prefix) and key > after]
+    below: set[str] = set()
+    if "delimiter" in query:
+        below = {prefix + key[len(prefix) :].split("/")[0] + "/" for key in found if "/" in key[len(prefix) :]}
+        found = [key for key in found if "/" not in key[len(prefix) :]]
+    page, more = found[:PAGE], len(found) > PAGE
+    entries = "".join(
+        f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>{store.files[key].etag}</ETag><Size>{store.files[key].path.stat().st_size}</Size></Contents>"
+        for key in page
+    )
+    entries += "".join(f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in sorted(below))
+    token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+    return _xml(
+        200,
+        f"<ListBucketResult><Name>bucket</Name><KeyCount>{len(page)}</KeyCount>"
+        f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>",
+    )
 
-    def do_HEAD(self):
-        self.do_GET()
 
-    def do_GET(self):
-        address = urlsplit(self.path)
-        self.store.asked.append(self.path)
-        bucket, _, key = unquote(address.path).lstrip("/").partition("/")
-        if self.store.refuse:
-            return self._refuse(*self.store.refuse)
-        if bucket != "bucket":
-            return self._refuse(404, "NoSuchBucket")
-        if not key:
-            return self._list({name: values[0] for name, values in parse_qs(address.query).items()})
-        if key not in self.store.files:
-            return self._refuse(404, "NoSuchKey")
-        part = "partNumber" in address.query  # only ever the first
-        return self._object(self.store.files[key], first_part=part)
+def _object(store: S3, stored: Stored, request: Request, *, first_part: bool) -> Response:
+    tag, size = stored.etag, stored.path.stat().st_size
+    if request.headers.get("If-Match", tag) != tag:
+        return _error(412, "PreconditionFailed")
+    first, last = 0, size - 1
+    wanted = request.headers["Range"] or (first_part and f"bytes=0-{(stored.part_bytes or size) - 1}")
+    if wanted:
+        begin, end = wanted.removeprefix("bytes=").split("-")
+        first, last = int(begin), min(int(end or last), last)
+        if first > last:
+            return _error(416, "InvalidRange")
+    headers = {"ETag": tag, "Content-Length": str(last - first + 1), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    if wanted:
+        headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    send = partial(_send, store, stored.path, first, last - first + 1)
+    return Response(206 if wanted else 200, send, headers | store.headers)
 
-    def _list(self, query):
-        after = query.get("continuation-token", "")
-        prefix = query.get("prefix", "")
-        found = [key for key in sorted(self.store.files) if key.startswith(prefix) and key > after]
-        below: set[str] = set()
-        if "delimiter" in query:
-            below = {prefix + key[len(prefix) :].split("/")[0] + "/" for key in found if "/" in key[len(prefix) :]}
-            found = [key for key in found if "/" not in key[len(prefix) :]]
-        page, more = found[:PAGE], len(found) > PAGE
-        entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f"<ETag>{self.store.files[key].etag}</ETag><Size>{self.store.files[key].path.stat().st_size}</Size></Contents>"
-            for key in page
-        )
-        entries += "".join(
-            f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in sorted(below)
-        )
-        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
-        self._answer(
-            200,
-            f"<ListBucketResult><Name>bucket</Name><KeyCount>{len(page)}</KeyCount>"
-            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>",
-        )
 
-    def _object(self, stored, *, first_part):
-        path, tag, size = stored.path, stored.etag, stored.path.stat().st_size
-        if self.headers.get("If-Match", tag) != tag:
-            return self._refuse(412, "PreconditionFailed")
-        first, last = 0, size - 1
-        wanted = self.headers.get("Range") or (first_part and f"bytes=0-{(stored.part_bytes or size) - 1}")
-        if wanted:
-            begin, end = wanted.removeprefix("bytes=").split("-")
-            first, last = int(begin), min(int(end or last), last)
-            if first > last:
-                return self._refuse(416, "InvalidRange")
-        self.send_response(206 if wanted else 200)
-        for name, value in {"ETag": tag, "Content-Length": str(last - first + 1), **self.store.headers}.items():
-            self.send_header(name, value)
-        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        if wanted:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
-        self.end_headers()
-        if self.command == "GET":
-            self._send(path, first, last - first + 1)
-        return None
+def _send(store: S3, path: Path, first: int, count: int, connection: socket) -> None:
+    cut = store.take("cut")
+    count //= 1 + cut
+    most = 128 * 2**10 if store.pace else count
+    with path.open("rb") as file:
+        if count and store.take("damage"):
+            connection.sendall(b"\xff")
+            first, count = first + 1, count - 1
+        while count > 0:
+            sent = connection.sendfile(file, first, min(most, count))
+            with store.lock:
+                store.sent += sent
+            first, count = first + sent, count - sent
+            time.sleep(store.pace)
+    if cut:
+        raise ConnectionAbortedError
 
-    def _send(self, path, first, count):
-        if self.store.take("cut"):
-            count //= 2
-            self.close_connection = True
-        piece = 128 * 2**10 if self.store.pace else count
-        with path.open("rb") as file:
-            if count and self.store.take("damage"):
-                self.wfile.write(b"\xff")
-                first, count = first + 1, count - 1
-            try:
-                while count > 0:
-                    sent = self.connection.sendfile(file, first, min(piece, count))
-                    with self.store.lock:
-                        self.store.sent += sent
-                    first, count = first + sent, count - sent
-                    time.sleep(self.store.pace)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
 
-    def _refuse(self, status, code):
-        self._answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
+def _error(status: int, code: str) -> Response:
+    return _xml(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
 
-    def _answer(self, status, text):
-        data = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
+
+def _xml(status: int, text: str) -> Response:
+    return Response(status, text.encode(), {"Content-Type": "application/xml"})

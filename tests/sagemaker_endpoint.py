@@ -1,80 +1,56 @@
 """What stands between boto3 and a container on SageMaker: its routes, its headers and its event stream, on loopback."""
 
+import json
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from socket import socket
 
 import httpx
+
+from tests.http_server import Request, Response, http_served
 
 FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-session-id", "x-amzn-sagemaker-custom-attributes")
 RETURNED = ("content-type", "x-amzn-sagemaker-new-session-id", "x-amzn-sagemaker-closed-session-id")
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Passes a request on to the container whose address `container` is."""
-
-    container = ""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        headers = {name: self.headers[name] for name in FORWARDED if self.headers[name]}
-        streamed = self.path.endswith("/invocations-response-stream")
-        with httpx.stream("POST", f"{self.container}/invocations", content=body, headers=headers, timeout=60) as answer:
-            if answer.status_code != 200:
-                self._model_error(answer)
-            elif streamed:
-                self._events(answer)
-            else:
-                self._whole(answer)
-
-    def _whole(self, answer: httpx.Response) -> None:
-        data = answer.read()
-        self.send_response(200)
-        for name in RETURNED:
-            if name in answer.headers:
-                self.send_header(name, answer.headers[name])
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _events(self, answer: httpx.Response) -> None:
-        self.send_response(200)
-        self.send_header("content-type", "application/vnd.amazon.eventstream")
-        self.send_header("x-amzn-sagemaker-content-type", answer.headers["content-type"])
-        self.send_header("connection", "close")
-        self.end_headers()
-        for piece in answer.iter_raw():
-            self.wfile.write(event(piece))
-        self.close_connection = True
-
-    def _model_error(self, answer: httpx.Response) -> None:
-        text = answer.read().decode()
-        told = httpx.Response(424, json={"OriginalStatusCode": answer.status_code, "OriginalMessage": text}).content
-        self.send_response(424)
-        self.send_header("x-amzn-errortype", "ModelError")
-        self.send_header("content-length", str(len(told)))
-        self.end_headers()
-        self.wfile.write(told)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @contextmanager
 def endpoint(container: str) -> Iterator[str]:
     """The address of an endpoint whose container answers at `container`."""
-    handler = type("Bound", (Handler,), {"container": container})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+
+    def respond(request: Request) -> Response:
+        headers = {name: request.headers[name] for name in FORWARDED if request.headers[name]}
+        url = f"{container}/invocations"
+        answer = client.send(client.build_request("POST", url, content=request.body, headers=headers), stream=True)
+        if answer.status_code != 200:
+            return _model_error(answer)
+        if request.path.endswith("/invocations-response-stream"):
+            return _events(answer)
+        returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
+        return Response(200, answer.read(), returned)
+
+    with httpx.Client(timeout=60) as client, http_served(respond) as url:
+        yield url
+
+
+def _events(answer: httpx.Response) -> Response:
+    def write(connection: socket) -> None:
+        with answer:
+            for chunk in answer.iter_raw():
+                connection.sendall(event(chunk))
+
+    headers = {
+        "content-type": "application/vnd.amazon.eventstream",
+        "x-amzn-sagemaker-content-type": answer.headers["content-type"],
+        "connection": "close",
+    }
+    return Response(200, write, headers)
+
+
+def _model_error(answer: httpx.Response) -> Response:
+    error = {"OriginalStatusCode": answer.status_code, "OriginalMessage": answer.read().decode()}
+    return Response(424, json.dumps(error).encode(), {"x-amzn-errortype": "ModelError"})
 
 
 def event(payload: bytes) -> bytes:

@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import openai
@@ -13,6 +11,7 @@ import pytest
 
 from demo.pictures import COLORS, SHAPES
 from tests.drawn import encoded, image, post, url
+from tests.http_server import Response, http_served
 from tests.live import MODEL
 from tests.serving import answer, ask, fault, wait_for
 
@@ -31,36 +30,14 @@ def client(live):
 
 @pytest.fixture(scope="module")
 def images():
-    """A web server with one image, something slow, something that is no image, and redirects."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path == "/star.png":
-                self._send(200, encoded("green", "star"), "image/png")
-            elif self.path == "/page":
-                self._send(200, b"<html>", "text/html")
-            elif self.path == "/inside":
-                self.send_response(302)
-                self.send_header("location", "http://127.0.0.2:1/star.png")
-                self.end_headers()
-            else:
-                self._send(404, b"", "text/plain")
-
-        def _send(self, status, body, kind):
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    """A web server with one image, a page, and a redirect to a forbidden address."""
+    responses = {
+        "/star.png": Response(200, encoded("green", "star"), {"content-type": "image/png"}),
+        "/page": Response(200, b"<html>", {"content-type": "text/html"}),
+        "/inside": Response(302, headers={"location": "http://127.0.0.2:1/star.png"}),
+    }
+    with http_served(lambda request: responses.get(request.path, Response(404))) as url:
+        yield url
 
 
 @pytest.mark.parametrize("path", PATHS)

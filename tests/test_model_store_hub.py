@@ -3,9 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +12,7 @@ from huggingface_hub import errors
 from container.model_store.hub_download import refusal
 from container.model_store.hub_files import wanted_files
 from tests.adapter_cases import write_adapter
+from tests.http_server import Response, http_served
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "a" * 40
@@ -69,65 +67,36 @@ def test_the_load_format_decides_about_the_weights(load_format, weights):
 
 
 class Hub:
-    def __init__(self, url):
-        self.url = url
+    """A hub in miniature: one repository, org/model, and how its server misbehaves."""
+
+    def __init__(self):
+        self.url = ""
         self.files = dict(FILES)
         self.error = None
         self.needs_token = False
+
+    def respond(self, request):
+        path = unquote(urlsplit(request.path).path)
+        if self.error:
+            return Response(self.error[0], b"{}", {"X-Error-Code": self.error[1]})
+        if self.needs_token and request.headers["Authorization"] != "Bearer hf_right":
+            return Response(401, b"{}", {"X-Error-Code": "GatedRepo"})
+        if path.startswith("/api/models/org/model/tree/"):
+            return Response(body=json.dumps([entry(*file) for file in self.files.items()]).encode())
+        if path.startswith("/api/models/org/model"):
+            return Response(body=json.dumps({"id": "org/model", "sha": COMMIT, "siblings": []}).encode())
+        data = self.files[path.removeprefix("/org/model/resolve/").partition("/")[2]]
+        return Response(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT})
 
 
 def entry(name, data):
     return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
 
 
-@contextmanager
-def hub_served():  # noqa: C901  # a hub in miniature
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_):
-            pass
-
-        def do_HEAD(self):
-            self.do_GET()
-
-        def do_GET(self):
-            path = unquote(urlsplit(self.path).path)
-            if hub.error:
-                return self.answer(hub.error[0], b"{}", {"X-Error-Code": hub.error[1]})
-            if hub.needs_token and self.headers.get("Authorization") != "Bearer hf_right":
-                return self.answer(401, b"{}", {"X-Error-Code": "GatedRepo"})
-            if path.startswith("/api/models/org/model/tree/"):
-                return self.answer(200, json.dumps([entry(*file) for file in hub.files.items()]).encode())
-            if path.startswith("/api/models/org/model"):
-                return self.answer(200, json.dumps({"id": "org/model", "sha": COMMIT, "siblings": []}).encode())
-            data = hub.files[path.removeprefix("/org/model/resolve/").partition("/")[2]]
-            return self.answer(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT})
-
-        def answer(self, status, data, headers=None):
-            self.send_response(status)
-            for key, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub = Hub(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def hub():
-    with hub_served() as hub:
+    hub = Hub()
+    with http_served(hub.respond) as hub.url:
         yield hub
 
 

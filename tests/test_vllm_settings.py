@@ -1,36 +1,20 @@
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 
 from container.start import vllm_settings
 from container.start.vllm_settings import chat_template
 from handler.errors import StartError
+from tests.http_server import Response, http_served
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}é{% endfor %}"
 
 
 @pytest.fixture(scope="module")
 def server():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            bodies = {
-                "/t.jinja": TEMPLATE.encode(),
-                "/huge": b"x" * (vllm_settings.MAX_BYTES + 1),
-                "/binary": b"\xff\xfe",
-            }
-            self.send_response(200 if self.path in bodies else 404)
-            self.end_headers()
-            self.wfile.write(bodies.get(self.path, b""))
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    bodies = {"/t.jinja": TEMPLATE.encode(), "/huge": b"x" * (vllm_settings.MAX_BYTES + 1), "/binary": b"\xff\xfe"}
+    with http_served(
+        lambda request: Response(200 if request.path in bodies else 404, bodies.get(request.path, b""))
+    ) as url:
+        yield url
 
 
 @pytest.mark.parametrize("setting", [None, "/a/path.jinja", TEMPLATE])
