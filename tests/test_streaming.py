@@ -1,11 +1,14 @@
 import asyncio
 import json
+import selectors
 import socket
 
 import httpx
 import pytest
 
+from container.http.framing import Framing
 from container.http.inference import Serving
+from container.http.streaming import StreamedResponse
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
 from tests.serving import ask, fault, serving, wait_for
@@ -80,7 +83,7 @@ def test_an_error_in_mid_stream_travels_in_the_stream(path):
 
 
 def test_a_stream_that_stalls_ends_with_the_reason_in_the_stream():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=0.3, batch_size=2)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=1, batch_size=2)
     with serving(FakeEngine(replies=WORDS, hold_after=1), serving=settings) as server:
         response = server.post(ask("hi", stream=True))
         first, last = map(json.loads, response.text.splitlines())
@@ -89,10 +92,47 @@ def test_a_stream_that_stalls_ends_with_the_reason_in_the_stream():
         assert len(server.engine.aborted) == 1
 
 
+class Clock(selectors.DefaultSelector):
+    """The time of a loop: where nothing is ready it passes at once, so that no test waits for it or races with it."""
+
+    now = 0.0
+
+    def select(self, timeout=None):
+        ready = super().select(None if timeout is None else 0)
+        if not ready and timeout:
+            self.now += timeout
+        return ready
+
+
+class Loop(asyncio.SelectorEventLoop):
+    def __init__(self):
+        self.clock = Clock()
+        super().__init__(self.clock)
+
+    def time(self):
+        return self.clock.now
+
+
 def test_a_long_stream_may_take_longer_than_the_time_for_one_piece():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=0.4, batch_size=2)
-    with serving(FakeEngine(replies=["x"] * 8, pause=0.1), serving=settings) as server:
-        assert _text(server.post(ask("hi", stream=True)).text.splitlines()) == "x" * 8
+    async def chunks():
+        for _ in range(8):
+            await asyncio.sleep(0.9)
+            yield b"x"
+
+    async def stream():
+        sent, never = [], asyncio.Event()
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+
+        response = StreamedResponse(b"x", chunks(), framing=Framing.RAW, seconds=1)
+        await response({"type": "http"}, never.wait, send)
+        return b"".join(sent), asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        text, seconds = runner.run(stream())
+    assert text == b"x" * 9
+    assert seconds > 7
 
 
 def test_a_client_that_does_not_read_is_given_up():
