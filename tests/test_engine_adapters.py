@@ -33,7 +33,13 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def adapted(trained, tmp_path_factory):
+def kept(tmp_path_factory):
+    """Where the server keeps its copies of registered adapters."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def adapted(trained, kept, tmp_path_factory):
     server = start(
         tmp_path_factory.mktemp("adapted"),
         OPTION_ENABLE_LORA="true",
@@ -43,7 +49,7 @@ def adapted(trained, tmp_path_factory):
         OPTION_LORA_MODULES=f"skies={trained / 'skies'}",
         OPTION_ADAPTER_DIRECTORIES=str(trained),
         OPTION_ENABLE_MANAGEMENT="true",
-        OPTION_DOWNLOAD_DIR=str(tmp_path_factory.mktemp("kept")),
+        OPTION_DOWNLOAD_DIR=str(kept),
     )
     try:
         server.wait_until(200)
@@ -62,6 +68,10 @@ def images(adapted, trained):
 
 def register(server, name, source):
     return server.client.post("/adapters", json={"name": name, "src": str(source)})
+
+
+def copies(kept):
+    return set(kept.glob("adapters/adapter-*"))
 
 
 def seen(server, adapter=None, color="red", shape="circle", **headers):
@@ -121,9 +131,11 @@ def test_two_adapters_and_the_model_are_computed_in_one_batch(adapted, images):
     assert answers == [f"a {color} {nouns[adapter]}" for adapter, color in cases]
 
 
-def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained):
+def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained, kept):
+    others = copies(kept)
     body = {**ask(ONE, url("red", "circle")), "model": "images", "stream": True, "min_tokens": 600, "max_tokens": 600}
     assert register(adapted, "images", trained / "images").status_code == 200
+    (copy,) = copies(kept) - others
     with httpx.stream("POST", f"{adapted.url}/v1/chat/completions", json=body, timeout=60) as response:
         lines = response.iter_lines()
         first = [next(lines) for _ in range(12)]
@@ -134,12 +146,24 @@ def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained):
         # Another of that name, while the first still answers.
         assert register(adapted, "images", trained / "skies").status_code == 200
         assert seen(adapted, "images") == "a red sky"
+        assert copy.exists()  # vLLM may read it again while the first answers
         chunks = [line.removeprefix("data: ") for line in (*first, *lines) if line]
     assert chunks[-1] == "[DONE]"
     text = "".join(json.loads(chunk)["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1])
     assert text.startswith("a red image")
     assert "sky" not in text
+    wait_for(lambda: not copy.exists())
     assert adapted.client.delete("/adapters/images").status_code == 200
+    wait_for(lambda: copies(kept) == others)
+
+
+def test_an_update_that_vllm_cannot_load_leaves_the_old_adapter_in_place(adapted, trained, kept, images):
+    others = copies(kept)
+    body = {"src": str(changed_copy(trained, "unfit", _elsewhere))}
+    response = adapted.client.post(f"/adapters/{images}/update", json=body)
+    assert (response.status_code, fault(response)["code"]) == (400, "adapter_invalid")
+    assert seen(adapted, images) == "a red image"
+    assert copies(kept) == others
 
 
 def test_an_update_changes_the_answers_of_the_next_requests(adapted, trained, images):

@@ -11,7 +11,7 @@ import pytest
 from handler.adapters.files import RANKS, AdapterFiles, Change
 from handler.engine import Adapter
 from handler.engines.vllm.launch import VllmSettings
-from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
+from handler.errors import EngineDead, InvalidRequest, StartError
 from tests.adapter_cases import write_adapter
 
 pytestmark = [
@@ -114,95 +114,30 @@ def test_vllm_finds_adapters_where_ours_are_put_and_names_answers_as_we_do():
     assert ServedModels.model_name(models, request) == "a/cat.s"
 
 
-class Llm:
-    """The part of AsyncLLM that adapters need."""
-
-    def __init__(self, model_config):
-        config = SimpleNamespace(max_lora_rank=8, enable_tower_connector_lora=False)
-        self.vllm_config = SimpleNamespace(lora_config=config, load_config=SimpleNamespace(download_dir=None))
-        self.model_config = model_config
-        self.held = []
-        self.fault = None
-
-    async def add_lora(self, request):
-        self.held.append(request.lora_int_id)
-        if self.fault is not None:
-            raise self.fault
-
-    async def remove_lora(self, number):
-        self.held.remove(number)
-
-
-@pytest.fixture
-def adapters(model_config):
-    from handler.engines.vllm.adapters.served import VllmAdapters
-
-    return VllmAdapters(Llm(model_config), SimpleNamespace(lora_requests={}))
-
-
-def fitting(directory, **config):
-    layer = f"base_model.model.model.{Q_PROJ}"
-    shapes = {f"{layer}.lora_A.weight": (4, 128), f"{layer}.lora_B.weight": (128, 4)}
-    return write_adapter(directory, shapes, **config)
-
-
-def test_a_replaced_adapter_stays_until_its_prompts_are_done(adapters, tmp_path):
-    released = []
-
-    def adapter(number):
-        directory = str(fitting(tmp_path / str(number)))
-        return Adapter("cats", directory, "there", release=lambda: released.append(number))
-
-    async def life():
-        await adapters.load(adapter(1))
-        with adapters.acquire("cats") as first:
-            await adapters.load(adapter(2))
-            with adapters.acquire("cats") as second:
-                assert (first, second) == ("cats#1", "cats#2")
-            assert not adapters._tasks
-            assert set(adapters._models.lora_requests) == {first, second}
-            assert (released, adapters._llm.held) == ([], [1, 2])
-        await asyncio.gather(*adapters._tasks)
-        assert (released, adapters._llm.held, set(adapters._models.lora_requests)) == ([1], [2], {second})
-        adapters.unload("cats")
-        with pytest.raises(UnknownAdapter):
-            adapters.unload("cats")
-        with adapters.acquire("cats") as nobody:
-            assert nobody == "cats"  # which vLLM does not know either
-        await asyncio.gather(*adapters._tasks)
-        assert (adapters._llm.held, adapters.served, adapters._models.lora_requests) == ([], {}, {})
-
-    asyncio.run(life())
-
-
-def test_what_vllm_cannot_load_leaves_nothing_and_the_old_one_in_place(adapters, tmp_path):
-    adapter = Adapter("cats", str(fitting(tmp_path)), "there")
-
-    async def life():
-        await adapters.load(adapter)
-        adapters._llm.fault = RuntimeError("no such module")
-        with pytest.raises(InvalidRequest, match="no such module"):
-            await adapters.load(adapter)
-        assert (adapters._llm.held, set(adapters._models.lora_requests)) == ([1], {"cats#1"})
-
-    asyncio.run(life())
-
-
-def test_a_dead_engine_is_not_the_adapters_fault(adapters, tmp_path):
+def test_a_dead_engine_is_not_the_adapters_fault(model_config, tmp_path):
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    adapters._llm.fault = EngineDeadError()
+    from handler.engines.vllm.adapters.served import VllmAdapters
+
+    class DeadLlm:
+        """What AsyncLLM is once its engine has died; tests/test_engine_adapters.py has a live one."""
+
+        vllm_config = SimpleNamespace(
+            lora_config=SimpleNamespace(max_lora_rank=8, enable_tower_connector_lora=False),
+            load_config=SimpleNamespace(download_dir=None),
+        )
+
+        def __init__(self):
+            self.model_config = model_config
+
+        async def add_lora(self, _):
+            raise EngineDeadError
+
+    layer = f"base_model.model.model.{Q_PROJ}"
+    shapes = {f"{layer}.lora_A.weight": (4, 128), f"{layer}.lora_B.weight": (128, 4)}
+    adapter = Adapter("cats", str(write_adapter(tmp_path, shapes)), "there")
     with pytest.raises(EngineDead):
-        asyncio.run(adapters.load(Adapter("cats", str(fitting(tmp_path)), "there")))
-
-
-def test_a_rank_beyond_the_buffers_never_reaches_vllm(adapters, tmp_path):
-    directory = fitting(tmp_path, rank_pattern={"k_proj": 9})
-    with pytest.raises(
-        InvalidRequest, match="rank 9, but the limit of this server is 8; start with OPTION_MAX_LORA_RANK=16"
-    ):
-        asyncio.run(adapters.load(Adapter("cats", str(directory), "there")))
-    assert adapters._llm.held == []
+        asyncio.run(VllmAdapters(DeadLlm(), SimpleNamespace(lora_requests={})).load(adapter))
 
 
 def test_a_worker_extension_of_ones_own_cannot_stand_beside_ours():
