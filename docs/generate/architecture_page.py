@@ -11,6 +11,7 @@ from docs.generate.architecture_text import TEXT
 from docs.generate.imports import direct, levels, package_imports
 from docs.generate.markdown import code, table
 
+REWRITE = "python -m docs.generate.architecture_page"
 EVERYWHERE = frozenset({"handler.errors"})  # every package may import it, and the drawing leaves it out
 
 
@@ -121,7 +122,11 @@ def drawing(graph: Mapping[str, frozenset[str]]) -> str:
 def architecture_page(root: Path) -> str:
     """The text of docs/architecture.md for the code below `root`."""
     rows = ((code(package.name), package.holds) for package in PACKAGES)
-    return TEXT.format(drawing=drawing(package_imports(root)), packages=table(("package", "what it holds"), rows))
+    return TEXT.format(
+        rewrite=REWRITE,
+        drawing=drawing(package_imports(root)),
+        packages=table(("package", "what it holds"), rows),
+    )
 
 
 def write(root: Path) -> None:
