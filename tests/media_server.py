@@ -15,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def served(routes: Mapping[str, Handler], *, host: str = "127.0.0.1", tls: SSLContext | None = None):
-    """A server that answers GET by path; yields its base URL and the list of requests that it has seen."""
+    """A server that answers GET by path; yields its base URL and the list of the requests received."""
     seen: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -36,7 +36,7 @@ async def served(routes: Mapping[str, Handler], *, host: str = "127.0.0.1", tls:
 
 @asynccontextmanager
 async def raw_served(answer: bytes) -> AsyncIterator[str]:
-    """A server that sends just these bytes to whoever asks, and hangs up."""
+    """A server that sends exactly these bytes to each client and closes the connection."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -64,7 +64,7 @@ def redirect(target: str, status: int = 302) -> Handler:
 
 
 async def never(request: web.Request) -> web.StreamResponse:
-    """Does not answer for as long as any test lasts."""
+    """Sends no response while a test runs."""
     await asyncio.sleep(3600)
     return web.Response()
 
@@ -76,7 +76,7 @@ def encode(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  #
 
 
 def gradient(width: int = 32, height: int = 20, shift: int = 0) -> Image.Image:
-    """An image in which every pixel and both axes differ, so that a wrong turn or crop shows."""
+    """An image in which every pixel and both axes differ, so that a wrong rotation or crop is visible."""
     red = Image.linear_gradient("L").resize((width, height))
     green = Image.linear_gradient("L").rotate(90).resize((width, height))
     blue = Image.radial_gradient("L").resize((width, height)).point(lambda value: (value + shift) % 256)

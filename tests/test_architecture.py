@@ -1,4 +1,4 @@
-"""The page that draws the house: up to date, drawn from the imports, and naming nothing that is not there."""
+"""docs/architecture.md: up to date, drawn from the imports, and without names that do not exist."""
 
 import ast
 import re

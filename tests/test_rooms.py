@@ -1,4 +1,4 @@
-"""The plan of the house: which package may import which, who alone may do what, and how large a module may be."""
+"""The rules of docs/architecture.md: which package may import which, what only one package may do, and how large a module may be."""
 
 import ast
 import re
@@ -20,10 +20,10 @@ MODULE_LINES = 300
 FUNCTION_LINES = 40
 
 GRAPH = package_imports(ROOT)
-# Who may say an HTTP status besides container.http, and why.
+# What may name an HTTP status besides container.http, and why.
 STATUSES = {
-    "handler.djl": "user code says the status of its response, and LMI's `djl_python` has defaults",
-    "handler.engines.vllm.failures": "vLLM says by a status what went wrong",
+    "handler.djl": "user code sets the status of its response, and LMI's `djl_python` has defaults",
+    "handler.engines.vllm.failures": "vLLM reports its errors by status",
 }
 STATUS_NUMBERS = {status.value for status in HTTPStatus if status >= 400} | {499}
 STATUS_NAMES = {"status_code", "HTTPStatus", "JSONResponse"}
@@ -46,7 +46,7 @@ def _is_in(module, packages):
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=_name)
-def test_a_module_keeps_to_the_size_and_name_of_a_room(path):
+def test_a_module_has_a_docstring_a_good_name_and_a_limited_size(path):
     assert len(path.read_text().splitlines()) <= MODULE_LINES
     assert path.stem not in FORBIDDEN_NAMES
     assert ast.get_docstring(_tree(path)), "a module opens with what enters and what leaves"
@@ -109,7 +109,7 @@ def test_only_the_main_module_touches_the_environment():
 
 
 def _statuses(path):
-    """Names that belong to HTTP statuses, and numbers that are one; 0o644 is none."""
+    """Names that belong to HTTP statuses, and numbers that are statuses. 0o644 is not one."""
     source = path.read_text()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Attribute | ast.Name):
@@ -119,19 +119,19 @@ def _statuses(path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=_name)
-def test_only_the_http_package_says_a_status(path):
+def test_only_the_http_package_names_a_status(path):
     if not _is_in(_name(path), ("container.http", *STATUSES)):
         assert not set(_statuses(path))
 
 
-def test_a_status_is_seen_as_a_name_and_as_a_number(tmp_path):
+def test_a_status_is_found_as_a_name_and_as_a_number(tmp_path):
     module = tmp_path / "module.py"
     module.write_text("answer(499)\nif answer.status_code == 424:\n    retry(after=500)\nmkdir(0o644, 512, 200)\n")
     assert sorted(_statuses(module)) == ["424", "499", "500", "status_code"]
 
 
 @pytest.mark.parametrize("package", STATUSES)
-def test_who_is_excused_does_say_statuses(package):
+def test_every_exception_to_that_is_needed(package):
     assert any(set(_statuses(path)) for path in SHIPPED if _is_in(_name(path), [package]))
 
 
@@ -152,6 +152,6 @@ def test_importing_is_light_and_does_nothing():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_what_user_code_imports_stands_on_nothing_of_ours():
+def test_djl_python_imports_nothing_else_of_ours():
     for path in (ROOT / "handler" / "djl" / "djl_python").glob("*.py"):
         assert not [name for name in _imports(path) if name.split(".")[0] in ("container", "handler")], path

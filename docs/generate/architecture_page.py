@@ -1,6 +1,6 @@
-"""The imports of the code and the table of its packages -> docs/architecture.md, the page that draws the house.
+"""The imports of the code and the table of its packages -> docs/architecture.md.
 
-`PACKAGES` is the plan: tests/test_rooms.py holds the code to it, and the drawing is made from the code's own imports.
+tests/test_rooms.py compares `PACKAGES` with the imports. The drawing is made from the imports alone.
 """
 
 from collections.abc import Mapping

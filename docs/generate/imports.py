@@ -45,7 +45,7 @@ def package_imports(root: Path) -> dict[str, frozenset[str]]:
 def levels(graph: Mapping[str, frozenset[str]]) -> dict[str, int]:
     """The level of each package: 1 imports nothing of ours, every other is one above the highest that it imports.
 
-    Raises ValueError where imports go round in a circle.
+    Raises ValueError if imports form a cycle.
     """
     known: dict[str, int] = {}
 
@@ -61,7 +61,7 @@ def levels(graph: Mapping[str, frozenset[str]]) -> dict[str, int]:
 
 
 def direct(graph: Mapping[str, frozenset[str]], package: str) -> frozenset[str]:
-    """What a package imports, less what it would reach anyway through another that it imports."""
+    """What a package imports, without what it also reaches through another import."""
     reached: set[str] = set()
     waiting = [below for other in graph[package] for below in graph[other]]
     while waiting:
