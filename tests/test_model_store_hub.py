@@ -179,7 +179,7 @@ def test_a_model_that_is_nowhere_is_explained(tmp_path, environ, words):
 ADAPTER_SCRIPT = """
 import asyncio
 from pathlib import Path
-from container.adapters import find_static_adapters
+from container.start.adapters import find_static_adapters
 from container.model_store import fetch_adapter
 from container.options import resolve
 from handler.adapters.store import AdapterStore

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from container.adapters import StaticAdapter, find_static_adapters, load_static_adapters
 from container.model_store import Kind
 from container.nodes.rendezvous import NodeGroup
 from container.options import Options
+from container.start.adapters import StaticAdapter, find_static_adapters, load_static_adapters
 from container.start.code_execution import code_properties, execute_code, find_code
 from container.start.machine import CheckedMachine
 from container.start.model import fetch_model, hub, served_names

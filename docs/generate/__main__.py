@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.generate.architecture_page import architecture_page
 from docs.generate.lmi_page import lmi_page
 from docs.generate.options_page import example_properties, options_page
 
@@ -12,6 +13,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("serving.properties.example", example_properties),
     ("docs/options.md", options_page),
     ("docs/lmi-options.md", lmi_page),
+    ("docs/architecture.md", lambda: architecture_page(ROOT)),
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from docs.generate.architecture_text import TEXT
 from docs.generate.imports import direct, levels, package_imports
 from docs.generate.markdown import code, table
 
-REWRITE = "python -m docs.generate.architecture_page"
+REWRITE = "python -m docs.generate"
 EVERYWHERE = frozenset({"handler.errors"})  # every package may import it, and the drawing leaves it out
 
 
@@ -43,7 +43,7 @@ PACKAGES = (
     _package(
         "container.start",
         "the stages from a checked machine to a model that has answered a request",
-        "adapters model_store nodes options",
+        "model_store nodes options",
         "adapters djl engine engines image_placeholders images media service sessions",
     ),
     _package(
@@ -51,12 +51,6 @@ PACKAGES = (
         "routes, edge, admission, streaming, health, metrics; every HTTP status",
         "logs",
         "adapters djl engine images payload service sessions",
-    ),
-    _package(
-        "container.adapters",
-        "LoRA adapters before the engine has them: their files, and those that are served from the start",
-        "model_store options",
-        "adapters",
     ),
     _package("container.nodes", "an engine on several machines: membership, rendezvous, connection", "options"),
     _package("container.ping", "the command `ping`, the image's health check", "address_file options", "engines"),
@@ -127,12 +121,3 @@ def architecture_page(root: Path) -> str:
         drawing=drawing(package_imports(root)),
         packages=table(("package", "what it holds"), rows),
     )
-
-
-def write(root: Path) -> None:
-    """Write the page, below the root of the repository."""
-    (root / "docs" / "architecture.md").write_text(architecture_page(root), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(__file__).resolve().parents[2])

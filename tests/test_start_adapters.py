@@ -3,8 +3,8 @@ import logging
 
 import pytest
 
-from container.adapters import find_static_adapters, load_static_adapters
 from container.model_store import fetch_adapter
+from container.start.adapters import find_static_adapters, load_static_adapters
 from handler.adapters.registry import Adapters
 from handler.adapters.store import AdapterStore
 from handler.engines.fake import FakeEngine
