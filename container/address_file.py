@@ -31,14 +31,14 @@ class Address:
 
 @contextlib.contextmanager
 def published(host: str, port: int) -> Iterator[None]:
-    """The file exists meanwhile. If it cannot be written, only a warning is logged."""
+    """Keep the file for the duration of the block. If it cannot be written, a warning is logged."""
     path = None
     try:
         path = _write(host, port)
     except OSError as fault:
         log.warning(
-            "the address of this server cannot be written to a temporary file (%s): `ping` asks at the port that the "
-            "environment names, and this server listens on %d",
+            "the address of this server cannot be written to a temporary file (%s); `ping` uses the port of the "
+            "environment's options, while this server listens on %d",
             fault.strerror,
             port,
         )
@@ -71,7 +71,7 @@ def _write(host: str, port: int) -> Path:
 
 
 def _read(path: Path) -> Address | None:
-    """None for a file that another user may have written, or that is no address."""
+    """None for the file of another user, and for one that has no address."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())

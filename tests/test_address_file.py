@@ -88,4 +88,4 @@ def test_a_server_runs_where_no_temporary_directory_is_writable():
         "with published('127.0.0.1', 8080): assert live_addresses() == []"
     )
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "this server listens on 8080" in outcome.stderr
+    assert "while this server listens on 8080" in outcome.stderr

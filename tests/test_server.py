@@ -66,7 +66,7 @@ def test_a_signal_while_loading_ends_the_process_cleanly():
         assert server.engine.stopped
 
 
-def test_draining_refuses_new_work_finishes_what_runs_and_exits_0():
+def test_draining_rejects_new_requests_finishes_running_ones_and_exits_with_0():
     engine = FakeEngine(gate=asyncio.Event())
     with serving(engine) as server:
         answers = []

@@ -19,7 +19,7 @@ GIB = 1024**3
 RING_BYTES = 240 * MIB
 TEMPORARY_BYTES = 16 * MIB  # for sockets, and the files of transformers and torch.compile
 PROCESS_BYTES = 2 * GIB  # what the server and the engine take without weights; 1.9 GiB were measured
-# The least driver of each CUDA: NVIDIA, CUDA compatibility, minor version compatibility.
+# The minimum driver of each CUDA: NVIDIA, CUDA compatibility, minor version compatibility.
 DRIVERS = {12: 525, 13: 580}
 _UNLIMITED = 2**60  # cgroup v1 says "no limit" with a number near 2**63
 
@@ -117,10 +117,10 @@ def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
             "This machine has a GPU, but not its driver's library, libcuda.so.1. Start the container with --gpus all (or "
             "runtime: nvidia), so that NVIDIA's container toolkit mounts it; NVIDIA_DRIVER_CAPABILITIES must contain compute."
         )
-    least = DRIVERS.get(needs.cuda)
-    if machine.gpus and machine.driver is not None and least is not None and machine.driver < least:
+    minimum = DRIVERS.get(needs.cuda)
+    if machine.gpus and machine.driver is not None and minimum is not None and machine.driver < minimum:
         yield (
-            f"The NVIDIA driver is {machine.driver}, but CUDA {needs.cuda} needs {least} or newer. Update the host's driver "
+            f"The NVIDIA driver is {machine.driver}, but CUDA {needs.cuda} needs {minimum} or newer. Update the host's driver "
             "(on SageMaker: a newer inference AMI), or build the image on a base that has NVIDIA's cuda-compat package."
         )
 

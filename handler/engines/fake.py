@@ -146,8 +146,8 @@ class FakeEngine:
         if adapter is not None:
             self._users[adapter] += 1
         try:
-            for made, piece in enumerate(self.replies or [self._answer(prompt)]):
-                if self.gate is not None and made >= self.hold_after:
+            for number, piece in enumerate(self.replies or [self._answer(prompt)]):
+                if self.gate is not None and number >= self.hold_after:
                     await self.gate.wait()
                 await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
                 yield piece

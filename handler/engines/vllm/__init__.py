@@ -1,5 +1,5 @@
-"""vLLM behind the seam. This package alone imports vllm. What stands here says something of it without the import, which
-takes seconds."""
+"""vLLM as an engine. Only this package imports vllm. The functions here inspect vLLM without that import, which takes
+seconds."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ def cuda() -> int | None:
 
 
 def field_names() -> frozenset[str]:
-    """The names of vLLM's engine arguments, read from its source: an import would take seconds to refuse a typo."""
+    """The names of vLLM's engine arguments, read from its source: a typo is found without the import."""
     spec = importlib.util.find_spec("vllm")
     if spec is None or spec.origin is None:
         raise StartError("vLLM is not installed; ./build.sh installs it into .venv.")

@@ -126,7 +126,7 @@ class VllmEngine:
                     self._abort(prompt)
 
     async def _open(self, ask: Ask, read: Read[T], prompt: Prompt) -> tuple[T | None, AsyncGenerator[T, None]]:
-        """The first chunk of a stream, without which vLLM may still refuse the request, and the rest."""
+        """The first chunk of a stream, before which vLLM may still reject the request, and the rest."""
         stream = read(await ask(prompt))
         try:
             return await anext(stream, None), stream
@@ -138,8 +138,8 @@ class VllmEngine:
 
     @contextlib.contextmanager
     def _adapted(self, prompt: P) -> Iterator[P]:
-        """The prompt as vLLM is asked it: an adapter goes by the key of its loading there. Raises UnknownAdapter for one
-        that was removed since the request was admitted."""
+        """The prompt as vLLM takes it, which names an adapter by a key. Raises UnknownAdapter for one that was removed since
+        the request was admitted."""
         if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters:
             raise UnknownAdapter(f"The adapter {prompt.model!r} is not served any more.", param="model")
         with self._adapters.acquire(prompt.model) as model:

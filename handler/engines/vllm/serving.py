@@ -1,7 +1,7 @@
 """A live AsyncLLM -> the objects of vLLM's own server that answer prompts.
 
-Their constructors are no public contract: between releases they gain and lose arguments. CONSTRUCTORS says what each of
-them is given, and a start fails where one lacks an argument: without `trust_request_chat_template`, say, a client's
+Their constructors are not a public contract: between releases they gain and lose arguments. CONSTRUCTORS lists those
+that each is given, and a start fails if one is missing: without `trust_request_chat_template`, for example, a client's
 template would run here.
 """
 
