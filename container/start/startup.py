@@ -114,8 +114,6 @@ class Startup:
 
     async def run(self) -> Ready:
         """Raises StartError. To be called once, in the main thread's event loop; `stop` frees what it began."""
-        if self._factory is not None:
-            self._cleanup.push_async_callback(self._factory.close)
         code = await self._execute(self._options.code)
         model = await self._fetch(code)
         seconds = self._options.model_loading_timeout
@@ -145,7 +143,9 @@ class Startup:
         """The model, and the code that came with it if there was none before."""
         located, model = self._located, FetchedModel("", code)
         if model.owner is None:
-            self._engine_factory().preload()
+            factory = self._engine_factory()
+            self._cleanup.push_async_callback(factory.close)
+            factory.preload()
         if located is None:
             return model
         if located.kind is Kind.HUB and model.owner is not None:
