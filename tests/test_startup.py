@@ -11,7 +11,7 @@ from container.start.startup import Stage
 from handler.djl.own_model import OwnModel
 from handler.engines.fake import FakeEngine, FakeFactory
 from handler.errors import EngineDead, EngineFailure, StartError
-from tests.adapter_cases import written
+from tests.adapter_cases import write_adapter
 from tests.s3_server import s3_served
 from tests.serving import options_of, startup_of
 from tests.user_code import json_call, write
@@ -212,7 +212,7 @@ def test_a_model_that_loads_too_slowly_ends_the_start_at_a_stage_that_is_named(d
 
 
 def test_adapters_beside_the_model_are_served_before_it_is_ready(directory):
-    written(directory / "adapters" / "dutch")
+    write_adapter(directory / "adapters" / "dutch")
     factory = FakeFactory()
 
     async def served(ready):
