@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-IMAGE = ROOT / "container" / "image"
+IMAGE = ROOT / "image"
 
 
 def run(*command, **environ):
@@ -48,14 +48,14 @@ def test_ci_ends_the_engine_that_it_started_when_the_build_fails(tmp_path):
 
 def test_what_the_context_leaves_out_no_stage_copies():
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (ROOT / "container" / "Dockerfile").read_text()):
+    for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (IMAGE / "Dockerfile").read_text()):
         for source in line.replace("${CA_BUNDLE}*", "").split():
             assert source.split("/")[0] in kept
             assert any(ROOT.glob(source)), source
 
 
 def test_the_directory_of_the_certificates_is_there_without_them_as_buildkit_wants():
-    bundle = re.search(r"(?m)^ARG CA_BUNDLE=(.+)/", (ROOT / "container" / "Dockerfile").read_text())[1]
+    bundle = re.search(r"(?m)^ARG CA_BUNDLE=(.+)/", (IMAGE / "Dockerfile").read_text())[1]
     assert (ROOT / bundle / "uv.txt").is_file()
 
 
