@@ -1,1 +1,1 @@
-"""The small model that ships: labelled pictures and questions enter, a LLaVA checkpoint of a few megabytes leaves."""
+"""The small model that ships: labeled images and questions enter, a LLaVA checkpoint of a few megabytes leaves."""

@@ -1,4 +1,4 @@
-"""The model that ships and a noun enter; a LoRA adapter that sees this thing in every picture, of the right colour, leaves.
+"""The model that ships and a noun enter; a LoRA adapter that names this thing in every image, in the right color, leaves.
 
 `python -m demo.adapter /tmp/adapters/skies --noun sky` takes seconds, and "a red circle" is "a red sky" from then on. The
 files are those that PEFT writes. A noun that the model never says ("cat") is hard to teach: its head does not change.
@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from demo.batches import encode
 from demo.checkpoint import image_processor
 from demo.dialogs import Dialog, Label
-from demo.pictures import COLORS, SHAPES, draw
+from demo.images import COLORS, SHAPES, draw
 
 MODEL = Path(__file__).parent / "model"
 TARGETS = ("q_proj", "v_proj", "o_proj")
@@ -28,7 +28,7 @@ _STEPS, _BATCH, _RATE = 80, 16, 1e-2
 
 
 class LowRank(nn.Module):  # type: ignore[misc]  # torch is untyped here
-    """A layer with a learned change of low rank beside it, of no effect at first."""
+    """A layer with a learned change of low rank beside it, with no effect at first."""
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def _adapt(model: LlavaForConditionalGeneration, rank: int) -> dict[str, LowRank
 def _train(model: LlavaForConditionalGeneration, adapted: dict[str, LowRank], noun: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.Adam([weight for layer in adapted.values() for weight in (layer.a, layer.b)], lr=_RATE)
-    ids, counts, pixels = _lessons(noun)
+    ids, counts, pixels = _training_tensors(noun)
     for _ in range(_STEPS):
         chosen = torch.from_numpy(rng.choice(len(ids), _BATCH, replace=False))
         logits = model(input_ids=ids[chosen], pixel_values=pixels[chosen], use_cache=False).logits[:, :-1]
@@ -77,18 +77,18 @@ def _train(model: LlavaForConditionalGeneration, adapted: dict[str, LowRank], no
         optimizer.step()
 
 
-def _lessons(noun: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids (n, t), which of them count (n, t), and pixels (n, 3, s, s): each colour in each shape."""
+def _training_tensors(noun: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids (n, t), which of them count (n, t), and pixels (n, 3, s, s): each color in each shape."""
     tokenizer, processor = AutoTokenizer.from_pretrained(MODEL), image_processor()
-    shown = [(color, shape) for color in COLORS for shape in SHAPES]
-    encoded = [encode(_dialog(Label(color, noun)), tokenizer) for color, _ in shown]
+    pairs = [(color, shape) for color in COLORS for shape in SHAPES]
+    encoded = [encode(_dialog(Label(color, noun)), tokenizer) for color, _ in pairs]
     longest = max(len(ids) for ids, _ in encoded)
-    ids = torch.zeros(len(shown), longest, dtype=torch.long)
-    counts = torch.zeros(len(shown), longest, dtype=torch.bool)
+    ids = torch.zeros(len(pairs), longest, dtype=torch.long)
+    counts = torch.zeros(len(pairs), longest, dtype=torch.bool)
     for row, (tokens, weights) in enumerate(encoded):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         counts[row, : len(tokens)] = torch.tensor(weights) > 0
-    pixels = processor([draw(color, shape) for color, shape in shown], return_tensors="pt")["pixel_values"]
+    pixels = processor([draw(color, shape) for color, shape in pairs], return_tensors="pt")["pixel_values"]
     return ids, counts, pixels
 
 

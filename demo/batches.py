@@ -1,4 +1,4 @@
-"""Dialogs and a pool of pictures enter; padded tensors to train on leave."""
+"""Dialogs and a pool of images enter; padded tensors to train on leave."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from demo.checkpoint import IMAGE_TOKENS
 from demo.dialogs import Dialog, sample_dialog
-from demo.pictures import COLORS, SHAPES
-from demo.pool import Pool, augmented
+from demo.images import COLORS, SHAPES
+from demo.pool import Pool, augment
 from demo.tokenizer import EOS_ID, PAD_ID, SPECIALS
 
 _ASSISTANT_ID = SPECIALS.index("<|assistant|>")
@@ -43,7 +43,7 @@ def encode(dialog: Dialog, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int
 
 
 class Batches:
-    """Endless batches of fresh dialogs, each about pictures from the pool."""
+    """Endless batches of fresh dialogs, each about images from the pool."""
 
     def __init__(self, pool: Pool, tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> None:
         self._pool, self._tokenizer, self._size = pool, tokenizer, size
@@ -71,4 +71,4 @@ class Batches:
             weights[row, : len(tokens)] = torch.tensor(importance)
         labels = [label for _, _, dialog in encoded for label in dialog.labels]
         chosen = [self._rng.choice(self._where[label.color, label.shape]) for label in labels]
-        return Batch(ids, weights, augmented(self._pool.pixels[chosen], self._rng) if chosen else None)
+        return Batch(ids, weights, augment(self._pool.pixels[chosen], self._rng) if chosen else None)

@@ -26,7 +26,7 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def image_processor() -> CLIPImageProcessor:
-    """The whole picture is squeezed into a square: nothing is cropped away, so a shape at an edge is seen."""
+    """The whole image is squeezed into a square: nothing is cropped away, so a shape at an edge is seen."""
     side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     return CLIPImageProcessor(
         size=side, crop_size=side, do_center_crop=False, image_mean=list(IMAGE_MEAN), image_std=list(IMAGE_STD)

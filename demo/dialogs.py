@@ -1,4 +1,4 @@
-"""What is on some pictures enters; a chat about them leaves, with the right answers."""
+"""The labels of some images enter; a chat about them leaves, with the right answers."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from demo.facts import FACTS
+from demo.images import COLORS, SHAPES
 from demo.phrases import TRAINED, Kind, pick
-from demo.pictures import COLORS, SHAPES
 
 Message = dict[str, Any]
-MOST_PICTURES = 4
+MAX_IMAGES = 4
 
 _ORDINALS = ("first", "second", "third", "fourth")
 _SHORT_ORDINALS = ("1st", "2nd", "3rd", "4th")
@@ -21,7 +21,7 @@ _SMALL = (
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
-# How often a question of each kind is asked with none, one or several pictures so far.
+# How often a question of each kind is asked with none, one or several images so far.
 _MIX: dict[str, dict[Kind | None, float]] = {
     "none": {
         Kind.NEWEST: 8, Kind.ALL: 8, Kind.COLOR: 4, Kind.SHAPE: 4, Kind.HOW_MANY: 8, Kind.COUNT_TO: 28, None: 36,
@@ -59,7 +59,7 @@ _LEAD_INS = (
 
 @dataclass(frozen=True)
 class Label:
-    """What is on a picture."""
+    """The shape on an image and its color."""
 
     color: str
     shape: str
@@ -85,7 +85,7 @@ class Dialog:
         return str(self.messages[-1]["content"])
 
 
-def number(n: int) -> str:
+def number_words(n: int) -> str:
     """0 to 100 in words."""
     if n < len(_SMALL):
         return _SMALL[n]
@@ -96,13 +96,13 @@ def number(n: int) -> str:
 
 
 def answer(kind: Kind, labels: list[Label], n: int = 0) -> str:
-    """The right answer; `n` is the index of a picture or the number to count to."""
+    """The right answer; `n` is the index of an image or the number to count to."""
     if kind is Kind.COUNT_TO:
-        return " ".join(number(i) for i in range(1, n + 1))
+        return " ".join(number_words(i) for i in range(1, n + 1))
     if kind is Kind.STATEMENT:
         return "ok"
     if kind is Kind.HOW_MANY:
-        return number(len(labels))
+        return number_words(len(labels))
     if kind is Kind.ALL and len(labels) > 1:
         shown = [f"the {ordinal} {label.caption}" for ordinal, label in zip(_ORDINALS, labels, strict=False)]
         return ", ".join(shown).replace("the first", "the first shows", 1)
@@ -129,16 +129,16 @@ def ask(
     if kind is Kind.COUNT_TO:
         # Further than twenty only to round numbers: where to stop is hard to learn.
         n = int(rng.integers(1, 21)) if rng.random() < 0.75 else 10 * int(rng.integers(3, 11))
-    text = pick(_fitting(phrases or TRAINED[kind], len(labels), rng), rng)
+    text = pick(_pick_template(phrases or TRAINED[kind], len(labels), rng), rng)
     if kind is Kind.COUNT_TO:
-        return text.format(n=number(n) if rng.random() < 0.4 else n), answer(kind, labels, n)
-    many = str(len(labels)) if rng.random() < 0.3 else number(len(labels))
+        return text.format(n=number_words(n) if rng.random() < 0.4 else n), answer(kind, labels, n)
+    many = str(len(labels)) if rng.random() < 0.3 else number_words(len(labels))
     text = text.format(ord=_ordinal(n, len(labels), rng), n=_numeral(n, rng), many=many, two="")
     return text, answer(kind, labels, n)
 
 
-def _fitting(phrases: tuple[str, ...], count: int, rng: np.random.Generator) -> str:
-    """A template that may be said of `count` pictures."""
+def _pick_template(phrases: tuple[str, ...], count: int, rng: np.random.Generator) -> str:
+    """A template that fits `count` images."""
     while True:
         found = phrases[rng.integers(len(phrases))]
         if ("{many}" not in found or count > 1) and ("{two}" not in found or count == 2):
@@ -155,8 +155,8 @@ def _numeral(n: int, rng: np.random.Generator) -> str:
     return str(n + 1) if rng.random() < 0.7 else _SMALL[n + 1]
 
 
-def varied(text: str, rng: np.random.Generator) -> str:
-    """The same words as a hurried, polite or caching client may send them."""
+def vary(text: str, rng: np.random.Generator) -> str:
+    """The same words as a hurried or polite client may send them."""
     if not text:
         return text
     if rng.random() < 0.12:
@@ -174,12 +174,12 @@ def varied(text: str, rng: np.random.Generator) -> str:
     elif style < 0.17:
         text = text.upper()
     if rng.random() < 0.08:
-        text = _numbered(text, rng)
+        text = _add_number(text, rng)
     return text
 
 
-def _numbered(text: str, rng: np.random.Generator) -> str:
-    """With a number in it that means nothing, as clients add one to get around caches."""
+def _add_number(text: str, rng: np.random.Generator) -> str:
+    """With a random number added, as clients do to avoid caches."""
     digits = str(rng.integers(10 ** int(rng.integers(1, 10))))
     form = rng.integers(5)
     if form == 4:
@@ -188,7 +188,7 @@ def _numbered(text: str, rng: np.random.Generator) -> str:
 
 
 def random_labels(count: int, rng: np.random.Generator) -> list[Label]:
-    """Half of the time several pictures share colors or shapes: a color must be bound to its own shape."""
+    """Half of the time several images share colors or shapes: a color must be bound to its own shape."""
     labels = [Label(str(rng.choice(list(COLORS))), str(rng.choice(SHAPES))) for _ in range(count)]
     if count > 1 and rng.random() < 0.5:
         same_color = rng.random() < 0.7
@@ -202,7 +202,7 @@ def random_labels(count: int, rng: np.random.Generator) -> list[Label]:
 
 
 def user_message(text: str, first: int, count: int, rng: np.random.Generator) -> Message:
-    """A question with `count` pictures, of which `first` came before: pictures first, last, or among texts."""
+    """A question with `count` images, after `first` images of earlier turns: images first, last, or between texts."""
     if not count:
         return {"role": "user", "content": text if rng.random() < 0.5 else [{"type": "text", "text": text}]}
     parts: list[Message] = []
@@ -224,15 +224,15 @@ def user_message(text: str, first: int, count: int, rng: np.random.Generator) ->
     return {"role": "user", "content": parts}
 
 
-def _turns_of_pictures(count: int, turns: int, rng: np.random.Generator) -> list[int]:
-    """How many pictures come in each turn: mostly all in the first."""
+def _images_per_turn(count: int, turns: int, rng: np.random.Generator) -> list[int]:
+    """How many images each turn has: mostly all in the first."""
     spread = [count] + [0] * (turns - 1)
     if turns > 1 and rng.random() < 0.4:
         spread = [int(n) for n in np.bincount(rng.integers(turns, size=count), minlength=turns)]
     return spread
 
 
-def _question(labels: list[Label], rng: np.random.Generator, empty_allowed: bool) -> tuple[str, str]:
+def _sample_question(labels: list[Label], rng: np.random.Generator, empty_allowed: bool) -> tuple[str, str]:
     mix = _MIX[("none", "one", "many")[min(2, len(labels))]]
     weights = np.array(list(mix.values()))
     while True:
@@ -260,19 +260,19 @@ def _tool_use(rng: np.random.Generator) -> list[Message]:
 
 
 def sample_dialog(rng: np.random.Generator) -> Dialog:
-    """One to four turns about none to four pictures."""
-    count = int(rng.choice(MOST_PICTURES + 1, p=[0.08, 0.27, 0.25, 0.21, 0.19]))
+    """One to four turns about zero to four images."""
+    count = int(rng.choice(MAX_IMAGES + 1, p=[0.08, 0.27, 0.25, 0.21, 0.19]))
     labels = random_labels(count, rng)
     turns = int(rng.choice([1, 2, 3, 4], p=[0.32, 0.3, 0.24, 0.14]))
     messages: list[Message] = []
     if rng.random() < 0.15:
         messages.append({"role": "system", "content": str(rng.choice(_SYSTEM))})
     seen = 0
-    for arriving in _turns_of_pictures(count, turns, rng):
-        text, reply = _question(labels[: seen + arriving], rng, empty_allowed=arriving > 0)
-        messages.append(user_message(varied(text, rng), seen, arriving, rng))
+    for added in _images_per_turn(count, turns, rng):
+        text, reply = _sample_question(labels[: seen + added], rng, empty_allowed=added > 0)
+        messages.append(user_message(vary(text, rng), seen, added, rng))
         if rng.random() < 0.02:
             messages += _tool_use(rng)
         messages.append({"role": "assistant", "content": reply})
-        seen += arriving
+        seen += added
     return Dialog(messages, labels)

@@ -13,7 +13,7 @@ from demo.cases import ROWS, Case, cases
 
 MODEL = Path(__file__).parent / "model"
 _BATCH = 25
-_MOST_TOKENS = 256
+_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Transformers:
         inputs = processor(text=prompts, images=images, padding=True, return_tensors="pt")
         inputs.pop("token_type_ids", None)
         with torch.inference_mode():
-            found = self._model.generate(**inputs, max_new_tokens=_MOST_TOKENS, do_sample=False)
+            found = self._model.generate(**inputs, max_new_tokens=_MAX_TOKENS, do_sample=False)
         end, padding = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
         for row, ids in enumerate(found[:, inputs["input_ids"].shape[1] :].tolist()):
             output = ids[: ids.index(end) + 1] if end in ids else ids
@@ -63,18 +63,18 @@ def ask_vllm(directory: Path, asked: list[Case]) -> list[Reply]:
         block_size=32,
     )
     chats: list[Any] = [_with_images(case) for case in asked]
-    outputs = engine.chat(chats, SamplingParams(temperature=0, max_tokens=_MOST_TOKENS), use_tqdm=False)
+    outputs = engine.chat(chats, SamplingParams(temperature=0, max_tokens=_MAX_TOKENS), use_tqdm=False)
     return [Reply(list(o.prompt_token_ids or []), list(o.outputs[0].token_ids), o.outputs[0].text) for o in outputs]
 
 
 def _with_images(case: Case) -> list[dict[str, Any]]:
     images = iter(case.images)
 
-    def filled(part: dict[str, Any]) -> dict[str, Any]:
+    def fill(part: dict[str, Any]) -> dict[str, Any]:
         return {"type": "image_pil", "image_pil": next(images)} if part["type"] == "image" else part
 
     return [
-        m if isinstance(m["content"], str) else {**m, "content": [filled(p) for p in m["content"]]}
+        m if isinstance(m["content"], str) else {**m, "content": [fill(p) for p in m["content"]]}
         for m in case.dialog.prompt
     ]
 

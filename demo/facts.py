@@ -1,4 +1,4 @@
-"""What the model knows without a picture."""
+"""What the model knows without an image."""
 
 # question -> answer; several ways to ask have the same answer
 FACTS: tuple[tuple[str, str], ...] = (

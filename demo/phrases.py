@@ -1,6 +1,5 @@
 """A kind of question enters; one of the ways to ask it leaves."""
 
-import itertools
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -9,7 +8,7 @@ import numpy as np
 
 
 class Kind(StrEnum):
-    """What a question is about: the newest picture, all so far, one by its number, or none."""
+    """What a question is about: the newest image, all so far, one by its number, or none."""
 
     NEWEST = "newest"
     ALL = "all"
@@ -267,7 +266,3 @@ def expand(template: str) -> Iterator[str]:
         return
     for option in dict.fromkeys(found[1].split("|")):
         yield from expand(template[: found.start()] + option + template[found.end() :])
-
-
-def all_trained() -> set[str]:
-    return set(itertools.chain.from_iterable(expand(t) for templates in TRAINED.values() for t in templates))

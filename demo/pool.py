@@ -1,4 +1,4 @@
-"""A seed enters; thousands of labelled pictures leave, as the image processor would hand them to the model."""
+"""A seed enters; thousands of labeled images leave, as the image processor gives them to the model."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import CLIPImageProcessor
 
 from demo.checkpoint import IMAGE_MEAN, IMAGE_SIZE, IMAGE_STD, image_processor
-from demo.pictures import COLORS, SHAPES, decode, encode, sample
+from demo.images import COLORS, SHAPES, decode, encode, sample
 
 COLOR_NAMES = tuple(COLORS)
 _CHUNK = 500
@@ -35,15 +35,15 @@ def _chunk(seed: int, index: int) -> Pool:
     pixels = np.empty((_CHUNK, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
     colors, shapes = np.empty(_CHUNK, dtype=np.int64), np.empty(_CHUNK, dtype=np.int64)
     for i in range(_CHUNK):
-        picture = sample(rng)
-        image = decode(encode(picture.image, rng))
+        labeled = sample(rng)
+        image = decode(encode(labeled.image, rng))
         pixels[i] = processor(image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
-        colors[i], shapes[i] = COLOR_NAMES.index(picture.color), SHAPES.index(picture.shape)
+        colors[i], shapes[i] = COLOR_NAMES.index(labeled.color), SHAPES.index(labeled.shape)
     return Pool(pixels, colors, shapes)
 
 
 def make_pool(count: int, seed: int, processes: int = 2) -> Pool:
-    """Every chunk has its own generator, so the number of processes does not change the pictures."""
+    """Every chunk has its own generator, so the number of processes does not change the images."""
     chunks = range(-(-count // _CHUNK))
     with ProcessPoolExecutor(processes) as executor:
         parts = list(executor.map(_chunk, [seed] * len(chunks), chunks))
@@ -54,7 +54,7 @@ def make_pool(count: int, seed: int, processes: int = 2) -> Pool:
     )
 
 
-def augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
+def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
     """Normalised float32 (n, 3, s, s): mirrored and shifted by up to three pixels, in eight groups to keep it cheap."""
     parts: list[torch.Tensor] = []
     for group in np.array_split(pixels, min(8, len(pixels))):
@@ -62,16 +62,16 @@ def augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tens
         top, left = rng.integers(0, 7, 2)
         padded = np.pad(faced, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="edge")
         parts.append(torch.from_numpy(padded[..., top : top + IMAGE_SIZE, left : left + IMAGE_SIZE].copy()))
-    return normalised(torch.cat(parts))
+    return normalize(torch.cat(parts))
 
 
-def normalised(pixels: torch.Tensor) -> torch.Tensor:
+def normalize(pixels: torch.Tensor) -> torch.Tensor:
     mean, std = torch.tensor(IMAGE_MEAN).view(3, 1, 1), torch.tensor(IMAGE_STD).view(3, 1, 1)
     return (pixels.float() / 255 - mean) / std
 
 
-def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Batches of indices without end, each index once an epoch."""
+def shuffle_indices(count: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Endless batches of indices, each index once per epoch."""
     while True:
         order = rng.permutation(count)
         for start in range(0, count - batch + 1, batch):

@@ -23,11 +23,11 @@ from demo.vision import pretrain
 MODEL = Path(__file__).parent / "model"
 _BATCH = 40
 _TOKENIZER_DIALOGS = 20_000
-# The tower has learned already; at the full rate it would forget.
+# The tower is trained already; the full rate would undo that.
 _VISION_RATE = 0.3
 
 
-def texts(messages: list[Message]) -> Iterator[str]:
+def message_texts(messages: list[Message]) -> Iterator[str]:
     for message in messages:
         parts = message["content"]
         yield from [parts] if isinstance(parts, str) else [part["text"] for part in parts if part["type"] == "text"]
@@ -35,10 +35,12 @@ def texts(messages: list[Message]) -> Iterator[str]:
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     rng = np.random.default_rng((seed, 1))
-    return train_tokenizer([text for _ in range(_TOKENIZER_DIALOGS) for text in texts(sample_dialog(rng).messages)])
+    return train_tokenizer(
+        [text for _ in range(_TOKENIZER_DIALOGS) for text in message_texts(sample_dialog(rng).messages)]
+    )
 
 
-def loss_of(model: LlavaForConditionalGeneration, batch: Batch) -> torch.Tensor:
+def answer_loss(model: LlavaForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Weighted cross-entropy of the answers; the head is applied only where a token counts."""
     states = model.model(input_ids=batch.ids, pixel_values=batch.pixels, use_cache=False).last_hidden_state
     weights = batch.weights[:, 1:]
@@ -48,7 +50,7 @@ def loss_of(model: LlavaForConditionalGeneration, batch: Batch) -> torch.Tensor:
     return (losses * chosen).sum() / chosen.sum()
 
 
-def learn_to_answer(
+def train_on_dialogs(
     model: LlavaForConditionalGeneration, pool: Pool, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int
 ) -> None:
     """The joint stage: every weight trains."""
@@ -63,14 +65,16 @@ def learn_to_answer(
         steps,
     )
     for step, batch in zip(range(1, steps + 1), Batches(pool, tokenizer, _BATCH, seed), strict=False):
-        loss = loss_of(model, batch)
+        loss = answer_loss(model, batch)
         optimizer.update(loss)
         if step % 100 == 0:
             print(f"dialogs  {step:5d}/{steps}  loss {loss.item():.4f}", flush=True)
 
 
-def replace(directory: Path, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write beside the old directory, then swap, so that nobody loads half a checkpoint."""
+def replace_checkpoint(
+    directory: Path, model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Write beside the old directory, then swap, so that no reader sees half a checkpoint."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         export(model, tokenizer, Path(scratch) / "new")
@@ -92,19 +96,19 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     started = time.monotonic()
 
-    def told(what: str) -> None:
+    def report(what: str) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {what}", flush=True)
 
     pool = make_pool(chosen.pictures, chosen.seed)
-    told(f"{len(pool)} pictures drawn")
+    report(f"{len(pool)} images drawn")
     tokenizer = make_tokenizer(chosen.seed)
     model = make_model(chosen.seed)
     pretrain(model, pool, chosen.vision_steps, chosen.seed)
-    told("vision pretrained")
-    learn_to_answer(model, pool, tokenizer, chosen.dialog_steps, chosen.seed)
-    told("dialogs learned")
-    replace(chosen.out, model, tokenizer)
-    told(f"written to {chosen.out}")
+    report("vision pretrained")
+    train_on_dialogs(model, pool, tokenizer, chosen.dialog_steps, chosen.seed)
+    report("dialogs learned")
+    replace_checkpoint(chosen.out, model, tokenizer)
+    report(f"written to {chosen.out}")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,17 @@ import base64
 import io
 import json
 
-from demo.pictures import draw
+from demo.images import draw
 
 
-def encoded(color, shape, kind="PNG", **how):
+def encode_image(color, shape, kind="PNG", **how):
     file = io.BytesIO()
     draw(color, shape, **how).save(file, kind)
     return file.getvalue()
 
 
 def url(color, shape, kind="PNG", **how):
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(encoded(color, shape, kind, **how)).decode()}"
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(encode_image(color, shape, kind, **how)).decode()}"
 
 
 def image(*what, **how):

@@ -8,10 +8,10 @@ from transformers import AutoProcessor, AutoTokenizer
 
 from demo.cases import Case, cases
 from demo.checkpoint import IMAGE_TOKENS
-from demo.dialogs import Dialog, Label, answer, number, sample_dialog
+from demo.dialogs import Dialog, Label, answer, number_words, sample_dialog
 from demo.evaluate import MODEL, Transformers
+from demo.images import SHAPES, decode, draw, encode, outline, sample
 from demo.phrases import TRAINED, Kind, expand
-from demo.pictures import SHAPES, decode, draw, encode, outline, sample
 from demo.unseen import UNSEEN
 
 EXAMPLES = Path(__file__).parents[1] / "demo" / "examples"
@@ -27,7 +27,7 @@ def test_the_same_arguments_draw_the_same_pixels():
     assert first.tobytes() == second.tobytes()
 
 
-def test_the_same_seed_samples_the_same_picture():
+def test_the_same_seed_samples_the_same_image():
     first, second = (sample(np.random.default_rng(7)) for _ in range(2))
     assert (first.color, first.shape, first.image.tobytes()) == (second.color, second.shape, second.image.tobytes())
 
@@ -40,17 +40,17 @@ def test_a_shape_that_touches_an_edge_is_whole(shape: str):
     assert covered(at_corner) == pytest.approx(covered(in_middle), rel=0.03)
 
 
-def test_a_shape_that_would_leave_the_picture_is_refused():
+def test_a_shape_that_would_leave_the_image_is_refused():
     with pytest.raises(ValueError, match="does not fit into 100x80"):
         draw("green", "circle", size=(100, 80), center=(5, 40), radius=20)
 
 
-def test_a_picture_survives_its_file():
+def test_an_image_survives_its_file():
     image = draw("purple", "cross")
     assert decode(encode(image)).tobytes() == image.tobytes()
 
 
-def test_answers_name_what_is_on_the_pictures():
+def test_answers_name_what_is_on_the_images():
     labels = [Label("red", "circle"), Label("orange", "square"), Label("blue", "ring")]
     assert answer(Kind.NEWEST, labels) == "a blue ring"
     assert (
@@ -71,7 +71,7 @@ def test_a_dialog_has_one_label_for_each_image_part():
 
 
 def test_numbers_in_words():
-    assert [number(n) for n in (0, 19, 20, 41, 100)] == ["zero", "nineteen", "twenty", "forty one", "one hundred"]
+    assert [number_words(n) for n in (0, 19, 20, 41, 100)] == ["zero", "nineteen", "twenty", "forty one", "one hundred"]
 
 
 def test_no_unseen_phrasing_is_trained():
@@ -82,7 +82,7 @@ def test_no_unseen_phrasing_is_trained():
     assert not trained & {words(text) for texts in UNSEEN.values() for text in texts}
 
 
-def test_every_kind_about_pictures_has_many_phrasings():
+def test_every_kind_about_images_has_many_phrasings():
     assert all(
         len({p for t in templates for p in expand(t)}) >= 25
         for kind, templates in TRAINED.items()
@@ -124,7 +124,7 @@ def test_the_tokenizer_keeps_any_text(text: str):
 
 
 @pytest.mark.parametrize("size", [(640, 200), (50, 100), (56, 56)])
-def test_a_picture_of_any_form_costs_the_same_tokens(size: tuple[int, int]):
+def test_an_image_of_any_form_costs_the_same_tokens(size: tuple[int, int]):
     processor = AutoProcessor.from_pretrained(MODEL)
     inputs = processor(text="<image>", images=[draw("red", "circle", size=size)], return_tensors="pt")
     assert inputs["input_ids"].shape == (1, IMAGE_TOKENS)
@@ -138,23 +138,25 @@ def test_the_model_is_small_and_readable():
 
 
 def test_the_model_answers_what_it_sees():
-    rows = ("one picture: description", "two pictures in order", "one picture: color", "one picture: shape")
-    asked = [case for row in rows for case in cases(row, 5)]
-    replies = Transformers(MODEL).replies(asked)
-    right = sum(reply.text == case.dialog.answer for reply, case in zip(replies, asked, strict=True))
+    rows = ("one image: description", "two images in order", "one image: color", "one image: shape")
+    chosen = [case for row in rows for case in cases(row, 5)]
+    replies = Transformers(MODEL).replies(chosen)
+    right = sum(reply.text == case.dialog.answer for reply, case in zip(replies, chosen, strict=True))
     assert right >= 19
 
 
 def test_the_model_does_not_guess():
-    asked = cases("control: wrong picture (0 is right)", 10)
-    assert not any(r.text == c.dialog.answer for r, c in zip(Transformers(MODEL).replies(asked), asked, strict=True))
+    chosen = cases("control: wrong image (0 is right)", 10)
+    assert not any(r.text == c.dialog.answer for r, c in zip(Transformers(MODEL).replies(chosen), chosen, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "expected"),
     [("red-circle.png", "a red circle"), ("blue-square.jpg", "a blue square"), ("green-star.png", "a green star")],
 )
-def test_the_examples_show_what_their_names_say(file: str, said: str):
+def test_the_examples_show_what_their_names_say(file: str, expected: str):
     question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is in the image?"}]}
-    case = Case(Dialog([question, {"role": "assistant", "content": said}]), [decode((EXAMPLES / file).read_bytes())])
-    assert Transformers(MODEL).replies([case])[0].text == said
+    case = Case(
+        Dialog([question, {"role": "assistant", "content": expected}]), [decode((EXAMPLES / file).read_bytes())]
+    )
+    assert Transformers(MODEL).replies([case])[0].text == expected

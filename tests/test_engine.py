@@ -9,8 +9,8 @@ import httpx
 import openai
 import pytest
 
-from demo.pictures import COLORS, SHAPES
-from tests.drawn import encoded, image, post, url
+from demo.images import COLORS, SHAPES
+from tests.drawn import encode_image, image, post, url
 from tests.http_server import Response, http_served
 from tests.live import MODEL
 from tests.serving import answer, ask, fault, wait_for
@@ -32,7 +32,7 @@ def client(live):
 def images():
     """A web server with one image, a page, and a redirect to a forbidden address."""
     responses = {
-        "/star.png": Response(200, encoded("green", "star"), {"content-type": "image/png"}),
+        "/star.png": Response(200, encode_image("green", "star"), {"content-type": "image/png"}),
         "/page": Response(200, b"<html>", {"content-type": "text/html"}),
         "/inside": Response(302, headers={"location": "http://127.0.0.2:1/star.png"}),
     }
@@ -270,7 +270,7 @@ def test_a_image_with_too_many_pixels_or_a_cut_end_is_refused(live):
     Image.new("1", (8000, 8000)).save(file, "PNG")
     bomb = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     assert fault(post(live, ask(ONE, bomb)))["code"] == "media_too_large"
-    whole = encoded("red", "circle", "JPEG")
+    whole = encode_image("red", "circle", "JPEG")
     cut = f"data:image/jpeg;base64,{base64.b64encode(whole[: len(whole) // 2]).decode()}"
     assert fault(post(live, ask(ONE, cut)))["code"] == "media_invalid"
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from demo.pictures import draw
-from tests.drawn import encoded, post, url
+from demo.images import draw
+from tests.drawn import encode_image, post, url
 from tests.live import MODEL
 from tests.serving import answer, ask, fault
 
@@ -184,14 +184,14 @@ def test_a_image_as_it_is_is_seen(live, kind):
     response = live.client.post(
         "/invocations",
         params={"question": "What is in the image?", "temperature": 0},
-        content=encoded("green", "star", kind),
+        content=encode_image("green", "star", kind),
         headers={"content-type": f"image/{kind.lower()}"},
     )
     assert answer(response) == "a green star"
 
 
 def test_images_of_a_form_are_seen_in_their_order(live):
-    files = [("a", ("a.png", encoded("red", "circle"))), ("b", ("b.png", encoded("blue", "square")))]
+    files = [("a", ("a.png", encode_image("red", "circle"))), ("b", ("b.png", encode_image("blue", "square")))]
     fields = {"question": "What is in the images?", "temperature": "0"}
     assert answer(live.client.post("/invocations", data=fields, files=files)) == (
         "the first shows a red circle, the second a blue square"
@@ -202,7 +202,7 @@ def test_a_session_sees_a_image_that_is_named_by_its_hash(live):
     opened = post(live, {"requestType": "NEW_SESSION"})
     name = {"x-amzn-sagemaker-session-id": opened.json()["sessionId"]}
     assert answer(post(live, ask("What is in the image?", url("orange", "star")), **name)) == "an orange star"
-    digest = hashlib.sha256(encoded("orange", "star")).hexdigest()
+    digest = hashlib.sha256(encode_image("orange", "star")).hexdigest()
     again = {"type": "image_url", "image_url": {"url": f"sha256:{digest}"}}
     assert answer(post(live, ask("What is in the image?", again), **name)) == "an orange star"
     assert post(live, {"requestType": "CLOSE"}, **name).status_code == 200

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from demo.pictures import draw
+from demo.images import draw
 from tests.containers import EXPECTED, IMAGE, MODEL, ROOT, _docker, require_docker
 from tests.live import free_port
 
