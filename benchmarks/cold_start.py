@@ -41,7 +41,7 @@ class ColdStart:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; the exit code is 1 where a server does not start."""
-    options = _parsed(arguments)
+    options = _parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the servers are ended
     settings = {**SETTINGS, "enforce_eager": not options.compile}
     if options.model is not None:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     load = os.getloadavg()[0]
     try:
         with tempfile.TemporaryDirectory(prefix="cold-start-") as directory:
-            pairs = _measured(Path(directory), settings, options)
+            pairs = _measure(Path(directory), settings, options)
     except StartFailed as fault:
         print(fault, file=sys.stderr)
         return 1
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="starts of each server that count (default: 3)")
     parser.add_argument(
@@ -73,7 +73,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _measured(
+def _measure(
     directory: Path, settings: Mapping[str, Any], options: argparse.Namespace
 ) -> list[tuple[ColdStart, ColdStart]]:
     model = options.model or shipped_model(directory)
@@ -82,14 +82,14 @@ def _measured(
         turn: dict[Start, ColdStart] = {}
         for start in (vllm_serve, lumi) if number % 2 else (lumi, vllm_serve):
             caches = directory / (start.__name__ if options.kept else f"{start.__name__}-{number}")
-            turn[start] = _started(start, model, directory, caches, settings)
+            turn[start] = _measure_start(start, model, directory, caches, settings)
             print(f"{number}/{options.rounds} {start.__name__}: {turn[start].wall:.1f} s", file=sys.stderr, flush=True)
         pairs.append((turn[vllm_serve], turn[lumi]))
     # The first pair wrote the bytecode, which an image holds already.
     return pairs[1:]
 
 
-def _started(start: Start, model: Path, directory: Path, caches: Path, settings: Mapping[str, Any]) -> ColdStart:
+def _measure_start(start: Start, model: Path, directory: Path, caches: Path, settings: Mapping[str, Any]) -> ColdStart:
     """One start, from nothing but bytecode (and `caches`, where they are there) to ready, and its end."""
     if start is lumi:
         kept = {"OPTION_COMPILE_CACHE_DIR": str(caches)}
@@ -97,12 +97,10 @@ def _started(start: Start, model: Path, directory: Path, caches: Path, settings:
         kept = {"VLLM_CACHE_ROOT": str(caches), "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor")}
     # PyTorch keeps more where temporary files go, which is empty in a new container.
     with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as temporary:
-        return _watched_start(start, model, directory, settings, TMPDIR=temporary, **kept)
+        return _watch_start(start, model, directory, settings, TMPDIR=temporary, **kept)
 
 
-def _watched_start(
-    start: Start, model: Path, directory: Path, settings: Mapping[str, Any], **environ: str
-) -> ColdStart:
+def _watch_start(start: Start, model: Path, directory: Path, settings: Mapping[str, Any], **environ: str) -> ColdStart:
     _drop(model)
     began = time.monotonic()
     server = start(
@@ -114,21 +112,21 @@ def _watched_start(
         **environ,
     )
     try:
-        ends = _watched(server, began)
-        return ColdStart(ends[-1] - began, _cpu_seconds(server), _between(began, ends))
+        ends = _phase_ends(server, began)
+        return ColdStart(ends[-1] - began, _cpu_seconds(server), _durations(began, ends))
     finally:
         server.end()
 
 
 def _drop(model: Path) -> None:
-    """Have the page cache forget the model's files, as on a machine to which they were just brought."""
+    """Drop the model's files from the page cache, as on a machine that has just received them."""
     for path in filter(Path.is_file, model.iterdir()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _watched(server: Server, began: float) -> list[float]:
+def _phase_ends(server: Server, began: float) -> list[float]:
     """When each phase ended."""
     ends: dict[str, float] = {}
     while time.monotonic() - began < START_SECONDS and server.process.poll() is None:
@@ -146,7 +144,7 @@ def _watched(server: Server, began: float) -> list[float]:
     raise StartFailed(f"{server.name} did not start:\n{server.log.read_text(errors='replace')[-4000:]}")
 
 
-def _between(began: float, ends: Sequence[float]) -> tuple[float, ...]:
+def _durations(began: float, ends: Sequence[float]) -> tuple[float, ...]:
     return tuple(end - before for before, end in zip((began, *ends[:-1]), ends, strict=True))
 
 

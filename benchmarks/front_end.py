@@ -19,7 +19,7 @@ WARM_UP = TURNS  # requests of each case; one conversation
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; the exit code is 1 where the servers' answers differ or one is wrong."""
-    settings = _parsed(arguments)
+    settings = _parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that the servers are ended
     cases = [case for case in CASES if not settings.only or case.name in settings.only]
     load = os.getloadavg()[0]
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
             model = shipped_model(Path(directory))
             _progress("starting both servers")
             with both(model, Path(directory)) as servers:
-                rates, results = _measured(servers, cases, album, settings)
+                rates, results = _measure(servers, cases, album, settings)
     except (WrongAnswer, StartFailed) as fault:
         print(fault, file=sys.stderr)
         return 1
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="pairs of samples of each column (default: 9)")
     parser.add_argument("--requests", type=int, default=20, help="requests of a sample (default: 20)")
@@ -53,7 +53,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return settings
 
 
-def _measured(
+def _measure(
     servers: tuple[Server, Server], cases: Sequence[Case], album: Album, settings: argparse.Namespace
 ) -> tuple[list[float], dict[str, list[report.Pair]]]:
     """The idle rates, and the pairs of each column."""

@@ -45,11 +45,11 @@ class Album:
         self._number = count(1)
 
     def fresh(self, size: Size) -> str:
-        """An image that was never handed out before: it costs whoever sees it the whole work."""
+        """An image that was never handed out before: no cache knows it."""
         if size not in self._photos:
             self._photos[size] = [photo(size, seed) for seed in range(SUBJECTS)]
         number = next(self._number)
-        return _data_url(_signed(self._photos[size][number % SUBJECTS], number))
+        return _data_url(_add_comment(self._photos[size][number % SUBJECTS], number))
 
     def same(self, size: Size) -> str:
         """One and the same image every time."""
@@ -66,7 +66,7 @@ class Album:
         return {size: len(photos[0]) for size, photos in self._photos.items()}
 
 
-def _signed(jpeg: bytes, number: int) -> bytes:
+def _add_comment(jpeg: bytes, number: int) -> bytes:
     """The image with its number in a comment: other bytes, so another image to every cache; the same pixels."""
     comment = f"{number:08d}".encode()
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]

@@ -9,7 +9,7 @@ from typing import Any
 from cases import Request
 from servers import Server
 
-SETTLING_SECONDS = 0.05  # in which a front end finishes what it does after its answer has left
+SETTLING_SECONDS = 0.05  # for work that a front end does after the response
 IDLE_SECONDS = 12  # longer than the 10 s at which both log their throughput
 
 Answer = tuple[str, str | None, int | None]
@@ -30,7 +30,7 @@ class Sample:
 
 
 def idle_rates(servers: Sequence[Server]) -> list[float]:
-    """The share of a core that each front end takes while nobody asks it anything."""
+    """The share of a core that each front end takes while idle."""
     before = [server.cpu_seconds() for server in servers]
     time.sleep(IDLE_SECONDS)
     return [(server.cpu_seconds() - was) / IDLE_SECONDS for server, was in zip(servers, before, strict=True)]

@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
 }
-# What the caller's shell may have set for a server of its own.
+# Variables of the caller's shell that must not reach the servers.
 FOREIGN = ("OPTION_", "SERVING_", "SAGEMAKER_", "VLLM_", "HF_")
 
 
@@ -116,20 +116,20 @@ def vllm_serve(model: Path, directory: Path, settings: Mapping[str, Any], **envi
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     arguments += ["--enable-prompt-tokens-details"]  # as Lumi has it
     for name, value in settings.items():
-        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [_written(value)])]
-    return _started("vllm serve", arguments, environ, cwd=directory, port=port)
+        arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [_format_value(value)])]
+    return _start("vllm serve", arguments, environ, cwd=directory, port=port)
 
 
 def lumi(model: Path, directory: Path, settings: Mapping[str, Any], **environ: str) -> Server:
     """Lumi, started and not waited for; `environ` is set for it alone."""
     port = _free_port()
-    options = {f"OPTION_{name.upper()}": _written(value) for name, value in settings.items()}
+    options = {f"OPTION_{name.upper()}": _format_value(value) for name, value in settings.items()}
     options |= {"OPTION_MODEL_ID": str(model), "SERVING_HOST": "127.0.0.1", "SERVING_PORT": str(port)}
     environ = {**options, "PYTHONPATH": str(ROOT), **environ}
-    return _started("Lumi", ["-m", "container", "serve"], environ, cwd=directory, port=port)
+    return _start("Lumi", ["-m", "container", "serve"], environ, cwd=directory, port=port)
 
 
-def _started(name: str, arguments: list[str], environ: Mapping[str, str], *, cwd: Path, port: int) -> Server:
+def _start(name: str, arguments: list[str], environ: Mapping[str, str], *, cwd: Path, port: int) -> Server:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     log = cwd / f"{name.replace(' ', '-').lower()}.log"
     with log.open("wb") as output:
@@ -145,7 +145,7 @@ def _started(name: str, arguments: list[str], environ: Mapping[str, str], *, cwd
     return Server(name, process, log, client)
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

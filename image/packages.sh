@@ -31,7 +31,7 @@ install_cpu() {
         python3 without_cuda.py $venv/lib/python3*/site-packages
         return
     fi
-    # The lock has no hashes of these builds: TLS and the exact versions are what vouches for them.
+    # The lock has no hashes of these builds: TLS and the exact versions protect them.
     { cat left_out.cpu.txt; printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n'; } >left_out_torch.txt
     without left_out_torch.txt <cpu.txt >locked.txt
     install --require-hashes -r locked.txt

@@ -1,9 +1,9 @@
 """A site-packages directory with the ordinary build of torch and none of CUDA's libraries -> one where torch works on a CPU.
 
-PyTorch's own index has a build without CUDA (`+cpu`). Where it cannot be had the ordinary build is taken, whose libraries
+PyTorch's own index has a build without CUDA (`+cpu`). Without access to it the ordinary build is installed, whose libraries
 are linked against 3 GB of CUDA that a machine without a GPU never calls. Each of those libraries is replaced by a stub of a
-few KiB with the functions that torch's libraries ask for; all of them answer cudaErrorNoDevice, so that torch finds no GPU,
-as it does where there is no driver. (NVIDIA ships such stubs itself, to link against.)
+few KiB with the functions that torch's libraries ask for; all of them return cudaErrorNoDevice, so that torch finds no GPU,
+as on a machine without a driver. (NVIDIA ships such stubs itself, to link against.)
 """
 
 import re
@@ -56,7 +56,7 @@ def symbols(library: Path) -> Iterator[tuple[str, str, bool]]:
 
 
 def versions(library: Path) -> Iterator[tuple[str, str]]:
-    """Which library owes `library` functions of which version: file and version."""
+    """The libraries that `library` takes versioned functions from: file and version."""
     file = ""
     for found in _VERSION.finditer(_readelf("--version-info", library)):
         file = found[1] or file

@@ -56,8 +56,8 @@ class Container:
         return f"http://{_docker('port', self.id, '8080').stdout.split()[0]}"
 
     def log(self):
-        told = _docker("logs", self.id)
-        return told.stdout + told.stderr
+        logs = _docker("logs", self.id)
+        return logs.stdout + logs.stderr
 
     def wait_until_ready(self, url=None):
         """Until /ping says 200."""
@@ -93,7 +93,7 @@ class Container:
 
 
 def refused(*words, run=(), model=MODEL, image=IMAGE, **environ):
-    """The exit code and the last words of a container that does not get far enough to serve."""
+    """The exit code and the log of a container that fails to start."""
     with Container(*words, run=run, model=model, image=image, **environ) as container:
         return container.exit_code(), container.log()
 

@@ -36,14 +36,14 @@ def test_ci_ends_the_engine_that_it_started_when_the_build_fails(tmp_path):
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / name).chmod(0o755)
-    told = run(ROOT / ".ci" / "run", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert told.returncode == 1
-    assert "no space left" in told.stderr
+    outcome = run(ROOT / ".ci" / "run", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert outcome.returncode == 1
+    assert "no space left" in outcome.stderr
     assert (tmp_path / "up").exists()
     assert (tmp_path / "ended").exists()
 
 
-# What the Dockerfile promises.
+# What the Dockerfile copies.
 
 
 def test_what_the_context_leaves_out_no_stage_copies():
@@ -52,6 +52,11 @@ def test_what_the_context_leaves_out_no_stage_copies():
         for source in line.replace("${CA_BUNDLE}*", "").split():
             assert source.split("/")[0] in kept
             assert any(ROOT.glob(source)), source
+
+
+def test_the_code_of_the_image_is_container_and_handler_alone():
+    stage = re.search(r"(?ms)^FROM system AS code$(.*?)^FROM", (IMAGE / "Dockerfile").read_text())[1]
+    assert re.findall(r"(?m)^COPY (.+) \S+$", stage) == ["container", "handler"]
 
 
 def test_the_directory_of_the_certificates_is_there_without_them_as_buildkit_wants():
@@ -110,9 +115,9 @@ def test_a_library_that_was_linked_against_cuda_loads_without_it_and_finds_no_de
         subprocess.run(command, check=True)
     cudart.unlink()
     nccl.unlink()
-    told = run(sys.executable, IMAGE / "without_cuda.py", tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert {cudart.name, nccl.name} <= set(re.findall(r"lib\w+\.so\.\d+", told.stdout))
+    outcome = run(sys.executable, IMAGE / "without_cuda.py", tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert {cudart.name, nccl.name} <= set(re.findall(r"lib\w+\.so\.\d+", outcome.stdout))
     # In a process of its own: where torch was imported, the real libraries are loaded already.
     code = "import ctypes, os, sys; it = ctypes.CDLL(sys.argv[1], os.RTLD_NOW); print(it.devices(), it.nccl())"
     loaded = run(sys.executable, "-c", code, packages / "libtorch.so")
@@ -165,6 +170,6 @@ def test_the_report_reads_what_an_engine_says(tmp_path, spoken):
 
 
 def test_a_report_of_an_image_that_is_not_there_says_so():
-    told = run(sys.executable, IMAGE / "report.py", "false", "a:b")
-    assert told.returncode == 1
-    assert told.stderr.startswith("false history failed; is there such an image?")
+    outcome = run(sys.executable, IMAGE / "report.py", "false", "a:b")
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("false history failed; is there such an image?")
