@@ -9,7 +9,7 @@ from handler.engine import Engine, PromptImage
 from handler.errors import InvalidRequest, MediaInvalid
 from handler.media.loader import MediaLoader
 from handler.payload.parts import EmbedsPart, ImagePart
-from handler.sessions import Session, Sessions, referenced_digest, sha256
+from handler.sessions import Session, Sessions, sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Images:
             yield []
             return
         images = await self._media.load_images(
-            [self._resolve(part, context.session) for part in parts], self._engine.holds
+            [part if part.session_digest is None else self._resolve(part, context.session) for part in parts],
+            self._engine.holds,
         )
         try:
             if self._sessions is not None and context.session is not None:
@@ -58,12 +59,10 @@ class Images:
                 image.release()
 
     def _resolve(self, part: ImagePart, session: Session | None) -> ImagePart:
-        if self._sessions is not None and session is not None:
-            return self._sessions.resolve(part, session)
-        if referenced_digest(part) is not None:
+        if self._sessions is None or session is None:
             raise MediaInvalid(
                 "An image can be referred to by its hash in a session only; send the header "
                 "X-Amzn-SageMaker-Session-Id.",
                 param=part.path,
             )
-        return part
+        return self._sessions.resolve(part, session)

@@ -5,7 +5,6 @@ of an earlier one by the SHA-256 of its bytes (`sha256:<hex>` in place of the UR
 """
 
 import hashlib
-import re
 import time
 import uuid
 from collections import Counter, OrderedDict
@@ -18,7 +17,6 @@ from handler.payload.fields import shorten
 from handler.payload.parts import ImagePart
 
 MAX_SESSIONS = 10_000
-_BY_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
 @dataclass(slots=True)
@@ -83,7 +81,7 @@ class Sessions:
 
     def resolve(self, part: ImagePart, session: Session) -> ImagePart:
         """`part`, with its bytes if it refers to an image of the session by hash. Raises MediaInvalid."""
-        digest = referenced_digest(part)
+        digest = part.session_digest
         if digest is None:
             return part
         if digest not in session.digests or digest not in self._images:
@@ -126,12 +124,6 @@ class Sessions:
             del self._users[digest]
             if (data := self._images.pop(digest, None)) is not None:
                 self._bytes -= len(data)
-
-
-def referenced_digest(part: ImagePart) -> str | None:
-    """The SHA-256 by which `part` refers to an image of a session; None if it has a URL or bytes."""
-    reference = _BY_HASH.fullmatch(part.url.strip()) if isinstance(part.url, str) else None
-    return reference[1].lower() if reference else None
 
 
 def sha256(data: bytes) -> str:

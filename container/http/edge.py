@@ -7,10 +7,11 @@ from contextlib import nullcontext
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from container.http.admission import Admission
-from container.http.exchange import Exchange
+from container.http.exchange import CLIENT_GONE, Exchange
 from container.http.metrics import Metrics
 from container.http.routes import OTHER, Route, Routes
 from container.http.statuses import error_response
@@ -39,18 +40,23 @@ class Edge:
             return
         route, parameters = self._routes.find(scope["method"], scope["path"])
         request = Request({**scope, "path_params": parameters}, receive)
-        exchange = Exchange(scope, route.path)
+        exchange = Exchange(route.path, request.headers)
         try:
             self._check_key(route, request.headers)
             with self._admission.permit() if route.is_work else nullcontext():
                 response = await route.endpoint(request, exchange)
-                await response(scope, receive, exchange.wrap(send))
+                await self._send(response, exchange, request, send)
         except ClientDisconnect:
             exchange.error = "client_gone"
         except Exception as error:  # noqa: BLE001  # the client gets a response and the log a line, whatever it is
-            await self._send_error(error, route, exchange, receive, send)
+            await self._send_error(error, route, exchange, request, send)
         finally:
-            self._report(route, exchange)
+            self._report(route, exchange, scope)
+
+    async def _send(self, response: Response, exchange: Exchange, request: Request, send: Send) -> None:
+        exchange.add_headers(response.headers)
+        exchange.status = response.status_code
+        await response(request.scope, request.receive, send)
 
     def _check_key(self, route: Route, headers: Headers) -> None:
         if self._api_key is None or route.is_public:
@@ -62,22 +68,31 @@ class Edge:
             raise Unauthorized("The API key is missing or wrong; send it as `Authorization: Bearer <key>`.")
 
     async def _send_error(
-        self, error: Exception, route: Route, exchange: Exchange, receive: Receive, send: Send
+        self, error: Exception, route: Route, exchange: Exchange, request: Request, send: Send
     ) -> None:
         known = error if isinstance(error, LumiError) else ServerError("The server failed on this request.")
         exchange.error = shorten(str(known))
         if not isinstance(error, LumiError):
             log.error("a request failed unexpectedly", exc_info=error, extra={FIELDS: {"id": exchange.id}})
-        if exchange.has_begun:  # the error was sent in the stream
+        if exchange.status != CLIENT_GONE:  # the response had begun: the error was sent in the stream
             self._metrics.broken(exchange.route)
             return
-        response = error_response(known, as_lmi=self._lmi_errors and route.is_lmi)
-        await response(exchange.scope, receive, exchange.wrap(send))
+        await self._send(error_response(known, as_lmi=self._lmi_errors and route.is_lmi), exchange, request, send)
 
-    def _report(self, route: Route, exchange: Exchange) -> None:
+    def _report(self, route: Route, exchange: Exchange, scope: Scope) -> None:
         seconds = time.perf_counter() - exchange.started
         self._metrics.count(exchange.route, exchange.status, seconds)
         # Health checks and scrapes come every few seconds: they are counted, but logged at the level debug only.
         level = logging.INFO if route.is_work or exchange.route == OTHER else logging.DEBUG
         if log.isEnabledFor(level):
-            log.log(level, "request", extra={FIELDS: exchange.log_fields(seconds)})
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": exchange.status,
+                "seconds": round(seconds, 4),
+                "id": exchange.id,
+                "client_id": exchange.client_id,
+                "ignored": exchange.ignored[:20] or None,
+                "error": exchange.error,
+            }
+            log.log(level, "request", extra={FIELDS: fields})

@@ -104,7 +104,8 @@ class Inference:
         return service
 
     async def _decode(self, service: Service, request: Request, body: bytes) -> Mapping[str, Any]:
-        kind, question = request.headers.get("content-type", ""), _decode_header(request.headers.get(QUESTION_HEADER))
+        kind, header = request.headers.get("content-type", ""), request.headers.get(QUESTION_HEADER)
+        question = None if header is None else _decode_header(header)
         try:
             return await _off_loop(lambda: decode_body(body, kind, request.url.query, question), body)
         except InvalidRequest:
@@ -141,10 +142,8 @@ async def _off_loop(work: Callable[[], T], body: bytes) -> T:
     return work() if len(body) < SMALL_BODY_BYTES else await asyncio.to_thread(work)
 
 
-def _decode_header(header: str | None) -> str | None:
+def _decode_header(header: str) -> str:
     """The text of a header: UTF-8, as curl and browsers send it, or else Latin-1, as HTTP says."""
-    if header is None or header.isascii():
-        return header
     try:
         return header.encode("latin-1").decode()
     except UnicodeDecodeError:

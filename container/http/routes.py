@@ -39,6 +39,7 @@ class Routes:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = tuple(routes)
+        self._not_found = Route(OTHER, _respond_not_found)
         # A path without parameters is looked up; the others are matched one after the other.
         self._fixed = {
             (method, route.path): route
@@ -58,7 +59,7 @@ class Routes:
             if method in route.methods:
                 return route, parameters
         if not found:
-            return Route(OTHER, _respond_not_found), {}
+            return self._not_found, {}
         allowed = dict.fromkeys(name for route, _ in found for name in route.methods)
         return replace(found[0][0], endpoint=partial(_respond_method_not_allowed, tuple(allowed))), {}
 

@@ -1,5 +1,6 @@
 """Content parts: a text or an image, in every form that clients send."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from handler.payload.fields import expect, json_type, shorten
 TEXT_FIELDS = frozenset({"text", "refusal"})
 IMAGE_FIELDS = frozenset({"image_url", "image", "url"})
 DETAILS = ("auto", "low", "high")
+_SESSION_REFERENCE = re.compile(r"\s*sha256:([0-9a-fA-F]{64})\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class ImagePart:
 
     url: str | bytes
     path: str
+
+    @property
+    def session_digest(self) -> str | None:
+        """The SHA-256 that refers to an image of the session (`sha256:<hex>`), if it does that in place of a URL."""
+        reference = _SESSION_REFERENCE.fullmatch(self.url) if isinstance(self.url, str) else None
+        return reference[1].lower() if reference else None
 
 
 @dataclass(frozen=True, slots=True)

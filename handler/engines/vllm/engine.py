@@ -140,10 +140,13 @@ class VllmEngine:
     def _adapted(self, prompt: P) -> Iterator[P]:
         """The prompt as vLLM takes it, which names an adapter by a key. Raises UnknownAdapter for one that was removed since
         the request was admitted."""
-        if prompt.model not in (None, *self.card.names) and prompt.model not in self.adapters:
+        if prompt.model is None or prompt.model in self.card.names:
+            yield prompt
+            return
+        if prompt.model not in self.adapters:
             raise UnknownAdapter(f"The adapter {prompt.model!r} is not served any more.", param="model")
         with self._adapters.acquire(prompt.model) as model:
-            yield prompt if model == prompt.model else replace(prompt, model=model)
+            yield replace(prompt, model=model)
 
     async def _ask(self, prompt: Prompt) -> Any:
         if isinstance(prompt, ChatPrompt):

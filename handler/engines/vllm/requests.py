@@ -1,4 +1,4 @@
-"""Prompt -> vLLM's request, with undecoded images that are named by their content hash.
+"""Prompt -> vLLM's request, with undecoded images that are named by their content hash; and the renderer that takes it.
 
 vLLM takes a PIL image with a `uuid` in a content part of its own (`image_pil`), which no client can send: the OpenAI schemas
 refuse it. The uuid becomes the key of vLLM's processor cache, and an image that is in the cache is never decoded, since it
@@ -18,6 +18,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.multimodal.media import ImageEmbeddingMediaIO
 from vllm.multimodal.media.base import MediaWithBytes
+from vllm.renderers.online_renderer import OnlineRenderer
 
 from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
 from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
@@ -55,6 +56,23 @@ class TextRequest(CompletionRequest):  # type: ignore[misc]  # vllm is untyped h
     def prompts(self) -> list[dict[str, Any]]:
         """vLLM's prompts, one for each text."""
         return self._prompts
+
+
+class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's renderer. It takes raw prompts with images, and releases the images of a prompt as soon as vLLM has processed
+    them, while the response is still generated."""
+
+    async def render_chat(self, request: ChatRequest, **options: Any) -> Any:
+        try:
+            return await super().render_chat(request, **options)
+        finally:
+            request.prompt.release_images()
+
+    async def render_completion(self, request: TextRequest, **options: Any) -> Any:
+        try:
+            return await self.preprocess_cmpl(request, request.prompts, **options)
+        finally:
+            request.source.release_images()
 
 
 def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: int) -> ChatRequest:

@@ -19,7 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from handler.engines.vllm.adapters.served import ServedModels
 from handler.engines.vllm.deltas import DeltaServing
 from handler.engines.vllm.launch import VllmSettings
-from handler.engines.vllm.renderer import Renderer
+from handler.engines.vllm.requests import Renderer
 from handler.errors import StartError
 
 

@@ -71,12 +71,9 @@ class VllmAdapters:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
-    def acquire(self, name: str | None) -> Iterator[str | None]:
-        """The model name that vLLM takes for `name`; an adapter stays loaded until the prompt is done."""
-        loaded = self._loaded.get(name) if name is not None else None
-        if loaded is None:
-            yield name
-            return
+    def acquire(self, name: str) -> Iterator[str]:
+        """The model name that vLLM takes for the adapter `name`, which stays loaded until the prompt is done."""
+        loaded = self._loaded[name]
         loaded.prompts += 1
         try:
             yield loaded.request.lora_name
