@@ -44,7 +44,7 @@ def started(factory, use=None, report=lambda _: None, **environ):
 async def properties(ready):
     """The properties that the user's code is handed."""
     assert isinstance(ready.service, OwnModel)
-    return (await ready.service.answer(json_call())).body.decode()
+    return (await ready.service.handle(json_call())).body.decode()
 
 
 @pytest.fixture
@@ -190,8 +190,7 @@ def test_a_dead_engine_is_noticed(directory):
         started(FakeFactory(FakeEngine(dead=True)), HF_MODEL_ID=str(directory))
 
 
-def test_code_that_takes_too_long_to_execute_ends_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("handler.djl.user_thread.GRACE_SECONDS", 0.01)
+def test_code_that_takes_too_long_to_execute_ends_the_start(tmp_path):
     # Of another name, as it is executed to its end all the same.
     write(tmp_path, "import time\ntime.sleep(0.5)\n" + ECHO, "slow_to_execute.py")
     with pytest.raises(StartError, match=r"slow_to_execute.py was not executed .* OPTION_MODEL_LOADING_TIMEOUT"):
