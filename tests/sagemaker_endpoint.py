@@ -4,7 +4,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from socket import socket
 
 import httpx
@@ -36,7 +36,7 @@ def endpoint(container: str) -> Iterator[str]:
 
 def _events(answer: httpx.Response) -> Response:
     def write(connection: socket) -> None:
-        with answer:
+        with closing(answer):
             for chunk in answer.iter_raw():
                 connection.sendall(event(chunk))
 

@@ -130,4 +130,4 @@ def test_the_client_of_xinference_chats_about_a_image(live):
     pieces = [chunk["choices"][0]["delta"].get("content") or "" for chunk in told["streamed"] if chunk["choices"]]
     assert "".join(pieces) == "a red circle"
     assert "'audio'" in told["audio"]
-    assert "only images are read here" in told["audio"]
+    assert "images are the only media" in told["audio"]
