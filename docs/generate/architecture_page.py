@@ -3,15 +3,17 @@
 tests/test_rooms.py compares `PACKAGES` with the imports. The drawing is made from the imports alone.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.generate import REWRITE
 from docs.generate.architecture_text import TEXT
 from docs.generate.imports import direct, levels, package_imports
 from docs.generate.markdown import code, table
 
-REWRITE = "python -m docs.generate"
+STAGES = Path("container", "start", "startup.py")
 EVERYWHERE = frozenset({"handler.errors"})  # every package may import it, and the drawing leaves it out
 
 
@@ -113,6 +115,14 @@ def drawing(graph: Mapping[str, frozenset[str]]) -> str:
     return "\n".join(rows)
 
 
+def start_stages(root: Path) -> str:
+    """The stages of a start as a list, read from the `Stage` that /ping reports."""
+    tree = ast.parse((root / STAGES).read_text(encoding="utf-8"))
+    stages = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Stage")
+    texts = [node.value for node in stages.body if isinstance(node, ast.Assign)]
+    return "".join(f"- {ast.literal_eval(text)}\n" for text in texts)
+
+
 def architecture_page(root: Path) -> str:
     """The text of docs/architecture.md for the code below `root`."""
     rows = ((code(package.name), package.holds) for package in PACKAGES)
@@ -120,4 +130,5 @@ def architecture_page(root: Path) -> str:
         rewrite=REWRITE,
         drawing=drawing(package_imports(root)),
         packages=table(("package", "what it holds"), rows),
+        stages=start_stages(root),
     )
