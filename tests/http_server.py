@@ -29,7 +29,7 @@ class Response:
 
 
 @contextmanager
-def http_served(respond: Callable[[Request], Response], port: int = 0) -> Iterator[str]:
+def http_server(respond: Callable[[Request], Response], port: int = 0) -> Iterator[str]:
     """The URL of a server for GET, HEAD and POST; `respond` runs in a thread of each connection."""
 
     class Handler(BaseHTTPRequestHandler):

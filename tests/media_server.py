@@ -14,7 +14,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def served(routes: Mapping[str, Handler], *, host: str = "127.0.0.1", tls: SSLContext | None = None):
+async def media_server(routes: Mapping[str, Handler], *, host: str = "127.0.0.1", tls: SSLContext | None = None):
     """A server that answers GET by path; yields its base URL and the list of the requests received."""
     seen: list[web.Request] = []
 
@@ -35,7 +35,7 @@ async def served(routes: Mapping[str, Handler], *, host: str = "127.0.0.1", tls:
 
 
 @asynccontextmanager
-async def raw_served(answer: bytes) -> AsyncIterator[str]:
+async def raw_server(answer: bytes) -> AsyncIterator[str]:
     """A server that sends exactly these bytes to each client and closes the connection."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

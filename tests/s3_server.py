@@ -12,7 +12,7 @@ from socket import socket
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from tests.http_server import Request, Response, http_served
+from tests.http_server import Request, Response, http_server
 
 MIB = 2**20
 PAGE = 1000
@@ -80,7 +80,7 @@ def sparse(path: Path, size: int) -> Path:
 def s3_served(port: int = 0) -> Iterator[S3]:
     """A server for as long as the context; set AWS_ENDPOINT_URL to its `url`."""
     store = S3("")
-    with http_served(partial(_respond, store), port) as store.url:
+    with http_server(partial(_respond, store), port) as store.url:
         yield store
 
 

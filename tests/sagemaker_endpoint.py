@@ -9,7 +9,7 @@ from socket import socket
 
 import httpx
 
-from tests.http_server import Request, Response, http_served
+from tests.http_server import Request, Response, http_server
 
 FORWARDED = ("content-type", "accept", "x-amzn-sagemaker-session-id", "x-amzn-sagemaker-custom-attributes")
 RETURNED = ("content-type", "x-amzn-sagemaker-new-session-id", "x-amzn-sagemaker-closed-session-id")
@@ -30,7 +30,7 @@ def endpoint(container: str) -> Iterator[str]:
         returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
         return Response(200, answer.read(), returned)
 
-    with httpx.Client(timeout=60) as client, http_served(respond) as url:
+    with httpx.Client(timeout=60) as client, http_server(respond) as url:
         yield url
 
 

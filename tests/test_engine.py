@@ -11,7 +11,7 @@ import pytest
 
 from demo.images import COLORS, SHAPES
 from tests.drawn import encode_image, image, post, url
-from tests.http_server import Response, http_served
+from tests.http_server import Response, http_server
 from tests.live import MODEL
 from tests.serving import answer, ask, fault, wait_for
 
@@ -36,7 +36,7 @@ def images():
         "/page": Response(200, b"<html>", {"content-type": "text/html"}),
         "/inside": Response(302, headers={"location": "http://127.0.0.2:1/star.png"}),
     }
-    with http_served(lambda request: responses.get(request.path, Response(404))) as url:
+    with http_server(lambda request: responses.get(request.path, Response(404))) as url:
         yield url
 
 

@@ -21,7 +21,7 @@ from handler.media.fetch import Fetcher
 from handler.media.limits import MediaLimits
 from handler.media.references import parse_reference
 from handler.payload.parts import ImagePart
-from tests.media_server import body, encode, gradient, never, raw_served, redirect, served
+from tests.media_server import body, encode, gradient, media_server, never, raw_server, redirect
 
 PATH = "messages[0].content[1].image_url.url"
 PNG = encode(gradient())
@@ -52,7 +52,7 @@ async def get(url: str, **options: Any) -> bytes:
         return await fetching.get(url)
 
 
-async def refused(url: str, kind: type[MediaError], **options: Any) -> str:
+async def fetch_error(url: str, kind: type[MediaError], **options: Any) -> str:
     with pytest.raises(MediaError) as caught:
         await get(url, **options)
     assert type(caught.value) is kind, caught.value
@@ -76,9 +76,9 @@ def names(**table: list[str]):
 # What is fetched
 
 
-def test_a_image_arrives_and_the_request_says_little():
+def test_an_image_arrives_and_the_request_has_few_headers():
     async def test() -> None:
-        async with served({"/a.png": body(PNG)}) as (base, seen):
+        async with media_server({"/a.png": body(PNG)}) as (base, seen):
             assert await get(f"{base}/a.png?q=1") == PNG
             assert {name: seen[0].headers[name] for name in seen[0].headers} == {
                 "Host": base.removeprefix("http://"),
@@ -92,7 +92,7 @@ def test_a_image_arrives_and_the_request_says_little():
 
 def test_a_signed_url_arrives_as_it_was_written():
     async def test() -> None:
-        async with served({"/a/b.png": body(PNG)}) as (base, seen):
+        async with media_server({"/a/b.png": body(PNG)}) as (base, seen):
             await get(f"{base}/a%2Fb.png?X-Credential=A%2FB&sig=%7e")
             assert seen[0].raw_path == "/a%2Fb.png?X-Credential=A%2FB&sig=%7e"
 
@@ -107,20 +107,20 @@ def test_redirects_are_followed_to_the_limit_without_cookies_or_referer():
 
     async def test() -> None:
         routes = {"/1": with_cookie, "/2": redirect("/3", 308), "/4": body(PNG)}
-        async with served(routes) as (base, seen):
+        async with media_server(routes) as (base, seen):
             routes["/3"] = redirect(f"{base}/4", 303)
             assert await get(f"{base}/1") == PNG
             assert [request.path for request in seen] == ["/1", "/2", "/3", "/4"]
             assert not any({"Cookie", "Referer"} & set(request.headers) for request in seen)
-            assert "redirects more than 2 times" in await refused(f"{base}/1", MediaUnreachable, redirects=2)
+            assert "redirects more than 2 times" in await fetch_error(f"{base}/1", MediaUnreachable, redirects=2)
 
     run(test())
 
 
 def test_a_redirect_loop_ends():
     async def test() -> None:
-        async with served({"/a": redirect("/b"), "/b": redirect("/a")}) as (base, seen):
-            assert "redirects more than 3 times" in await refused(f"{base}/a", MediaUnreachable)
+        async with media_server({"/a": redirect("/b"), "/b": redirect("/a")}) as (base, seen):
+            assert "redirects more than 3 times" in await fetch_error(f"{base}/a", MediaUnreachable)
             assert len(seen) == 4
 
     run(test())
@@ -131,7 +131,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
     async def test() -> None:
-        async with served({"/": body(PNG)}) as (base, _):
+        async with media_server({"/": body(PNG)}) as (base, _):
             assert await get(f"{base}/") == PNG
 
     run(test())
@@ -140,7 +140,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 # Where it may come from
 
 
-def spelled(port: int) -> list[str]:
+def spellings(port: int) -> list[str]:
     hosts = ["127.0.0.1", "127.0.0.1.", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001"]
     hosts += ["0177.0.0.1", "127.0.0.01", "127.000.000.001", "0", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"]
     hosts += ["[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "localhost", "LOCALHOST."]
@@ -176,10 +176,10 @@ def test_no_spelling_of_loopback_or_metadata_is_contacted():
 
     async def test() -> None:
         async with (
-            served({"/": body(PNG)}) as (base, seen),
+            media_server({"/": body(PNG)}) as (base, seen),
             Fetching(allowed_networks=(), lookup=as_the_system_would) as fetching,
         ):
-            for url in spelled(int(base.rpartition(":")[2])):
+            for url in spellings(int(base.rpartition(":")[2])):
                 with pytest.raises((MediaForbidden, MediaInvalid)):
                     await fetching.get(url)
             assert seen == []
@@ -189,9 +189,9 @@ def test_no_spelling_of_loopback_or_metadata_is_contacted():
 
 def test_the_systems_own_lookup_is_checked_too():
     async def test() -> None:
-        async with served({"/": body(PNG)}) as (base, seen):
+        async with media_server({"/": body(PNG)}) as (base, seen):
             port = base.rpartition(":")[2]
-            await refused(f"http://localhost:{port}/", MediaForbidden, allowed_networks=())
+            await fetch_error(f"http://localhost:{port}/", MediaForbidden, allowed_networks=())
             assert await get(f"http://localhost:{port}/", allowed_networks=(*LOOPBACK, ip_network("::1"))) == PNG
             assert len(seen) == 1
 
@@ -200,9 +200,9 @@ def test_the_systems_own_lookup_is_checked_too():
 
 def test_a_redirect_to_a_forbidden_address_is_not_followed():
     async def test() -> None:
-        async with served({"/": body(PNG)}, host="127.0.0.2") as (inside, seen):
+        async with media_server({"/": body(PNG)}, host="127.0.0.2") as (inside, seen):
             for target in (inside, inside.removeprefix("http:"), inside.replace("127.0.0.2", "0x7f.2")):
-                async with served({"/a": redirect(f"{target}/")}) as (base, _):
+                async with media_server({"/a": redirect(f"{target}/")}) as (base, _):
                     with pytest.raises((MediaForbidden, MediaInvalid)) as caught:
                         await get(f"{base}/a")
                     assert "127.0.0.2" not in str(caught.value)
@@ -215,23 +215,23 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed():
     "target",
     ["file:///etc/passwd", "ftp://127.0.0.1/", "data:image/png;base64,AAAA", "//u:p@127.0.0.1/", "/\\x", "a b"],
 )
-def test_a_redirect_is_held_to_the_rules_of_a_url(target: str):
+def test_the_target_of_a_redirect_follows_the_rules_of_a_url(target: str):
     async def test() -> None:
-        async with served({"/a": redirect(target)}) as (base, seen):
-            message = await refused(f"{base}/a", MediaForbidden)
+        async with media_server({"/a": redirect(target)}) as (base, seen):
+            message = await fetch_error(f"{base}/a", MediaForbidden)
             assert "redirects to one that cannot be used" in message
             assert len(seen) == 1
 
     run(test())
 
 
-def test_a_name_with_a_forbidden_address_is_refused_before_any_is_dialled():
+def test_a_name_with_a_forbidden_address_is_rejected_before_a_connection():
     async def test() -> None:
-        async with served({"/": body(PNG)}) as (base, seen):
+        async with media_server({"/": body(PNG)}) as (base, seen):
             url = f"http://mixed.test:{base.rpartition(':')[2]}/"
             for addresses in (["127.0.0.2"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.1", "fd00:ec2::254"]):
                 lookup = names(**{"mixed.test": addresses})
-                message = await refused(url, MediaForbidden, lookup=lookup)
+                message = await fetch_error(url, MediaForbidden, lookup=lookup)
                 assert "OPTION_MEDIA_ALLOWED_NETWORKS" in message
                 assert not re.search(r"127\.|fd00", message)
             assert seen == []
@@ -247,7 +247,10 @@ def test_a_name_that_changes_its_address_between_requests_is_checked_again():
         return answers.pop(0)
 
     async def test() -> None:
-        async with served({"/": body(PNG, Connection="close")}) as (base, seen), Fetching(lookup=rebinding) as fetching:
+        async with (
+            media_server({"/": body(PNG, Connection="close")}) as (base, seen),
+            Fetching(lookup=rebinding) as fetching,
+        ):
             url = f"http://rebind.test:{base.rpartition(':')[2]}/"
             assert await fetching.get(url) == PNG
             with pytest.raises(MediaForbidden):
@@ -261,13 +264,13 @@ def test_a_name_that_changes_its_address_between_requests_is_checked_again():
 def test_only_the_operators_hosts_are_contacted_also_by_redirect():
     async def test() -> None:
         lookup = names(**{"good.test": ["127.0.0.1"], "evil.test": ["127.0.0.1"]})
-        async with served({"/a": body(PNG)}) as (base, seen):
+        async with media_server({"/a": body(PNG)}) as (base, seen):
             port = base.rpartition(":")[2]
             options = {"lookup": lookup, "allowed_hosts": ("good.test",)}
             assert await get(f"http://GOOD.test:{port}/a", **options) == PNG
-            async with served({"/a": redirect(f"http://evil.test:{port}/a")}) as (good, _):
+            async with media_server({"/a": redirect(f"http://evil.test:{port}/a")}) as (good, _):
                 url = f"http://good.test:{good.rpartition(':')[2]}/a"
-                assert "redirects to a host" in await refused(url, MediaForbidden, **options)
+                assert "redirects to a host" in await fetch_error(url, MediaForbidden, **options)
             assert len(seen) == 1
 
     run(test())
@@ -277,21 +280,21 @@ def test_only_the_operators_hosts_are_contacted_also_by_redirect():
 
 
 @pytest.mark.parametrize("status", [304, 400, 403, 404, 500, 503])
-def test_a_status_that_brings_no_image_is_named(status: int):
+def test_a_status_without_an_image_is_named(status: int):
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
     async def test() -> None:
-        async with served({"/a": answer}) as (base, _):
-            assert f"{base} answered HTTP {status}" in await refused(f"{base}/a?token=secret", MediaUnreachable)
+        async with media_server({"/a": answer}) as (base, _):
+            assert f"{base} answered HTTP {status}" in await fetch_error(f"{base}/a?token=secret", MediaUnreachable)
 
     run(test())
 
 
-def test_a_body_over_the_limit_is_refused_by_its_announced_length():
+def test_a_body_over_the_limit_is_rejected_by_its_content_length():
     async def test() -> None:
-        async with served({"/": body(bytes(1001))}) as (base, _):
-            assert "1,000 bytes" in await refused(base, MediaTooLarge, image_bytes=1000)
+        async with media_server({"/": body(bytes(1001))}) as (base, _):
+            assert "1,000 bytes" in await fetch_error(base, MediaTooLarge, image_bytes=1000)
             assert len(await get(base, image_bytes=1001)) == 1001
 
     run(test())
@@ -310,26 +313,26 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit():
             hung_up.set()
 
     async def test() -> None:
-        async with served({"/": endless}) as (base, _):
-            await refused(base, MediaTooLarge, image_bytes=200_000)
+        async with media_server({"/": endless}) as (base, _):
+            await fetch_error(base, MediaTooLarge, image_bytes=200_000)
             await asyncio.wait_for(hung_up.wait(), 10)
 
     run(test())
 
 
-def test_an_encoded_body_is_refused_and_never_inflated():
+def test_a_compressed_body_is_rejected_and_not_decompressed():
     async def test() -> None:
         bomb = gzip.compress(bytes(50_000_000))
-        async with served({"/": body(bomb, **{"Content-Encoding": "gzip"})}) as (base, _):
-            assert "Content-Encoding gzip" in await refused(base, MediaUnreachable)
-        async with served({"/": body(PNG, **{"Content-Encoding": "aws-chunked"})}) as (base, _):
+        async with media_server({"/": body(bomb, **{"Content-Encoding": "gzip"})}) as (base, _):
+            assert "Content-Encoding gzip" in await fetch_error(base, MediaUnreachable)
+        async with media_server({"/": body(PNG, **{"Content-Encoding": "aws-chunked"})}) as (base, _):
             assert await get(base) == PNG  # what object stores leave on plain bytes
 
     run(test())
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "sentence"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this", "ended its response early"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nonly this", "ended its response early"),
@@ -338,10 +341,10 @@ def test_an_encoded_body_is_refused_and_never_inflated():
         (b"", "closed the connection"),
     ],
 )
-def test_a_server_that_breaks_off_or_speaks_nonsense_is_unreachable(answer: bytes, said: str):
+def test_a_broken_response_is_unreachable(answer: bytes, sentence: str):
     async def test() -> None:
-        async with raw_served(answer) as base:
-            assert said in await refused(base, MediaUnreachable)
+        async with raw_server(answer) as base:
+            assert sentence in await fetch_error(base, MediaUnreachable)
 
     run(test())
 
@@ -359,13 +362,13 @@ def test_one_deadline_covers_lookup_redirects_and_a_slow_body():
         return []
 
     async def test() -> None:
-        async with served({"/": never, "/drip": drip, "/there": redirect("/drip")}) as (base, _):
+        async with media_server({"/": never, "/drip": drip, "/there": redirect("/drip")}) as (base, _):
             for url in (base, f"{base}/drip", f"{base}/there"):
-                message = await refused(url, MediaUnreachable, fetch_seconds=0.25)
+                message = await fetch_error(url, MediaUnreachable, fetch_seconds=0.25)
                 assert "within 0.25 s" in message
                 assert "OPTION_IMAGE_FETCH_TIMEOUT" in message
-        await refused("http://slow.test/", MediaUnreachable, fetch_seconds=0.2, lookup=hanging)
-        message = await refused("http://slow.test/", MediaUnreachable, connect_seconds=0.2, lookup=hanging)
+        await fetch_error("http://slow.test/", MediaUnreachable, fetch_seconds=0.2, lookup=hanging)
+        message = await fetch_error("http://slow.test/", MediaUnreachable, connect_seconds=0.2, lookup=hanging)
         assert message == "http://slow.test does not accept a connection."
 
     run(test())
@@ -375,15 +378,17 @@ def test_a_closed_port_and_an_unknown_name_are_unreachable():
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as placeholder:
             port = placeholder.getsockname()[1]
-        assert "does not accept a connection" in await refused(f"http://127.0.0.1:{port}/", MediaUnreachable)
-        assert "cannot be resolved" in await refused("http://nowhere.test/", MediaUnreachable, lookup=names())
-        assert "cannot be resolved" in await refused("http://a.test/", MediaUnreachable, lookup=names(**{"a.test": []}))
-        await refused(f"http://{'a' * 64}.test/", MediaInvalid)  # longer than a DNS label may be
-        for target, said in ((f"http://127.0.0.1:{port}/", "accept a connection"), ("/x", "answered HTTP 404")):
-            async with served({"/": redirect(target)}) as (base, _):
-                message = await refused(base, MediaUnreachable)
+        assert "does not accept a connection" in await fetch_error(f"http://127.0.0.1:{port}/", MediaUnreachable)
+        assert "cannot be resolved" in await fetch_error("http://nowhere.test/", MediaUnreachable, lookup=names())
+        assert "cannot be resolved" in await fetch_error(
+            "http://a.test/", MediaUnreachable, lookup=names(**{"a.test": []})
+        )
+        await fetch_error(f"http://{'a' * 64}.test/", MediaInvalid)  # longer than a DNS label may be
+        for target, sentence in ((f"http://127.0.0.1:{port}/", "accept a connection"), ("/x", "answered HTTP 404")):
+            async with media_server({"/": redirect(target)}) as (base, _):
+                message = await fetch_error(base, MediaUnreachable)
                 assert message.startswith(f"{base} redirects to a server that ")
-                assert said in message
+                assert sentence in message
                 assert str(port) not in message
 
     run(test())
@@ -410,38 +415,38 @@ def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     return context, str(tmp_path / "cert.pem")
 
 
-def test_https_is_verified_and_never_left_for_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_https_is_verified_and_does_not_redirect_to_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tls, trusted = certificate(tmp_path)
 
     async def test() -> None:
-        async with served({"/": body(PNG)}) as (plain, seen):
-            async with served({"/": body(PNG), "/down": redirect(plain)}, tls=tls) as (base, _):
-                assert "TLS certificate" in await refused(base, MediaUnreachable)
+        async with media_server({"/": body(PNG)}) as (plain, seen):
+            async with media_server({"/": body(PNG), "/down": redirect(plain)}, tls=tls) as (base, _):
+                assert "TLS certificate" in await fetch_error(base, MediaUnreachable)
                 monkeypatch.setenv("SSL_CERT_FILE", trusted)
                 assert await get(base) == PNG
-                assert "from https back to http" in await refused(f"{base}/down", MediaForbidden)
-                assert "TLS handshake" in await refused(plain.replace("http:", "https:"), MediaUnreachable)
+                assert "from https back to http" in await fetch_error(f"{base}/down", MediaForbidden)
+                assert "TLS handshake" in await fetch_error(plain.replace("http:", "https:"), MediaUnreachable)
             assert seen == []
 
     run(test())
 
 
-def test_fetches_share_the_turns_there_are():
-    running, most = 0, 0
+def test_the_number_of_fetches_at_once_is_limited():
+    running, peak = 0, 0
 
     async def counting(request: web.Request) -> web.Response:
-        nonlocal running, most
+        nonlocal running, peak
         running += 1
-        most = max(most, running)
+        peak = max(peak, running)
         await asyncio.sleep(0.02)
         running -= 1
         return web.Response(body=PNG)
 
     async def test() -> None:
-        async with served({"/": counting}) as (base, seen), Fetching(fetches=3) as fetching:
+        async with media_server({"/": counting}) as (base, seen), Fetching(fetches=3) as fetching:
             await asyncio.gather(*(fetching.get(f"{base}/") for _ in range(10)))
             assert len(seen) == 10
-            assert most == 3
+            assert peak == 3
 
     run(test())
 

@@ -13,7 +13,7 @@ from handler.errors import MediaError, MediaForbidden, MediaInvalid, MediaTooLar
 from handler.media.limits import MediaLimits
 from handler.media.loader import MediaLoader
 from handler.payload.parts import ImagePart
-from tests.media_server import body, encode, gradient, never, served
+from tests.media_server import body, encode, gradient, media_server, never
 
 SMALL = encode(gradient(), "PNG")
 LARGE = encode(gradient(900, 700), "BMP")  # 1.9 MB: goes through the thread pool
@@ -77,7 +77,7 @@ def test_a_request_without_images_loads_nothing():
 
 def test_images_keep_their_order_paths_and_digests():
     async def test() -> None:
-        async with Loading() as loading, served({"/a": body(LARGE)}) as (base, _):
+        async with Loading() as loading, media_server({"/a": body(LARGE)}) as (base, _):
             urls = (data_url(SMALL), f"{base}/a", data_url(LARGE), SMALL)
             found = await loading.load([ImagePart(url, f"p{i}") for i, url in enumerate(urls)])
             assert [image.path for image in found] == ["p0", "p1", "p2", "p3"]
@@ -93,7 +93,7 @@ def test_only_what_the_engine_does_not_hold_is_decoded(encoded: bytes):
     damaged = encoded[: len(encoded) // 2]  # a good header, and pixels that cannot be decoded
 
     async def test() -> None:
-        async with Loading() as loading, served({"/": body(damaged)}) as (base, _):
+        async with Loading() as loading, media_server({"/": body(damaged)}) as (base, _):
             for url in (data_url(damaged), f"{base}/"):
                 error = await loading.error(MediaInvalid, data_url(SMALL), url)
                 assert error.param == path(1)
@@ -112,7 +112,7 @@ def test_only_what_the_engine_does_not_hold_is_decoded(encoded: bytes):
 @pytest.mark.parametrize("encoded", [SMALL, LARGE], ids=["small", "large"])
 def test_the_same_image_is_one_image_in_parts_turns_and_requests(encoded: bytes):
     async def test() -> None:
-        async with Loading() as loading, served({"/": body(encoded)}) as (base, _):
+        async with Loading() as loading, media_server({"/": body(encoded)}) as (base, _):
             url = data_url(encoded)
             several = await asyncio.gather(loading.images(url, url, f"{base}/"), loading.images(f"{base}/", url))
             images = {id(image.image) for images in several for image in images}
@@ -123,7 +123,7 @@ def test_the_same_image_is_one_image_in_parts_turns_and_requests(encoded: bytes)
 
 def test_a_url_is_fetched_once_however_often_it_is_named():
     async def test() -> None:
-        async with Loading() as loading, served({"/a": body(SMALL), "/b": body(LARGE)}) as (base, seen):
+        async with Loading() as loading, media_server({"/a": body(SMALL), "/b": body(LARGE)}) as (base, seen):
             found = await loading.images(f"{base}/a", f"{base}/b", f"{base}/a", f"{base}/a")
             assert sorted(request.path for request in seen) == ["/a", "/b"]
             assert [image.path for image in found] == [path(number) for number in range(4)]
@@ -136,7 +136,7 @@ def test_a_url_is_fetched_once_however_often_it_is_named():
 
 def test_too_many_images_are_rejected_before_any_work():
     async def test() -> None:
-        async with Loading(images_per_prompt=2) as loading, served({"/": body(SMALL)}) as (base, seen):
+        async with Loading(images_per_prompt=2) as loading, media_server({"/": body(SMALL)}) as (base, seen):
             error = await loading.error(MediaTooLarge, f"{base}/", "s3://not/checked", f"{base}/")
             assert error.param == path(2)
             assert "has 3 images; the limit is 2" in str(error)
@@ -148,7 +148,7 @@ def test_too_many_images_are_rejected_before_any_work():
 
 def test_every_reference_is_checked_before_the_first_fetch():
     async def test() -> None:
-        async with Loading() as loading, served({"/": body(SMALL)}) as (base, seen):
+        async with Loading() as loading, media_server({"/": body(SMALL)}) as (base, seen):
             assert (await loading.error(MediaInvalid, f"{base}/", "s3://bucket/key")).param == path(1)
             assert seen == []
 
@@ -162,7 +162,7 @@ def under_way() -> list[str]:
 
 def test_the_first_fault_cancels_the_others_and_is_raised_alone():
     async def test() -> None:
-        async with Loading(fetch_seconds=600) as loading, served({"/never": never}) as (base, _):
+        async with Loading(fetch_seconds=600) as loading, media_server({"/never": never}) as (base, _):
             slow = [f"{base}/never?{number}" for number in range(5)]
             error = await loading.error(MediaUnreachable, *slow, f"{base}/missing")
             assert error.param == path(5)
@@ -179,7 +179,7 @@ def test_a_cancelled_request_leaves_nothing_running():
         return await never(request)
 
     async def test() -> None:
-        async with Loading(fetch_seconds=600) as loading, served({"/a": arriving, "/b": never}) as (base, _):
+        async with Loading(fetch_seconds=600) as loading, media_server({"/a": arriving, "/b": never}) as (base, _):
             request = asyncio.create_task(loading.images(f"{base}/b", f"{base}/a"))
             await arrived.wait()
             request.cancel()
@@ -202,7 +202,7 @@ def test_one_request_fetches_only_so_many_images_at_a_time():
         return web.Response(body=SMALL)
 
     async def test() -> None:
-        async with Loading(fetches_per_request=2) as loading, served({"/": counting}) as (base, seen):
+        async with Loading(fetches_per_request=2) as loading, media_server({"/": counting}) as (base, seen):
             await loading.images(*(f"{base}/?{number}" for number in range(8)))
             assert len(seen) == 8
             assert most == 2
@@ -212,7 +212,7 @@ def test_one_request_fetches_only_so_many_images_at_a_time():
 
 def test_faults_of_every_stage_name_their_part():
     async def test() -> None:
-        async with Loading(image_bytes=4000, image_pixels=1000) as loading, served({"/": body(b"")}) as (base, _):
+        async with Loading(image_bytes=4000, image_pixels=1000) as loading, media_server({"/": body(b"")}) as (base, _):
             faults = {
                 "": MediaInvalid,
                 "ftp://x": MediaInvalid,

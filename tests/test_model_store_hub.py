@@ -12,7 +12,7 @@ from huggingface_hub import errors
 from container.model_store.hub_download import refusal
 from container.model_store.hub_files import wanted_files
 from tests.adapter_cases import write_adapter
-from tests.http_server import Response, http_served
+from tests.http_server import Response, http_server
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "a" * 40
@@ -96,7 +96,7 @@ def entry(name, data):
 @pytest.fixture
 def hub():
     hub = Hub()
-    with http_served(hub.respond) as hub.url:
+    with http_server(hub.respond) as hub.url:
         yield hub
 
 

@@ -30,26 +30,26 @@ def _events(response):
     return [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
 
 
-def test_the_openai_route_speaks_server_sent_events_and_ends_with_done(served):
+def test_the_openai_route_sends_server_sent_events_and_ends_with_done(served):
     response = served.post(ask("hi", stream=True), "/v1/chat/completions")
     assert response.headers["content-type"].startswith("text/event-stream")
     *chunks, last = _events(response)
     assert (last, _text(chunks)) == ("[DONE]", "a red circle")
 
 
-def test_invocations_speaks_json_lines_as_lmi_does(served):
+def test_invocations_sends_json_lines_as_lmi_does(served):
     response = served.post(ask("hi", stream=True))
     assert response.headers["content-type"] == "application/jsonlines"
     assert response.text.endswith("\n")
     assert _text(response.text.splitlines()) == "a red circle"
 
 
-def test_invocations_speaks_server_sent_events_when_accept_asks(served):
+def test_invocations_sends_server_sent_events_if_accept_names_them(served):
     response = served.post(ask("hi", stream=True), accept="text/event-stream")
     assert _events(response)[-1] == "[DONE]"
 
 
-def test_the_option_makes_invocations_speak_server_sent_events():
+def test_the_option_makes_invocations_send_server_sent_events():
     settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, output_formatter="sse")
     with serving(FakeEngine(replies=WORDS), serving=settings) as server:
         assert _events(server.post(ask("hi", stream=True)))[-1] == "[DONE]"
@@ -113,7 +113,7 @@ class Loop(asyncio.SelectorEventLoop):
         return self.clock.now
 
 
-def test_a_long_stream_may_take_longer_than_the_time_for_one_piece():
+def test_a_long_stream_may_take_longer_than_the_limit_for_one_chunk():
     async def chunks():
         for _ in range(8):
             await asyncio.sleep(0.9)
@@ -135,7 +135,7 @@ def test_a_long_stream_may_take_longer_than_the_time_for_one_piece():
     assert seconds > 7
 
 
-def test_a_client_that_does_not_read_is_given_up():
+def test_a_client_that_does_not_read_is_disconnected():
     settings = Serving(request_bytes=1 << 20, predict_seconds=0.5, batch_size=2)
     engine = FakeEngine(replies=["x" * 10_000] * 100_000)
     with serving(engine, serving=settings) as server, socket.socket() as reader:

@@ -3,7 +3,7 @@ import pytest
 from container.start import vllm_settings
 from container.start.vllm_settings import chat_template
 from handler.errors import StartError
-from tests.http_server import Response, http_served
+from tests.http_server import Response, http_server
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}é{% endfor %}"
 
@@ -11,7 +11,7 @@ TEMPLATE = "{% for message in messages %}{{ message.content }}é{% endfor %}"
 @pytest.fixture(scope="module")
 def server():
     bodies = {"/t.jinja": TEMPLATE.encode(), "/huge": b"x" * (vllm_settings.MAX_BYTES + 1), "/binary": b"\xff\xfe"}
-    with http_served(
+    with http_server(
         lambda request: Response(200 if request.path in bodies else 404, bodies.get(request.path, b""))
     ) as url:
         yield url
