@@ -235,7 +235,7 @@ def _steep(tensors):
         (
             _seeing,
             {},
-            "on the way of images, and vLLM leaves that out unless OPTION_ENABLE_TOWER_CONNECTOR_LORA=true",
+            "in the vision tower or connector, which vLLM skips unless OPTION_ENABLE_TOWER_CONNECTOR_LORA=true",
         ),
         (_elsewhere, {}, "vLLM cannot load the adapter"),
         (_embedding, {}, "vLLM cannot load the adapter"),

@@ -192,4 +192,4 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_told_and_refuses_nothing(model
     elsewhere = copy.copy(model_config)
     elsewhere.model = str(tmp_path)
     Layers(elsewhere, only_language=True).check(files("model.language_model.layers.99.q_proj"))
-    assert "cannot be compared with the model" in caplog.text
+    assert "cannot be checked against the model" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from container.model_store import Hub, fetch_hub_adapter, is_hub_id
 from container.options import Options
 from container.options.parsers.lora_modules import LoraModule
-from handler.adapters.files import CONFIG, inspected, rank_to_allow
+from handler.adapters.files import CONFIG, rank_to_allow, read_adapter_files
 from handler.adapters.registry import Adapters, check_name
 from handler.adapters.store import AdapterStore
 from handler.errors import InvalidRequest, StartError
@@ -94,7 +94,7 @@ def _check(adapter: StaticAdapter, options: Options) -> None:
     """What can be checked before the model is loaded, which takes minutes. Raises StartError."""
     try:
         check_name(adapter.name, options.served_model_name)
-        files = inspected(adapter.directory)
+        files = read_adapter_files(adapter.directory)
     except InvalidRequest as fault:
         raise _cannot_serve(adapter, fault) from fault
     if files.rank > options.max_lora_rank:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from handler.adapters.files import inspected
+from handler.adapters.files import read_adapter_files
 from handler.adapters.store import AdapterStore
 from handler.engine import Adapter, Engine
 from handler.errors import AdapterConflict, InvalidRequest, UnknownAdapter, UnknownModel
@@ -101,7 +101,7 @@ class Adapters:
             log.info("unloaded adapter %s", name)
 
     async def _load(self, adapter: Adapter) -> Adapter:
-        files = await asyncio.to_thread(inspected, Path(adapter.directory))
+        files = await asyncio.to_thread(read_adapter_files, Path(adapter.directory))
         loaded = replace(adapter, rank=files.rank, created=int(time.time()))
         await self._engine.load_adapter(loaded)
         log.info("loaded adapter %s of rank %d from %s", adapter.name, files.rank, adapter.source)

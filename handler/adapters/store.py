@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
-from handler.adapters.files import CONFIG, MOST_CONFIG_BYTES, WEIGHTS
+from handler.adapters.files import CONFIG, MAX_CONFIG_BYTES, WEIGHTS
 from handler.errors import InvalidRequest, ServerError, StartError
 
 Download = Callable[[str, Path], Awaitable[str | Path]]
@@ -101,8 +101,8 @@ class AdapterStore:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise _unreadable(source, f"{target.name} is not a regular file")
-        if target.name == CONFIG and status.st_size > MOST_CONFIG_BYTES:
-            raise _unreadable(source, f"{target.name} has more than {MOST_CONFIG_BYTES} bytes")
+        if target.name == CONFIG and status.st_size > MAX_CONFIG_BYTES:
+            raise _unreadable(source, f"{target.name} has more than {MAX_CONFIG_BYTES} bytes")
         if status.st_size + _MARGIN_BYTES > self._free(target.parent):
             raise ServerError("There is not enough disk space for this adapter.")
         with os.fdopen(file, "rb", closefd=False) as original, target.open("wb") as copy:

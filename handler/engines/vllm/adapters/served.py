@@ -12,7 +12,7 @@ from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.lora.request import LoRARequest
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.adapters.files import AdapterFiles, inspected, rank_to_allow
+from handler.adapters.files import AdapterFiles, rank_to_allow, read_adapter_files
 from handler.engine import Adapter
 from handler.engines.vllm.adapters.layers import Layers
 from handler.engines.vllm.failures import translate
@@ -113,7 +113,7 @@ class VllmAdapters:
         self._unload_when_done(self._loaded.pop(name))
 
     def _check(self, directory: Path) -> None:
-        files = inspected(directory)
+        files = read_adapter_files(directory)
         self._check_rank(files)
         if self._layers is None:
             towers = self._config.enable_tower_connector_lora
