@@ -142,7 +142,7 @@ def test_want_of_memory_is_told_as_such():
     ("start", "words"),
     [
         ({"OPTION_LIMIT_MM_PER_PROMT": '{"image":2}'}, "did you mean OPTION_LIMIT_MM_PER_PROMPT?"),
-        ({"model": None}, "No model is named. Set HF_MODEL_ID"),
+        ({"model": None}, "No model is set. Set HF_MODEL_ID"),
         ({"run": ("--read-only",)}, "--tmpfs /tmp"),
         ({"run": ("--memory", "1g")}, "has 1.0 GiB"),
         ({"OPTION_TENSOR_PARALLEL_DEGREE": "2"}, "--shm-size"),

@@ -229,8 +229,8 @@ def _steep(tensors):
 @pytest.mark.parametrize(
     ("tensors", "config", "words"),
     [
-        (_halved, {}, "64 inputs and 128 outputs, and the layer has 128 and 128"),
-        (_doubled, {}, "128 inputs and 256 outputs, and the layer has 128 and 128"),
+        (_halved, {}, "64 inputs and 128 outputs, but the layer has 128 and 128"),
+        (_doubled, {}, "128 inputs and 256 outputs, but the layer has 128 and 128"),
         (_deeper, {"base_model_name_or_path": "large/model"}, "no such layer. It was trained for large/model"),
         (
             _seeing,

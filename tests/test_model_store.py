@@ -74,14 +74,12 @@ def test_a_directory_without_a_model_says_what_was_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").write_text("")
-    with pytest.raises(
-        StartError, match=r"config.json or params.json was looked for; there is code/, notes.txt. code/"
-    ):
+    with pytest.raises(StartError, match=r"it needs config.json or params.json, but there is code/, notes.txt. code/"):
         locate(str(tmp_path))
 
 
 def test_an_empty_directory_says_so(tmp_path):
-    with pytest.raises(StartError, match="there is nothing"):
+    with pytest.raises(StartError, match="but there is nothing"):
         locate(str(tmp_path))
 
 
@@ -89,9 +87,9 @@ def test_an_empty_directory_says_so(tmp_path):
     ("model_id", "words"),
     [
         (None, "HF_MODEL_ID"),
-        ("s3://", "no address on S3"),
-        ("/no/such/directory", "neither a directory that exists nor"),
-        ("a b", "neither a directory that exists nor"),
+        ("s3://", "not an address on S3"),
+        ("/no/such/directory", "neither an existing directory nor"),
+        ("a b", "neither an existing directory nor"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_refused_in_words(model_id, words):

@@ -82,7 +82,7 @@ def test_an_absolute_name_stays_inside(tmp_path):
 
 def test_no_more_is_unpacked_than_the_disk_holds(tmp_path):
     packed = archive(tmp_path / "m.tar.gz", member("bomb", bytes(10**7)))
-    with pytest.raises(StartError, match=r"file bomb of 10 MB does not fit .* 70 MB are free"):
+    with pytest.raises(StartError, match=r"file bomb of 10 MB does not fit .* only 70 MB are free"):
         unpacked(packed, tmp_path / "out", free=70 * 10**6)
     assert not (tmp_path / "out").exists()
 
@@ -136,12 +136,12 @@ def test_an_archive_on_s3_is_a_model_with_or_without_a_top_directory(s3, tmp_pat
 
 def test_an_archive_without_a_model_leaves_none(s3, tmp_path):
     s3.put("model.tar.gz", archive(tmp_path / "m", member("notes.txt", b"x")))
-    with pytest.raises(StartError, match=r"config.json or params.json was looked for; there is notes.txt"):
+    with pytest.raises(StartError, match=r"it needs config.json or params.json, but there is notes.txt"):
         fetch(s3, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/model-*"))
 
 
 def test_an_archive_needs_room_for_what_is_in_it(s3, tmp_path):
     s3.put("model.tar.gz", archive(tmp_path / "m", member("config.json", bytes(10**7)), mode="w"))
-    with pytest.raises(StartError, match=r"needs 20 MB more in .*, and 15 MB are free"):
+    with pytest.raises(StartError, match=r"needs 20 MB more in .*, but only 15 MB are free"):
         fetch(s3, tmp_path / "cache", free=lambda _: 15 * 10**6)

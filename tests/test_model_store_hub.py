@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import errors
 
-from container.model_store.hub_download import refusal
+from container.model_store.hub_download import describe_error
 from container.model_store.hub_files import wanted_files
 from tests.adapter_cases import write_adapter
 from tests.http_server import Response, http_server
@@ -106,8 +106,8 @@ from container.model_store import Hub, fetch, locate
 from handler.errors import StartError
 try:
     print(asyncio.run(fetch(locate("org/model"), print, hub=Hub(sys.argv[1] or None, sys.argv[2] or None))))
-except StartError as refusal:
-    sys.exit(str(refusal))
+except StartError as error:
+    sys.exit(str(error))
 """
 
 
@@ -144,7 +144,7 @@ def test_a_hub_that_does_not_answer_is_no_fault_where_the_model_is_cached(hub, t
     start(hub.url, tmp_path)
     outcome = start("http://127.0.0.1:9", tmp_path)
     assert outcome.returncode == 0
-    assert "taken from the cache" in outcome.stdout
+    assert "loaded from the cache" in outcome.stdout
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_refusal_of_the_hub_is_explained(hub, tmp_path, error, words):
 
 def test_a_repository_without_a_model_says_what_was_looked_for(hub, tmp_path):
     del hub.files["config.json"]
-    assert "config.json or params.json was looked for; there is README.md" in start(hub.url, tmp_path).stderr
+    assert "it needs config.json or params.json, but there is README.md" in start(hub.url, tmp_path).stderr
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ options = resolve(named, engine_fields=tuple, model_directory=Path("/nowhere")).
 try:
     (found,) = asyncio.run(find_static_adapters(options, [], AdapterStore(Path("/nowhere/kept"), [], fetch_adapter)))
     print(found.directory)
-except StartError as refusal:
-    raise SystemExit(str(refusal))
+except StartError as error:
+    raise SystemExit(str(error))
 """
 
 
@@ -206,12 +206,12 @@ def test_an_adapter_of_the_hub_is_brought_and_served_from_its_cache(hub, tmp_pat
 
 
 def test_a_repository_without_an_adapter_says_what_was_looked_for(hub, tmp_path):
-    assert "adapter_config.json was looked for" in start(hub.url, tmp_path, script=ADAPTER_SCRIPT).stderr
+    assert "it needs adapter_config.json" in start(hub.url, tmp_path, script=ADAPTER_SCRIPT).stderr
 
 
 def test_a_full_disk_is_explained():
-    assert "does not fit on the disk" in refusal(OSError(28, "No space left on device"), "org/model", None)
+    assert "does not fit on the disk" in describe_error(OSError(28, "No space left on device"), "org/model", None)
 
 
 def test_an_id_that_is_none_is_explained():
-    assert "write organisation/name" in refusal(errors.HFValidationError("bad"), "-x", None)
+    assert "write organisation/name" in describe_error(errors.HFValidationError("bad"), "-x", None)

@@ -222,7 +222,7 @@ def test_an_empty_directory_is_nobodys_business(tmp_path: Path):
 def test_a_directory_without_a_model_says_what_was_looked_for(tmp_path: Path):
     (tmp_path / "dummy.txt").write_text("x")
     fault = refusal({}, tmp_path)
-    assert fault.startswith(f"The directory {tmp_path} holds no model: config.json or params.json was looked for; ")
+    assert fault.startswith(f"The directory {tmp_path} contains no model: it needs config.json or params.json, but ")
     assert "there is dummy.txt." in fault
     assert fault.endswith("HF_MODEL_ID does.")
 
@@ -230,7 +230,7 @@ def test_a_directory_without_a_model_says_what_was_looked_for(tmp_path: Path):
 def test_of_several_models_in_the_model_directory_one_has_to_be_named(tmp_path: Path):
     model_at(tmp_path / "one")
     model_at(tmp_path / "two")
-    assert "holds several models: one, two; name one of them" in refusal({}, tmp_path)
+    assert "contains several models: one, two; name one of them" in refusal({}, tmp_path)
     found = resolved({"OPTION_MODEL_ID": "two"}, tmp_path)
     assert (found.options.model_id, found.warnings) == (str(tmp_path / "two"), ())
 

@@ -45,7 +45,7 @@ def test_code_beside_a_model_that_is_elsewhere_is_found(code: Path, directory: P
 def test_lmis_own_entry_point_means_vllm(code: Path):
     environ = {"OPTION_ENTRYPOINT": "djl_python.lmi_vllm.vllm_async_service"}
     assert resolved({"HF_MODEL_ID": "org/name", **environ}, code).options.code is None
-    assert "holds no model" in refusal(environ, code)
+    assert "contains no model" in refusal(environ, code)
 
 
 def test_an_entry_point_that_is_not_there_is_a_fault_unless_the_model_in_s3_may_bring_it(code: Path):

@@ -26,13 +26,13 @@ __all__ = [
     "locate",
 ]
 
-CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker and LMI have their large disk there; beneath it is locked
-ADAPTER = ("adapter_config.json",)  # what makes a directory an adapter, as config.json makes one a model
+CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker's and LMI's large disk; each model in it has a lock
+ADAPTER = ("adapter_config.json",)  # makes a directory an adapter, as config.json makes one a model
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class Kind(StrEnum):
-    """Where a model is before the start."""
+    """Where the model is before the start."""
 
     DIRECTORY = "directory"
     S3 = "S3"
@@ -41,8 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """`source` is the directory that holds the model, an s3:// address, or an id on the hub; `names` is what it is
-    served under."""
+    """`source` is the directory with the model, an s3:// address, or an id on the hub; `names` are its names in requests."""
 
     kind: Kind
     source: str
@@ -55,8 +54,8 @@ class Located:
 
 
 def file_beside(address: str, name: str) -> bytes | None:
-    """The small file `name` directly below an s3:// prefix, or None where there is none: in an archive it comes too
-    late. Blocks for as long as S3 takes. Raises StartError.
+    """The small file `name` directly below an s3:// prefix, or None if there is none or the model is
+    an archive. Blocks for as long as S3 takes. Raises StartError.
     """
     from container.model_store.s3_download import small_file  # noqa: PLC0415  # boto3, as below
 
@@ -64,10 +63,10 @@ def file_beside(address: str, name: str) -> bytes | None:
 
 
 def locate(model_id: str | None) -> Located:
-    """Find out what `model_id` is; nothing is downloaded or asked for. Raises StartError with what was looked for."""
+    """What `model_id` is, without any request. Raises StartError."""
     if model_id is None:
         raise StartError(
-            "No model is named. Set HF_MODEL_ID (or OPTION_MODEL_ID) to a Hugging Face id, an s3:// address or a "
+            "No model is set. Set HF_MODEL_ID (or OPTION_MODEL_ID) to a Hugging Face id, an s3:// address or a "
             "directory, or mount a model that has a config.json at /opt/ml/model."
         )
     if model_id.startswith("s3://"):
@@ -76,42 +75,40 @@ def locate(model_id: str | None) -> Located:
     path = Path(model_id)
     if path.is_dir():
         found = directory.model_in(path)
-        # vLLM's own server goes by the path, so its clients send that; people prefer the directory's name.
+        # Clients of vLLM's own server send the path; people prefer the directory's name.
         return Located(Kind.DIRECTORY, str(found), tuple(dict.fromkeys((path.resolve().name, str(path)))))
     if _HUB_ID.fullmatch(model_id) is None:
-        raise StartError(f"The model {model_id!r} is neither a directory that exists nor a Hugging Face id.")
+        raise StartError(f"The model {model_id!r} is neither an existing directory nor a Hugging Face id.")
     return Located(Kind.HUB, model_id, (model_id,))
 
 
-async def fetch(
-    located: Located, progress: Callable[[str], None], *, cache: Path = CACHE, hub: Hub | None = None
-) -> str:
-    """Bring the model to this machine, and return what the engine is told to load: a directory, or the hub's id with
-    all that vLLM will ask for in the hub's own cache.
+async def fetch(located: Located, report: Callable[[str], None], *, cache: Path = CACHE, hub: Hub | None = None) -> str:
+    """Download the model, and return what the engine loads: a directory, or the hub's id, with all files that vLLM reads
+    in the hub's own cache.
 
-    `progress` is told every few seconds, from a thread, how far it is. Raises StartError with the reason and the cure.
-    Cancelled, it ends within seconds, and what is there is taken up by the next start.
+    `report` gets the progress every few seconds, in a thread. Raises StartError with the reason and the cure.
+    Cancelled, it ends within seconds; the next start resumes it.
     """
     if located.kind is Kind.S3:
         # boto3 takes half a second to import: not before the port is bound, and not at all for other models.
         from container.model_store.s3_download import download  # noqa: PLC0415
 
         address = Address.parsed(located.source)
-        return str(await until_stopped(lambda stop: download(address, cache, progress, stop)))
+        return str(await until_stopped(lambda stop: download(address, cache, report, stop)))
     if located.kind is Kind.HUB:
         from container.model_store import hub_download  # noqa: PLC0415
 
         wanted = hub or Hub()
-        await until_stopped(lambda stop: hub_download.download(located.source, wanted, progress, stop))
+        await until_stopped(lambda stop: hub_download.download(located.source, wanted, report, stop))
     return located.source
 
 
-async def fetch_adapter(address: str, place: Path) -> str:
-    """Bring the LoRA adapter at an s3:// address below the directory `place`, and return where it is. Raises StartError."""
+async def fetch_adapter(address: str, cache: Path) -> str:
+    """Download the LoRA adapter at an s3:// address below the directory `cache`, and return its directory. Raises StartError."""
     from container.model_store.s3_download import download  # noqa: PLC0415
 
     wanted = Address.parsed(address)
-    found = await until_stopped(lambda stop: download(wanted, place, _unsaid, stop, configurations=ADAPTER))
+    found = await until_stopped(lambda stop: download(wanted, cache, _ignore_progress, stop, configurations=ADAPTER))
     return str(found)
 
 
@@ -121,13 +118,15 @@ def is_hub_id(text: str) -> bool:
 
 
 async def fetch_hub_adapter(repository: str, hub: Hub) -> Path:
-    """Bring the LoRA adapter of that id into the hub's cache, and return where it is. Raises StartError."""
+    """Download the LoRA adapter of that id into the hub's cache, and return its directory. Raises StartError."""
     from container.model_store import hub_download  # noqa: PLC0415
 
-    wanted = replace(hub, revision=None, load_format="safetensors", configurations=ADAPTER)  # the rest is the model's
-    await until_stopped(lambda stop: hub_download.download(repository, wanted, _unsaid, stop))
-    return await asyncio.to_thread(hub_download.cached, repository, wanted)
+    wanted = replace(
+        hub, revision=None, load_format="safetensors", configurations=ADAPTER
+    )  # the other fields are the model's
+    await until_stopped(lambda stop: hub_download.download(repository, wanted, _ignore_progress, stop))
+    return await asyncio.to_thread(hub_download.cached_directory, repository, wanted)
 
 
-def _unsaid(_: str) -> None:
-    """The progress of what nobody watches."""
+def _ignore_progress(_: str) -> None:
+    """Adapters are small: their progress is not reported."""

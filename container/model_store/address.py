@@ -33,7 +33,7 @@ class Address:
         match = _S3.fullmatch(text)
         if match is None:
             raise StartError(
-                f"The model {text!r} is no address on S3; write s3://bucket/prefix or s3://bucket/x.tar.gz."
+                f"The model {text!r} is not an address on S3; write s3://bucket/prefix or s3://bucket/x.tar.gz."
             )
         return cls(*match.groups())
 

@@ -1,4 +1,4 @@
-"""A tar or tar.gz -> a directory, member by member: nothing outside it, nothing but files, no more than the disk holds."""
+"""A tar or tar.gz -> a directory, member by member: only files, only inside it, and no more than the disk holds."""
 
 import logging
 import lzma
@@ -9,34 +9,34 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from container.model_store.amounts import amount
 from container.model_store.background import Stopped
+from container.model_store.progress import format_bytes
 from handler.errors import StartError
 
 log = logging.getLogger("lumi.model")
 
 _COPY_BYTES = 2**20
-_MARGIN_BYTES = 64 * 2**20  # left free for whoever else writes there
+_MARGIN_BYTES = 64 * 2**20  # left free for other processes
 
 
 def unpack(
-    archive: Path, target: Path, say: Callable[[str], None], stop: threading.Event, free: Callable[[Path], int]
+    archive: Path, target: Path, report: Callable[[str], None], stop: threading.Event, free: Callable[[Path], int]
 ) -> None:
-    """Make the directory `target` of what is in `archive`. Raises StartError or Stopped, and then leaves no target."""
+    """Unpack `archive` into the directory `target`. Raises StartError or Stopped, and then leaves no target."""
     log.info("unpacking %s", archive)
-    say(f"unpacking {archive.name}")
+    report(f"unpacking {archive.name}")
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()
     try:
-        # As a stream: never more in memory than a block, and nothing is read twice.
+        # As a stream: one block in memory, and nothing is read twice.
         with tarfile.open(archive, mode="r|*") as tar:
             for member in tar:
                 _unpack_member(tar, member, target, stop, free)
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as fault:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         shutil.rmtree(target, ignore_errors=True)
-        cure = "see to the disk" if isinstance(fault, OSError) and fault.errno else "upload it again"
-        raise StartError(f"The archive {archive.name} cannot be unpacked: {fault}; {cure}.") from fault
+        cure = "check the disk" if isinstance(error, OSError) and error.errno else "upload it again"
+        raise StartError(f"The archive {archive.name} cannot be unpacked: {error}; {cure}.") from error
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -57,12 +57,12 @@ def _unpack_member(
         return
     if not member.isreg():
         raise StartError(
-            f"The archive holds {member.name}, which is a link and no file; make it with tar --dereference."
+            f"The archive contains {member.name}, which is a link, not a file; make it with tar --dereference."
         )
     if member.size > free(target) - _MARGIN_BYTES:
         raise StartError(
-            f"The archive's file {member.name} of {amount(member.size)} does not fit on the disk of {target}, where "
-            f"{amount(max(free(target), 0))} are free; mount a larger disk there."
+            f"The archive's file {member.name} of {format_bytes(member.size)} does not fit on the disk of {target}, where only "
+            f"{format_bytes(max(free(target), 0))} are free; mount a larger disk there."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     source = tar.extractfile(member)

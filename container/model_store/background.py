@@ -1,4 +1,4 @@
-"""A download beside the event loop: told to stop when nobody waits any more."""
+"""A download in a thread, beside the event loop -> its result; cancelling the wait stops it."""
 
 import asyncio
 import threading
@@ -9,11 +9,11 @@ from handler.concurrency import in_background
 
 T = TypeVar("T")
 
-STOP_SECONDS = 2.0  # for whoever looks at `stop`; a thread that hangs in a read dies with the process
+STOP_SECONDS = 2.0  # for `work` to see `stop`; a thread that hangs in a read ends with the process
 
 
 class Stopped(Exception):
-    """`stop` was set; the work was left where it can be taken up again."""
+    """`stop` was set; the next start resumes the work."""
 
 
 async def until_stopped(work: Callable[[threading.Event], T]) -> T:
@@ -24,12 +24,12 @@ async def until_stopped(work: Callable[[threading.Event], T]) -> T:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
         stop.set()
-        done.add_done_callback(_looked_at)
+        done.add_done_callback(_retrieve_exception)
         await asyncio.wait((done,), timeout=STOP_SECONDS)
         raise
 
 
-def _looked_at(done: "asyncio.Future[T]") -> None:
-    """asyncio reports an error that nobody has asked for."""
+def _retrieve_exception(done: "asyncio.Future[T]") -> None:
+    """Otherwise asyncio logs it as never retrieved."""
     if not done.cancelled():
         done.exception()

@@ -1,4 +1,4 @@
-"""Where on the disk a model that is downloaded has its place: a lock, what is unfinished, and what is whole."""
+"""The directory on the disk of a model that is downloaded: a lock, files that have arrived, and the complete model."""
 
 import contextlib
 import errno
@@ -14,106 +14,116 @@ from pathlib import Path
 
 from container.model_store.address import Address
 from container.model_store.background import Stopped
-from container.model_store.journal import boot
 from container.model_store.s3 import Remote
 from handler.errors import StartError
 
 log = logging.getLogger("lumi.model")
 
-LOCK_SECONDS = 0.5  # between two looks at who holds the lock
+LOCK_SECONDS = 0.5  # between two attempts to take the lock
 
 
-class Place:
+class CacheEntry:
     """The directory of one address below `cache`:
 
-    lock              held by the process that downloads
-    journal           what of `unfinished` has arrived
-    unfinished/       becomes model-… in one step, when all is there and verified
-    model-<digest>/   whole; the digest is of names, sizes and ETags, so another content has another name
+    lock                    held by the process that downloads
+    unfinished/<digest>/    one file each, and one that arrives ends in .part; the digest is of its boot, name, size and ETag
+    model-<digest>/         complete; the digest is of all names, sizes and ETags, so other contents have another name
     model-<digest>.json
     """
 
     def __init__(self, cache: Path, address: Address) -> None:
         self.home = cache / address.directory
-        self.unfinished = self.home / "unfinished"
-        self.journal = self.home / "journal"
+        self._unfinished = self.home / "unfinished"
         self._address = address
 
     @contextlib.contextmanager
-    def locked(self, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
-        """SingleNode among all processes on this disk. Raises StartError where nothing can be written, and Stopped."""
+    def locked(self, report: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
+        """Hold the lock against all processes on this disk. Raises StartError if it cannot be written to, and Stopped."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             file = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as fault:
+        except OSError as error:
             raise StartError(
-                f"The model {self._address} cannot be kept in {self.home} ({fault.strerror}); let this process write "
-                "there, or mount a disk."
-            ) from fault
+                f"The model {self._address} cannot be stored in {self.home} ({error.strerror}); give this process write "
+                "access, or mount a disk."
+            ) from error
         try:
-            self._wait(file, say, stop)
+            self._acquire(file, report, stop)
             yield
-        except OSError as fault:
-            cure = "free some space, or mount a larger disk" if fault.errno == errno.ENOSPC else "see to the disk"
-            where = fault.filename or self.home
-            raise StartError(f"The model cannot be written to {where} ({fault.strerror}); {cure}.") from fault
+        except OSError as error:
+            cure = "free some space, or mount a larger disk" if error.errno == errno.ENOSPC else "check the disk"
+            where = error.filename or self.home
+            raise StartError(f"The model cannot be written to {where} ({error.strerror}); {cure}.") from error
         finally:
             os.close(file)
 
-    def finished(self, objects: Sequence[Remote]) -> Path | None:
-        """The directory that holds just these objects, or None."""
+    def find_complete(self, objects: Sequence[Remote]) -> Path | None:
+        """The directory that holds exactly these objects, or None."""
         directory = self._model(objects)
         try:
             manifest = json.loads(self._manifest(directory).read_text())
-            whole = manifest["boot"] == boot() and all(
+            complete = manifest["boot"] == _boot_id() and all(
                 (directory / name).stat().st_size == size for name, size in manifest["files"]
             )
         except (OSError, ValueError, KeyError):
             return None
-        return directory if whole else None
+        return directory if complete else None
 
-    def finish(self, objects: Sequence[Remote], made: Path) -> Path:
-        """Make the directory `made` the model that these objects are, and clear what was needed on the way."""
+    def file(self, remote: Remote) -> Path:
+        """Where to download this object to."""
+        identity = json.dumps((_boot_id(), remote.name, remote.size, remote.etag))
+        return self._unfinished / hashlib.sha256(identity.encode()).hexdigest()[:32] / Path(remote.name).name
+
+    def remove_stale(self, objects: Sequence[Remote]) -> None:
+        """Remove everything but the complete files of these objects, since other contents may take the space they need."""
+        self._remove_all_but(self.home, {"lock", self._unfinished.name})
+        if self._unfinished.exists():
+            self._remove_all_but(
+                self._unfinished, {file.parent.name for file in map(self.file, objects) if file.exists()}
+            )
+
+    def assemble(self, objects: Sequence[Remote]) -> Path:
+        """A directory with all the files under their own names."""
+        assembled = self.home / "assembled"
+        for remote in objects:
+            path = assembled / remote.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file(remote).rename(path)
+        return assembled
+
+    def finish(self, objects: Sequence[Remote], content: Path) -> Path:
+        """Make the directory `content` the model of these objects, and remove what was needed to make it."""
         directory = self._model(objects)
-        files = [(path.relative_to(made).as_posix(), path.stat().st_size) for path in _files(made)]
+        manifest = self._manifest(directory)
         record = {
             "address": str(self._address),
-            "boot": boot(),
+            "boot": _boot_id(),
             "objects": [(remote.name, remote.size, remote.etag) for remote in objects],
-            "files": files,
+            "files": [(path.relative_to(content).as_posix(), path.stat().st_size) for path in _files(content)],
         }
-        self._manifest(directory).write_text(json.dumps(record))
+        manifest.write_text(json.dumps(record))
         if directory.exists():
             shutil.rmtree(directory)
-        made.rename(directory)
-        self.clear(directory)
+        content.rename(directory)
+        self._remove_all_but(self.home, {"lock", directory.name, manifest.name})
         return directory
 
-    def clear(self, *kept: Path) -> None:
-        """Remove all but `kept`, with its manifest, and the lock."""
-        names = {"lock", *(path.name for path in kept), *(self._manifest(path).name for path in kept)}
-        for path in self.home.iterdir():
+    def _remove_all_but(self, directory: Path, names: set[str]) -> None:
+        for path in directory.iterdir():
             if path.name not in names:
                 log.debug("removing %s", path)
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def allocated(self, name: str) -> int:
-        """Bytes on the disk that the unfinished file `name` has already; holes do not count."""
-        try:
-            return (self.unfinished / name).stat().st_blocks * 512
-        except OSError:
-            return 0
-
-    def _wait(self, file: int, say: Callable[[str], None], stop: threading.Event) -> None:
-        told = False
+    def _acquire(self, file: int, report: Callable[[str], None], stop: threading.Event) -> None:
+        reported = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not told:
-                    told = True
+                if not reported:
+                    reported = True
                     log.info("another process is downloading %s; waiting for it", self._address)
-                    say(f"waiting for another process that downloads {self._address}")
+                    report(f"waiting for another process that downloads {self._address}")
                 if stop.wait(LOCK_SECONDS):
                     raise Stopped from None
             else:
@@ -130,3 +140,11 @@ class Place:
 
 def _files(directory: Path) -> Iterator[Path]:
     return (path for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def _boot_id() -> str:
+    """The boot of the machine: what a process wrote outlives the process, but perhaps not a crash of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

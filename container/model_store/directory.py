@@ -12,18 +12,17 @@ log = logging.getLogger("lumi.model")
 CONFIGURATIONS = ("config.json", "params.json")
 # SageMaker puts the user's own Python beside the model.
 CODE = "code"
-_SHOWN = 8
+_MAX_NAMES = 8
 
 
 def model_in(directory: Path, configurations: tuple[str, ...] = CONFIGURATIONS) -> Path:
-    """`directory`, or its single sub-directory that holds a model, which one of `configurations` makes it. Raises
-    StartError saying what was looked for."""
+    """`directory`, or its only sub-directory with a model; one of `configurations` makes it one. Raises StartError."""
     try:
         names = [path.relative_to(directory).as_posix() for path in (*directory.glob("*"), *directory.glob("*/*"))]
-    except OSError as fault:
+    except OSError as error:
         raise StartError(
-            f"The directory {directory} cannot be read ({fault.strerror}); mend its permissions."
-        ) from fault
+            f"The directory {directory} cannot be read ({error.strerror}); correct its permissions."
+        ) from error
     files = [name for name in names if not (directory / name).is_dir() or "/" not in name]
     inside = model_among(files, f"The directory {directory}", configurations)
     if inside:
@@ -42,14 +41,14 @@ def model_among(names: list[str], where: str, configurations: tuple[str, ...] = 
     parents = {parent for parent in parents if _may_be_model(parent)}
     if len(parents) == 1:
         return parents.pop()
-    looked_for = " or ".join(configurations)
+    needed = " or ".join(configurations)
     if parents:
-        raise StartError(f"{where} holds several models: {', '.join(sorted(parents))}; name one of them.")
+        raise StartError(f"{where} contains several models: {', '.join(sorted(parents))}; name one of them.")
     top = sorted({name.split("/")[0] + ("/" if "/" in name else "") for name in names})
     top = [name for name in top if f"{name}/" not in top]
-    there = ", ".join(top[:_SHOWN]) + (f" and {len(top) - _SHOWN} more" if len(top) > _SHOWN else "")
-    user_code = f" {CODE}/ is the user's Python, which is no model." if f"{CODE}/" in top or CODE in top else ""
-    raise StartError(f"{where} holds no model: {looked_for} was looked for; there is {there or 'nothing'}.{user_code}")
+    there = ", ".join(top[:_MAX_NAMES]) + (f" and {len(top) - _MAX_NAMES} more" if len(top) > _MAX_NAMES else "")
+    user_code = f" {CODE}/ is the user's Python, not a model." if f"{CODE}/" in top or CODE in top else ""
+    raise StartError(f"{where} contains no model: it needs {needed}, but there is {there or 'nothing'}.{user_code}")
 
 
 def only_directory(names: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What an ETag of S3 says about an object's bytes: its MD5, or the MD5 of its parts' MD5s. Not so with KMS."""
+"""An ETag of S3 -> the MD5 of an object, or of its parts' MD5s. With KMS it is neither."""
 
 import hashlib
 import re
@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MIB = 2**20
-# What uploaders take, the usual first: aws and boto3, hub mirrors, s5cmd (50), rclone and minio (5, 16, 128), ...
+# Part sizes of uploaders, the most usual first: aws and boto3, hub mirrors, s5cmd (50), rclone and minio (5, 16, 128), ...
 _USUAL = tuple(count * MIB for count in (8, 16, 5, 64, 50, 32, 128, 100, 10, 256, 512, 1024, 15, 20, 25, 12, 6, 7))
 _ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 
 
 @dataclass(frozen=True, slots=True)
 class ETag:
-    """`parts` is None for an object that was stored in one piece."""
+    """`parts` is None for an object that was uploaded in one piece."""
 
     digest: str
     parts: int | None
 
     @classmethod
-    def parsed(cls, text: str) -> "ETag | None":
-        """None where it has another form, which other stores than Amazon's may give it."""
+    def parse(cls, text: str) -> "ETag | None":
+        """None for an ETag of another form, as stores other than Amazon's may have."""
         match = _ETAG.fullmatch(text)
         return cls(match[1], int(match[2]) if match[2] else None) if match else None
 
@@ -33,7 +33,7 @@ class ETag:
 
 
 def part_bytes(size: int, parts: int) -> int | None:
-    """How large the parts of an object of `size` bytes were, most likely: a usual size that makes as many."""
+    """The likely size of the parts of an object of `size` bytes: a usual one that makes so many parts."""
     if parts < 1:
         return None
     usual = (count for count in _USUAL if -(-size // count) == parts)

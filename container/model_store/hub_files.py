@@ -1,4 +1,4 @@
-"""The files of a repository on the Hugging Face hub -> those that vLLM will ask for, so that no more is downloaded."""
+"""The files of a repository on the Hugging Face hub -> the files that vLLM reads, so that no more is downloaded."""
 
 import fnmatch
 from collections.abc import Callable, Collection, Iterable
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from container.model_store.directory import CONFIGURATIONS
 
 _INDEX = "model.safetensors.index.json"
-_IGNORED = "original/*"  # the weights once more, in the form that Meta publishes
+_IGNORED = "original/*"  # the weights again, in Meta's own format
 
-# As vLLM 0.32 has them: transformers_utils/repo_utils.py, _WEIGHT_FILE_PATTERNS. The rest it reads, or may.
+# As in vLLM 0.32: transformers_utils/repo_utils.py, _WEIGHT_FILE_PATTERNS. It reads, or may read, the rest.
 _LARGE = (
     "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data",
     "*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp3", "*.mp4", "*.wav", "*.flac", "*.parquet", "*.arrow",
     "*.ipynb", "*.zip", "*.tar*",
 )  # fmt: skip
-# The first pattern that anything matches is taken: model_executor/model_loader/default_loader.py, _prepare_weights.
+# The first pattern that matches a file is used: model_executor/model_loader/default_loader.py, _prepare_weights.
 _WEIGHTS = {
     "auto": ("consolidated*.safetensors", "*.safetensors", "*.bin", "*.pt"),
     "hf": ("*.safetensors", "*.bin", "*.pt"),
@@ -26,14 +26,14 @@ _WEIGHTS = {
     "npcache": ("*.bin",),
     "pt": ("*.pt",),
 }
-# The formats of which vLLM maps the files into memory. The others read them themselves, or from elsewhere.
+# The formats whose files vLLM maps into memory. The others read them in another way, or from elsewhere.
 MAPPED = ("auto", "hf", "safetensors", "mistral", "pt")
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What of the hub is wanted: the options `revision` and `hf_token`, vLLM's `load_format` and `download_dir`, and one
-    of which files makes a repository a model."""
+    """What to download from the hub: the options `revision` and `hf_token`, vLLM's `load_format` and `download_dir`, and the
+    `configurations`, one of which makes a repository a model."""
 
     revision: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -43,16 +43,16 @@ class Hub:
 
 
 def wanted_files(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> list[str]:
-    """Those of `names` that vLLM will read. `indexed` gives the weights that an index file names.
+    """Those of `names` that vLLM reads. `indexed` returns the weights that an index file names.
 
-    With a `load_format` that is not in the table above, vLLM chooses the weights itself, and downloads them.
+    With a `load_format` that is not in the table above, vLLM chooses and downloads the weights itself.
     """
     small = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE)]
     return sorted({*small, *weights(names, load_format, indexed)})
 
 
 def weights(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> Iterable[str]:
-    """Those of `names` that are the weights that vLLM will read; none where the table above does not say."""
+    """Those of `names` that are weights that vLLM reads; none for a format that is not in the table above."""
     top = [name for name in names if "/" not in name and not fnmatch.fnmatch(name, _IGNORED)]
     for pattern in _WEIGHTS.get(load_format, ()):
         found = fnmatch.filter(top, pattern)

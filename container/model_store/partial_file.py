@@ -1,4 +1,4 @@
-"""One object on its way into a file: which ranges are missing, and whether what came is what was stored."""
+"""One object on its way into a file: the ranges to fetch, and whether the bytes are those that were stored."""
 
 import os
 import threading
@@ -8,11 +8,10 @@ from pathlib import Path
 
 from container.model_store.background import Stopped
 from container.model_store.etag import MIB, ETag, md5, part_bytes
-from container.model_store.journal import Entry, Journal
 from container.model_store.s3 import Remote, Stored
 
-RANGE_BYTES = 16 * MIB  # what one request asks for, about
-_LARGEST_UNIT = 2 * RANGE_BYTES
+RANGE_BYTES = 16 * MIB  # of one request, about
+_MAX_UNIT_BYTES = 2 * RANGE_BYTES
 _READ_BYTES = MIB
 
 
@@ -23,126 +22,105 @@ class Range:
 
 
 class PartialFile:
-    """A file below `directory` that is made from `remote`. Ranges may be written by several threads at once."""
+    """The file `path`, which appears when all of `remote` is in it and verified. Threads may write its ranges at once."""
 
-    def __init__(self, remote: Remote, directory: Path, journal: Journal) -> None:
+    def __init__(self, remote: Remote, path: Path) -> None:
         self.remote = remote
-        self.path = directory / remote.name
-        self._journal = journal
-        self._etag = ETag.parsed(remote.etag)
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.part")
+        self._etag = ETag.parse(remote.etag)
         self._part = part_bytes(remote.size, self._etag.parts) if self._etag and self._etag.parts else None
-        # MD5s are taken on the way of what the parts were, where a request can hold one: at the end they make the ETag.
-        # Of other objects the file is read back, once.
-        self._unit = self._part if self._part and self._part <= _LARGEST_UNIT else RANGE_BYTES
+        # Where a request can hold a part, the MD5s of the parts are computed as the bytes arrive: they make the ETag.
+        # Other files are read again for that.
+        self._unit = self._part if self._part and self._part <= _MAX_UNIT_BYTES else RANGE_BYTES
         self._step = self._unit * max(1, RANGE_BYTES // self._unit)
         self._hashes = self._unit == self._part or (self._part is None and remote.size <= self._unit)
         self._starts = range(0, remote.size, self._step)
-        self._entry = self._resumed()
+        self._digests: dict[int, list[bytes]] = {}
         self._lock = threading.Lock()
         self._claimed = False
 
     @property
-    def arrived(self) -> int:
-        """Bytes that are in the file already."""
-        if self._entry is None:
-            return 0
-        return sum(min(self._step, self.remote.size - start) for start in self._entry.ranges)
+    def is_complete(self) -> bool:
+        """Whether an earlier start has downloaded and verified it."""
+        return self.path.exists()
 
-    def open(self) -> list[Range]:
-        """Make the file, with holes for what is missing; the ranges that are."""
-        if self._entry is None:
-            self.restart()
-        there = self._entry.ranges if self._entry else {}
-        missing = (start for start in self._starts if start not in there)
-        return [Range(start, min(self._step, self.remote.size - start)) for start in missing]
-
-    def restart(self) -> None:
-        """Begin anew, in a new file: a thread that is late may still write to the one before."""
+    def create(self) -> list[Range]:
+        """Make the file on the disk, full of holes, and return the ranges of it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
-        with self.path.open("wb") as file:
+        self.discard()  # a late thread of another attempt may still write to the file before
+        with self._partial.open("wb") as file:
             file.truncate(self.remote.size)
-        self._entry = self._journal.begin(self.remote.name, self.remote.etag, self.remote.size, self._unit)
+        return [Range(start, min(self._step, self.remote.size - start)) for start in self._starts]
 
-    def write(self, wanted: Range, chunks: Iterator[bytes], count: Callable[[int], None]) -> int:
-        """Put `chunks` into the file; how many bytes they were. `count` is told of each, and may raise."""
-        digests = _Units(self._unit)
-        file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+    def discard(self) -> None:
+        """Remove what has arrived."""
+        self._partial.unlink(missing_ok=True)
+
+    def complete(self) -> None:
+        """Make it appear under its name, once it is verified."""
+        self._partial.rename(self.path)
+
+    def write(self, wanted: Range, chunks: Iterator[bytes], count: Callable[[int], None]) -> None:
+        """Write `chunks`, which are all of the range. `count` gets the size of each first, and may raise."""
+        units = _Units(self._unit)
+        file = os.open(self._partial, os.O_WRONLY | os.O_CLOEXEC)
         position = wanted.start
         try:
             for chunk in chunks:
                 count(len(chunk))
                 _write_all(file, chunk, position)
                 if self._hashes:
-                    digests.update(chunk)
+                    units.update(chunk)
                 position += len(chunk)
         finally:
             os.close(file)
-        if position == wanted.start + wanted.length:
-            self._remember(wanted, digests.finished())
-        return position - wanted.start
-
-    def is_whole(self) -> bool:
-        """Whether nothing is missing any more; True once only, for the thread that is to verify it."""
         with self._lock:
-            whole = not self._claimed and self._entry is not None and len(self._entry.ranges) == len(self._starts)
+            self._digests[wanted.start] = units.digests()
+
+    def claim_verification(self) -> bool:
+        """Whether no range is missing any more; True only once, for the thread that verifies the file."""
+        with self._lock:
+            whole = not self._claimed and len(self._digests) == len(self._starts)
             self._claimed = self._claimed or whole
             return whole
 
-    def is_right(self, stored: Callable[[], Stored], stop: threading.Event) -> bool | None:
-        """Whether the bytes are the stored ones by their ETag; None where it cannot tell.
+    def matches_etag(self, stored: Callable[[], Stored], stop: threading.Event) -> bool | None:
+        """Whether the bytes are the stored ones; None where the ETag does not tell.
 
-        `stored` asks S3 how the object is stored, where the ETag is not what the bytes make.
+        `stored` asks S3 how the object is stored, if the ETag differs from that of the bytes.
         """
         if self._etag is None:
             return None
-        if self._hashes and self._etag.fits(self._taken()):
+        if self._hashes and self._etag.fits(self._arrived_digests()):
             return True
         facts = stored()
         unit = (facts.part_bytes or self._part) if self._etag.parts else self.remote.size
         if not facts.hashed or unit is None:
             return None
         if self._hashes and unit in (self._part, self.remote.size):
-            right = False
+            matches = False
         else:
-            right = self._etag.fits(self._digests(unit, stop))
-        # Where S3 did not tell what the parts were, they may have been others than those that were tried.
-        return right or (None if self._etag.parts and facts.part_bytes is None else False)
+            matches = self._etag.fits(self._read_digests(unit, stop))
+        # Without a size from S3, the parts may have been of another size than the one that was tried.
+        return matches or (None if self._etag.parts and facts.part_bytes is None else False)
 
-    def _taken(self) -> list[bytes]:
-        ranges = self._entry.ranges if self._entry else {}
-        return [digest for start in sorted(ranges) for digest in ranges[start]] or [md5().digest()]
+    def _arrived_digests(self) -> list[bytes]:
+        return [digest for start in sorted(self._digests) for digest in self._digests[start]] or [md5().digest()]
 
-    def _digests(self, unit: int, stop: threading.Event) -> list[bytes]:
-        """MD5s of each `unit` bytes, read back from the file."""
+    def _read_digests(self, unit: int, stop: threading.Event) -> list[bytes]:
+        """MD5s of each `unit` bytes, read from the file."""
         units = _Units(unit)
-        with self.path.open("rb") as file:
+        with self._partial.open("rb") as file:
             while chunk := file.read(_READ_BYTES):
                 if stop.is_set():
                     raise Stopped
                 units.update(chunk)
-        return units.finished()
-
-    def _remember(self, wanted: Range, digests: list[bytes]) -> None:
-        self._journal.arrived(self.remote.name, wanted.start, digests)
-        with self._lock:
-            if self._entry is not None:
-                self._entry.ranges[wanted.start] = digests
-
-    def _resumed(self) -> Entry | None:
-        """What the journal knows of just this object, where the file is still there."""
-        entry = self._journal.entries.get(self.remote.name)
-        known = entry is not None and (entry.etag, entry.size) == (self.remote.etag, self.remote.size)
-        if not known or entry is None or entry.unit != self._unit:
-            return None
-        try:
-            return entry if self.path.stat().st_size == self.remote.size else None
-        except OSError:
-            return None
+        return units.digests()
 
 
 class _Units:
-    """The MD5 of each `unit` bytes of what streams by."""
+    """The MD5 of each `unit` bytes of a stream."""
 
     def __init__(self, unit: int) -> None:
         self._unit = unit
@@ -159,7 +137,8 @@ class _Units:
             if not self._room:
                 self._next()
 
-    def finished(self) -> list[bytes]:
+    def digests(self) -> list[bytes]:
+        """Those of all units, the last of which may be shorter."""
         if self._room < self._unit:
             self._next()
         return self._digests
@@ -172,5 +151,5 @@ class _Units:
 def _write_all(file: int, chunk: bytes, position: int) -> None:
     view = memoryview(chunk)
     while view:
-        written = os.pwrite(file, view, position)
-        view, position = view[written:], position + written
+        count = os.pwrite(file, view, position)
+        view, position = view[count:], position + count

@@ -62,7 +62,7 @@ def _directory_of(located: Located, model: str, hub: Hub) -> Path | None:
     from container.model_store import hub_download  # noqa: PLC0415  # heavy
 
     try:
-        return hub_download.cached(model, hub)
+        return hub_download.cached_directory(model, hub)
     except (OSError, ValueError):  # the engine looks for it too
         return None
 

@@ -1,4 +1,4 @@
-"""What boto3 raises -> a sentence with the cure, and whether trying again may help."""
+"""An exception of boto3 -> a StartError with the cure, and whether another attempt may succeed."""
 
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError
 from handler.errors import StartError
 
 _CREDENTIALS = "give the process a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN)"
-_RIGHTS = (
+_PERMISSIONS = (
     "the role needs s3:ListBucket on the bucket and s3:GetObject (with kms:Decrypt where KMS is used) on the model"
 )
 _NETWORK = "check the network, the VPC's S3 endpoint and AWS_ENDPOINT_URL"
@@ -16,7 +16,7 @@ _CODES = {
     "NoSuchBucket": ("there is no such bucket", "correct the address, or the account and region"),
     "NoSuchKey": ("there is no such object", "correct the address"),
     "InvalidRange": ("the object is empty", "upload the model again"),
-    "AccessDenied": ("access is denied", _RIGHTS),
+    "AccessDenied": ("access is denied", _PERMISSIONS),
     "AllAccessDisabled": ("all access to the bucket is disabled", "ask its owner"),
     "InvalidBucketName": ("no bucket can have that name", "correct the address"),
     "InvalidAccessKeyId": ("the access key does not exist", _CREDENTIALS),
@@ -34,13 +34,13 @@ _CODES = {
 }
 _ALIASES = {"403": "AccessDenied", "404": "NoSuchKey", "Forbidden": "AccessDenied", "416": "InvalidRange"}
 
-# boto3's own exceptions, the more special first.
+# boto3's own exceptions, the more specific first.
 _TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (boto.NoCredentialsError, "no credentials were found", _CREDENTIALS),
     (boto.PartialCredentialsError, "the credentials are incomplete", _CREDENTIALS),
-    (boto.CredentialRetrievalError, "the credentials could not be had", _CREDENTIALS),
-    (boto.TokenRetrievalError, "the credentials could not be had", _CREDENTIALS),
-    (boto.SSOError, "the credentials could not be had", _CREDENTIALS),
+    (boto.CredentialRetrievalError, "the credentials could not be retrieved", _CREDENTIALS),
+    (boto.TokenRetrievalError, "the credentials could not be retrieved", _CREDENTIALS),
+    (boto.SSOError, "the credentials could not be retrieved", _CREDENTIALS),
     (boto.ProfileNotFound, "the profile that AWS_PROFILE names does not exist", "correct or unset AWS_PROFILE"),
     (boto.SSLError, "the connection is not trusted", "set AWS_CA_BUNDLE to the certificates of your proxy or store"),
     (boto.ProxyConnectionError, "the proxy does not answer", "check HTTPS_PROXY and NO_PROXY"),
@@ -48,36 +48,39 @@ _TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (boto.HTTPClientError, "S3 does not answer", _NETWORK),
     (boto.ConnectionError, "S3 does not answer", _NETWORK),
 )
-# Names of codes and types for which another try may help.
-_PASSING_CODES = {"InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "503", "500"}
-_PASSING_TYPES = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, boto.ResponseStreamingError)
+_TRANSIENT_CODES = {
+    "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
+    "500", "502", "503", "504",
+}  # fmt: skip
+_TRANSIENT_TYPES = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, boto.ResponseStreamingError)
 
 
-def refusal(error: Exception, where: str, doing: str) -> StartError:
-    """A StartError for what boto3 raised."""
-    wrong, cure = _explained(error)
+def error_for(error: Exception, where: str, doing: str) -> StartError:
+    """The StartError for an exception of boto3; `doing` goes on after "cannot"."""
+    wrong, cure = _explain(error)
     return StartError(f"The model {where} cannot {doing}: {wrong}; {cure}.")
 
 
 def is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
     if isinstance(error, ClientError):
-        return _code(error) in _PASSING_CODES
-    return isinstance(error, _PASSING_TYPES) and not isinstance(error, boto.SSLError | boto.ProxyConnectionError)
+        return _code(error) in _TRANSIENT_CODES
+    return isinstance(error, _TRANSIENT_TYPES) and not isinstance(error, boto.SSLError | boto.ProxyConnectionError)
 
 
 def is_change(error: ClientError) -> bool:
-    """Whether the object is no longer what was listed."""
+    """Whether the object is no longer the one of the listing."""
     return _code(error) in ("PreconditionFailed", "412", "NoSuchKey")
 
 
-def _explained(error: Exception) -> tuple[str, str]:
+def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, ClientError):
         code = _code(error)
         message = error.response.get("Error", {}).get("Message", "")
         if code in _CODES:
             wrong, cure = _CODES[code]
             return f"{wrong} ({code})", cure
-        return f"S3 answers {code} ({message})", "see its documentation"
+        return f"S3 answers {code} ({message})", "see the documentation of S3's error codes"
     for type_, wrong, cure in _TYPES:
         if isinstance(error, type_):
             return f"{wrong} ({error})", cure
