@@ -1,4 +1,4 @@
-"""An S3 on loopback, small enough to be asked for gigabytes: lists, ranges and ETags, of sparse files, with no memory."""
+"""An S3 on loopback that serves gigabytes without memory: lists, ranges and ETags, of sparse files."""
 
 import hashlib
 import threading
@@ -31,11 +31,12 @@ class S3:
 
     url: str
     files: dict[str, Stored] = field(default_factory=dict)
-    refuse: tuple[int, str] | None = None  # status and code of every answer
+    refuse: tuple[int, str] | None = None  # status and code of every response
+    busy: int = 0  # how many responses are 503
     headers: dict[str, str] = field(default_factory=dict)  # of every object
-    cut: int = 0  # how many answers break off in the middle
-    damage: int = 0  # how many answers have a wrong byte
-    pace: float = 0  # seconds between two pieces of an answer
+    cut: int = 0  # how many responses break off in the middle
+    damage: int = 0  # how many responses have a wrong byte
+    pace: float = 0  # seconds between two pieces of a response
     sent: int = 0  # bytes of objects
     asked: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -46,7 +47,7 @@ class S3:
         return self.files[key].etag
 
     def take(self, fault: str) -> bool:
-        """Whether this answer shall have the fault."""
+        """Whether this response has the fault."""
         with self.lock:
             left = getattr(self, fault)
             setattr(self, fault, max(0, left - 1))
@@ -90,6 +91,8 @@ def _respond(store: S3, request: Request) -> Response:
     bucket, _, key = unquote(address.path).lstrip("/").partition("/")
     if store.refuse:
         return _error(*store.refuse)
+    if store.take("busy"):
+        return _error(503, "SlowDown")
     if bucket != "bucket":
         return _error(404, "NoSuchBucket")
     if not key:

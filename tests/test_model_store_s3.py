@@ -162,6 +162,12 @@ def test_what_breaks_off_is_asked_for_again(model, tmp_path):
     assert model.cut == 0
 
 
+def test_a_busy_server_is_asked_again_once_per_response(model, tmp_path):
+    model.busy = 2
+    assert fetch(model.url, "s3://bucket/m", tmp_path / "cache")
+    assert len(model.asked) == 2 + 1 + 1 + 3  # busy, the list, config.json, and 40 MiB in ranges of 16
+
+
 @pytest.mark.parametrize("part_bytes", [None, 8 * MIB, 13 * MIB, 36 * MIB])
 def test_what_came_damaged_comes_again(s3, tmp_path, part_bytes):
     (tmp_path / "weights").write_bytes(noise(40 * MIB))

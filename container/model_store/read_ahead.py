@@ -1,7 +1,7 @@
 """The weights of a model on this machine -> the page cache, while the engine is still being imported.
 
-vLLM maps them into memory once its worker is there, and then waits for each page that is not: on a cold disk, or a network's,
-that is most of a large model's start.
+vLLM maps them into memory when its worker starts, and then waits for each page that is not in memory: with a cold disk or a
+network file system, that is most of a large model's start.
 """
 
 import itertools
@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from container.model_store import Kind, Located
@@ -17,20 +17,30 @@ from container.model_store.hub_files import MAPPED, Hub, weights
 
 log = logging.getLogger("lumi.model")
 
-THREADS = 4  # one stream is a fraction of what a network's file system gives
+THREADS = 4  # one stream gets a fraction of the throughput of a network file system
 WINDOW = 2**20  # bytes of one read
-PROBE = 4096  # a page: where it is in memory, the window around it is taken to be
+PROBE = 4096  # a page; if it is in memory, the window that begins with it is not read
 
 
-def read_ahead(located: Located, model: str, hub: Hub, most: int) -> threading.Thread:
-    """Begin to read the weights of `model`, which is where `located` was brought to: those that vLLM will map, in its order,
-    and no more than `most` bytes, as what does not fit into memory pushes out what was read before. The end of the process
-    does not wait for the thread that does it.
+Read = Callable[[int, int, bytearray], None]
+
+
+def read_window(descriptor: int, offset: int, buffer: bytearray) -> None:
+    """Read the window at `offset` of an open file, unless the page cache holds it. Raises OSError."""
+    if not _is_cached(descriptor, offset):
+        os.preadv(descriptor, [buffer], offset)
+
+
+def read_ahead(located: Located, model: str, hub: Hub, limit: int, read: Read = read_window) -> threading.Thread:
+    """Start to read the weights of `model`, the result of fetching `located`: those that vLLM maps, in its order.
+
+    At most `limit` bytes, since what does not fit into memory evicts what was read before. The thread is a daemon: the end
+    of the process does not wait for it.
     """
 
     def work() -> None:
-        windows = _Shared(_windows(_weights_in(_directory_of(located, model, hub), hub.load_format), most))
-        threads = [threading.Thread(target=_read, args=(windows,), daemon=True) for _ in range(THREADS)]
+        windows = _Shared(_windows(_weights_in(_directory_of(located, model, hub), hub.load_format), limit))
+        threads = [threading.Thread(target=_read_all, args=(windows, read), daemon=True) for _ in range(THREADS)]
         for each in threads:
             each.start()
         for each in threads:
@@ -63,7 +73,7 @@ def _directory_of(located: Located, model: str, hub: Hub) -> Path | None:
 
     try:
         return hub_download.cached_directory(model, hub)
-    except (OSError, ValueError):  # the engine looks for it too
+    except (OSError, ValueError):  # the engine reports it
         return None
 
 
@@ -77,45 +87,38 @@ def _weights_in(model: Path | None, load_format: str) -> list[Path]:
     try:
         names = [path.name for path in model.iterdir()]
         return [model / name for name in sorted(weights(names, load_format, indexed))]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # the engine reads it too, and says what is wrong with it
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the engine reports a broken index
         return []
 
 
-def _windows(files: Sequence[Path], most: int) -> Iterator[tuple[Path, int]]:
+def _windows(files: Sequence[Path], limit: int) -> Iterator[tuple[Path, int]]:
     for file in files:
         try:
             size = file.stat().st_size
         except OSError:
             continue
-        yield from ((file, offset) for offset in range(0, min(size, most), WINDOW))
-        most -= size
-        if most <= 0:
+        yield from ((file, offset) for offset in range(0, min(size, limit), WINDOW))
+        limit -= size
+        if limit <= 0:
             return
 
 
-def _read(windows: _Shared) -> None:
+def _read_all(windows: _Shared, read: Read) -> None:
     buffer = bytearray(WINDOW)
     for file, group in itertools.groupby(windows, key=lambda window: window[0]):
         try:
-            descriptor = os.open(file, os.O_RDONLY)
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 for _, offset in group:
-                    if not _is_cached(descriptor, offset):
-                        os.preadv(descriptor, [buffer], offset)
+                    read(descriptor, offset, buffer)
             finally:
                 os.close(descriptor)
-        except OSError as fault:
-            log.debug("%s is not read ahead: %s", file, fault)
+        except OSError as error:
+            log.debug("%s is not read ahead: %s", file, error)
 
 
 def _is_cached(descriptor: int, offset: int) -> bool:
     try:
         return os.preadv(descriptor, [bytearray(PROBE)], offset, os.RWF_NOWAIT) > 0
-    except OSError:  # it is not, or this file system does not say
+    except OSError:  # it is not, or this file system does not support the flag
         return False
