@@ -1,9 +1,9 @@
-"""How fast a model on S3 gets to the disk, beside `aws s3 cp --recursive`, alternately, from the same server.
+"""How fast a model on S3 is downloaded, compared with `aws s3 cp --recursive` from the same server, alternately.
 
     .venv/bin/python benchmarks/model_download.py
 
-The server is tests/s3_server.py in a process of its own: it sends zeros from sparse files with sendfile(2), so that what
-is measured is the client. awscli is installed into a throw-away environment, or --aws names one that is there.
+The server is tests/s3_server.py in a process of its own: it sends zeros from sparse files with sendfile(2), so the client is
+what is measured. awscli is installed into a temporary environment, unless --aws names one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MIB = 2**20
 SHARDS = 4
-WANTED = 0.8  # of the speed of aws
+MIN_RATIO = 0.8  # of the speed of aws
 LUMI = """
 import asyncio, sys
 from pathlib import Path
@@ -45,7 +45,7 @@ with s3_served() as s3:
 
 @dataclass(frozen=True)
 class Run:
-    """One download by a process of its own, from its start to its end."""
+    """One download, by a process of its own, from start to exit."""
 
     seconds: float
     cpu_seconds: float
@@ -56,11 +56,11 @@ def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         work = Path(name)
-        aws = arguments.aws or _installed_aws(work / "venv")
+        aws = arguments.aws or _install_aws(work / "venv")
         size = int(arguments.gigabytes * 1e9)
         with _server(work / "source", size, arguments.part_mib) as url:
-            runs = _alternately(work / "target", _commands(aws, work / "target"), _environ(url), arguments.rounds)
-    return _reported(runs, size)
+            runs = _run_alternately(work / "target", _commands(aws, work / "target"), _environ(url), arguments.rounds)
+    return _report(runs, size)
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,11 +69,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part-mib", type=int, default=8, help="as uploaded; 0 for objects stored in one piece")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--directory", type=Path, help="where to download to; default: the temporary directory")
-    parser.add_argument("--aws", type=Path, help="an aws that is installed already")
+    parser.add_argument("--aws", type=Path, help="an installed aws")
     return parser.parse_args()
 
 
-def _installed_aws(directory: Path) -> Path:
+def _install_aws(directory: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     subprocess.run([directory / "bin" / "pip", "install", "-q", "awscli"], check=True)
     return directory / "bin" / "aws"
@@ -106,7 +106,7 @@ def _environ(url: str) -> dict[str, str]:
     return {**kept, **keys, "AWS_ENDPOINT_URL": url, "AWS_CONFIG_FILE": "/none", "PYTHONPATH": str(ROOT)}
 
 
-def _alternately(
+def _run_alternately(
     target: Path, commands: Mapping[str, Sequence[str]], environ: Mapping[str, str], rounds: int
 ) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {name: [] for name in commands}
@@ -115,7 +115,7 @@ def _alternately(
             runs[name].append(_run(commands[name], environ))
             print(f"{name:5}{runs[name][-1].seconds:7.2f} s", flush=True)
             shutil.rmtree(target)
-            os.sync()  # what one has written must not slow the other down
+            os.sync()  # the writes of one run must not slow the next one down
     return runs
 
 
@@ -129,7 +129,7 @@ def _run(command: Sequence[str], environ: Mapping[str, str]) -> Run:
     return Run(time.monotonic() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def _reported(runs: Mapping[str, Sequence[Run]], size: int) -> int:
+def _report(runs: Mapping[str, Sequence[Run]], size: int) -> int:
     print("\n| | seconds, median (least to most) | MB/s | CPU seconds | MiB of memory, most |\n|---|---|---|---|---|")
     speeds = {}
     for name, taken in runs.items():
@@ -139,8 +139,8 @@ def _reported(runs: Mapping[str, Sequence[Run]], size: int) -> int:
         spread = f"{statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
         print(f"| {name} | {spread} | {speeds[name]:.0f} | {cpu:.1f} | {memory:.0f} |")
     ratio = speeds["lumi"] / speeds["aws"]
-    print(f"\nLumi reaches {ratio:.0%} of the speed of aws s3 cp --recursive; wanted: {WANTED:.0%} or more.")
-    return 0 if ratio >= WANTED else 1
+    print(f"\nLumi reaches {ratio:.0%} of the speed of aws s3 cp --recursive; required: {MIN_RATIO:.0%} or more.")
+    return 0 if ratio >= MIN_RATIO else 1
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def download(
                 try:
                     one_pass = _Pass(bucket, entry, address, report, stop, free, configurations)
                     return directory.model_in(one_pass.run(objects), configurations)
-                except (ObjectChanged, Damaged) as fault:
-                    log.warning("%s changed during the download, or arrived damaged; trying again", fault)
+                except (ObjectChanged, Damaged) as error:
+                    log.warning("%s changed during the download, or arrived damaged; trying again", error)
     raise StartError(
         f"The model {address} changed each time it was downloaded, or arrived damaged; start again when its upload is "
         "complete."
