@@ -1,6 +1,6 @@
 import pytest
 
-from handler.engines.vllm.degrees import with_tensor_parallel
+from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.errors import OptionError
 
 
@@ -21,7 +21,7 @@ from handler.errors import OptionError
     ],
 )
 def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus, degree):
-    assert with_tensor_parallel(arguments, gpus)["tensor_parallel_size"] == degree
+    assert tensor_parallel_size(arguments, gpus) == degree
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus
 )
 def test_degrees_that_do_not_fit_are_refused_with_the_arithmetic(arguments, gpus, words):
     with pytest.raises(OptionError) as refusal:
-        with_tensor_parallel(arguments, gpus)
+        tensor_parallel_size(arguments, gpus)
     assert words in str(refusal.value)
 
 
 def test_what_another_launcher_places_is_not_counted():
     arguments = {"tensor_parallel_size": 16, "distributed_executor_backend": "ray"}
-    assert with_tensor_parallel(arguments, 1) == arguments
+    assert tensor_parallel_size(arguments, 1) == 16

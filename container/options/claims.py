@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from container.options import lmi
 from container.options.declaration import Option
 from container.options.findings import NOTHING, Findings, fault, warning
-from container.options.names import NoOption, OptionNames, Owner
+from container.options.names import OptionNames
 from container.options.sources.properties import FILE_NAME
 from container.options.sources.reading import Sources
 from container.options.sources.settings import (
@@ -19,6 +20,17 @@ from container.options.sources.settings import (
     server_settings,
     variable_settings,
 )
+
+
+class NoOption(Enum):
+    """What a setting is for that is neither an option nor in LMI's tables."""
+
+    ENGINE_ARGUMENT = "an engine argument of vLLM"
+    UNKNOWN = "unknown"
+    UNKNOWN_SERVER_KEY = "an unknown key of LMI's server"
+
+
+Owner = Option | lmi.Ignored | NoOption
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +71,13 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
     by_name = (*sources.file.settings, *option_settings(environ))
     rows = lmi.variables()
     ignored = [(setting, rows[variable]) for variable, setting in known_settings(environ, rows)]
-    server = [(setting, names.owner_of_server_key(setting)) for setting in server_settings(environ)]
+    server = [setting for setting in server_settings(environ) if not names.is_variable(setting.origin.label)]
     claims = Claims(
         owners=(
-            *((setting, names.owner(setting)) for setting in by_name),
+            *((setting, _owner(setting, names)) for setting in by_name),
             *((setting, option) for option in names.table for setting in variable_settings(environ, option)),
             *ignored,
-            *((setting, owner) for setting, owner in server if owner is not None),
+            *((setting, _owner_of_server_key(setting)) for setting in server),
         ),
         # HF_TASK is LMI's option.task
         named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
@@ -74,6 +86,23 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
     if sources.named is None or not sources.file_is_of_named_model:
         return claims
     return _let_file_name_model(claims, sources.named, names)
+
+
+def _owner(setting: Setting, names: OptionNames) -> Owner:
+    """What a setting of serving.properties or OPTION_* is for."""
+    name, ignored = setting.name, lmi.option_names()
+    if option := names.option(name):
+        return option
+    if name in ignored:
+        return ignored[name]
+    if setting.origin.line and name in lmi.server_keys():
+        return lmi.server_keys()[name]
+    return NoOption.ENGINE_ARGUMENT if names.is_engine_argument(name) else NoOption.UNKNOWN
+
+
+def _owner_of_server_key(setting: Setting) -> Owner:
+    """What SERVING_<KEY> is for."""
+    return {**lmi.option_names(), **lmi.server_keys()}.get(setting.name, NoOption.UNKNOWN_SERVER_KEY)
 
 
 def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> Claims:

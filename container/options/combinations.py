@@ -1,4 +1,4 @@
-"""Decisions -> the same, complete, and the findings about options that do not go together."""
+"""Decisions -> those that follow from them, and the findings about options that do not go together."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ _LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 h
 
 
 def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> tuple[Decisions, Findings]:
-    """The decisions with what vLLM 0.5's options of images imply, and every conflict among them."""
+    """The decisions that vLLM 0.5's options of images imply, and every conflict among options."""
     planned, found = _plan_memory(decisions, names)
     findings = Findings.combined(
         (
@@ -22,7 +22,7 @@ def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames
             *_check_api_key(decisions, environ),
         )
     )
-    return {**decisions, **_legacy_placeholder(decisions), **planned}, findings
+    return {**_legacy_placeholder(decisions), **planned}, findings
 
 
 def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]:

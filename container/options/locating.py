@@ -1,4 +1,4 @@
-"""Decisions -> the same, with the model and the chat template as absolute paths or addresses."""
+"""Decisions on the model and the chat template -> the same as absolute paths or addresses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +18,8 @@ Locate = Callable[[str, Sequence[Path]], str]
 def locate(
     decisions: Decisions, sources: Sources, names: OptionNames, *, needs_model: bool
 ) -> tuple[Decisions, Findings]:
-    """`needs_model` is whether a missing model is a fault: no setting names one, and there is no user code."""
+    """Only what changes is returned. `needs_model` is whether a missing model is a fault: no setting names one, and there is
+    no user code."""
     path = sources.path
     homes = tuple(dict.fromkeys(home for home in (sources.file.directory, *path.directories) if home is not None))
 
@@ -35,7 +36,7 @@ def locate(
     parts = {
         name: _locate(decisions[name], locator, homes, names) for name, locator in locators.items() if name in decisions
     }
-    located = {**decisions, **{name: decision for name, (decision, _) in parts.items()}}
+    located = {name: decision for name, (decision, _) in parts.items()}
     stored, found = _model_of_store(located, sources, names, needs_model=needs_model)
     return {**located, **stored}, Findings.combined((*(faults for _, faults in parts.values()), found))
 

@@ -1,8 +1,7 @@
-"""Names of settings -> the option or table row that each means, or the nearest known name."""
+"""Names of settings -> the option that each means, or the nearest known name."""
 
 import difflib
 from collections.abc import Callable, Collection
-from enum import Enum
 from functools import cached_property
 
 from container.options import lmi
@@ -11,17 +10,6 @@ from container.options.masking import is_secret_name
 from container.options.sources.settings import SERVER_PREFIX, Setting
 
 _SIMILARITY = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one
-
-
-class NoOption(Enum):
-    """What a setting is for that is neither an option nor in LMI's tables."""
-
-    ENGINE_ARGUMENT = "an engine argument of vLLM"
-    UNKNOWN = "unknown"
-    UNKNOWN_SERVER_KEY = "an unknown key of LMI's server"
-
-
-Owner = Option | lmi.Ignored | NoOption
 
 
 class OptionNames:
@@ -39,23 +27,12 @@ class OptionNames:
     def option_of_variable(self, label: str) -> Option | None:
         return self._variables.get(label)
 
-    def owner(self, setting: Setting) -> Owner:
-        """What a setting of serving.properties or OPTION_* is for."""
-        name, ignored = setting.name, lmi.option_names()
-        if option := self._options.get(name):
-            return option
-        if name in ignored:
-            return ignored[name]
-        if setting.origin.line and name in lmi.server_keys():
-            return lmi.server_keys()[name]
-        return NoOption.ENGINE_ARGUMENT if name in self._engine_arguments else NoOption.UNKNOWN
+    def is_variable(self, label: str) -> bool:
+        """Whether the options or LMI's tables know the environment variable by its whole name."""
+        return label in self._variables or label in lmi.variables() or label in lmi.passed_through()
 
-    def owner_of_server_key(self, setting: Setting) -> Owner | None:
-        """What SERVING_<KEY> is for; None where the tables know the variable by its whole name."""
-        label = setting.origin.label
-        if label in self._variables or label in lmi.variables() or label in lmi.passed_through():
-            return None
-        return {**lmi.option_names(), **lmi.server_keys()}.get(setting.name, NoOption.UNKNOWN_SERVER_KEY)
+    def is_engine_argument(self, name: str) -> bool:
+        return name in self._engine_arguments
 
     def is_secret(self, name: str) -> bool:
         option = self._options.get(name)

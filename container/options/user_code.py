@@ -41,6 +41,6 @@ def code_properties(claims: Claims, decisions: Decisions, names: OptionNames) ->
             if not names.is_secret(setting.name):
                 texts.setdefault(name, setting.text.strip())
     for option in names.table:
-        if option.name in decisions and not names.is_secret(option.name):
-            texts.setdefault(option.name, option.text(decisions[option.name].value))
+        if option.name in decisions and option.name not in texts and not names.is_secret(option.name):
+            texts[option.name] = option.text(decisions[option.name].value)
     return texts

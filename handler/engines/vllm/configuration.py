@@ -15,7 +15,7 @@ from vllm.usage.usage_lib import UsageContext
 from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
-from handler.engines.vllm.degrees import with_tensor_parallel
+from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.preloading import use_forks
 from handler.errors import LumiError, OptionError, StartError
@@ -47,8 +47,8 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
     """vLLM's configuration for `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_forks()
     arguments = {**settings.arguments, **parse_texts(settings.texts)}
-    placed = with_tensor_parallel(arguments, torch.cuda.device_count())
-    args = AsyncEngineArgs(**cpu_adapters.with_worker_extension(placed))
+    arguments["tensor_parallel_size"] = tensor_parallel_size(arguments, torch.cuda.device_count())
+    args = AsyncEngineArgs(**cpu_adapters.with_worker_extension(arguments))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     _check_replicas_fit_nodes(config)
     if args.distributed_executor_backend is None:

@@ -43,8 +43,8 @@ def check_nodes(arguments: Mapping[str, Any]) -> None:
             )
 
 
-def with_tensor_parallel(arguments: Mapping[str, Any], gpus: int) -> dict[str, Any]:
-    """Typed `arguments` with a tensor parallel degree: all GPUs of all nodes, divided by the other degrees, unless it is set.
+def tensor_parallel_size(arguments: Mapping[str, Any], gpus: int) -> int:
+    """The tensor parallel degree of typed `arguments`: all GPUs of all nodes, divided by the other degrees, unless it is set.
 
     `gpus` is how many this machine has; each node is taken to have as many. Without GPUs vLLM computes in as many
     processes as the degrees say. Raises OptionError with the arithmetic where the degrees need more GPUs than there are, or
@@ -53,11 +53,11 @@ def with_tensor_parallel(arguments: Mapping[str, Any], gpus: int) -> dict[str, A
     check_nodes(arguments)
     nodes = arguments.get("nnodes", 1)
     others = math.prod(_degrees({**arguments, "tensor_parallel_size": 1}).values())
-    complete = {"tensor_parallel_size": max(1, gpus * nodes // others), **arguments}
+    size: int = arguments.get("tensor_parallel_size", max(1, gpus * nodes // others))
     # Processes that another launcher starts elsewhere are not counted here.
     if arguments.get("distributed_executor_backend") in (None, "mp", "uni"):
-        _check_gpus(_degrees(complete), gpus, nodes)
-    return complete
+        _check_gpus(_degrees({**arguments, "tensor_parallel_size": size}), gpus, nodes)
+    return size
 
 
 def _degrees(arguments: Mapping[str, Any]) -> dict[str, int]:
