@@ -59,7 +59,7 @@ def resolve(
     arguments, passing = decide_engine_arguments(claims, names)
     code, finding_code = find_code(decided, sources, names)
     unused = report(claims, names, reader_of_unknown(code, decided, sources))
-    located, locating = locate(decided, sources, names, needs_model=code is None and not claims.mention_model)
+    located, locating = locate(decided, sources, names, needs_model=code is None and not claims.names_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
     Findings.combined(findings).raise_if_faulty()
     # The meaning of a faulty setting is unknown, so options are compared with each other only if there is no fault.

@@ -55,7 +55,7 @@ class Claims:
         return {name: [claim for claim in ranked if claim.name == name] for name in names}
 
     @property
-    def mention_model(self) -> bool:
+    def names_model(self) -> bool:
         """Whether a setting names the model, even if its value is faulty."""
         return any(isinstance(owner, Option) and owner.name == "model_id" for _, owner in self.owners)
 
