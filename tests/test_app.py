@@ -33,7 +33,7 @@ def test_every_error_of_a_request_has_a_status():
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/chat/completions"])
-def test_a_image_and_a_question_are_answered(served, path):
+def test_an_image_and_a_question_are_answered(served, path):
     response = served.post(ask("what is ", data_url(4, 3)), path)
     assert answer(response) == "user: what is [4x3]"
     assert response.headers["content-type"] == "application/json"
@@ -112,7 +112,7 @@ def test_an_unknown_model_is_404(served):
     assert "fake" in fault(response)["message"]
 
 
-def test_a_model_that_reads_text_only_refuses_a_image():
+def test_a_model_that_reads_text_only_refuses_an_image():
     card = ModelCard(names=("words",), max_model_len=10, supports_images=False)
     with serving(FakeEngine(card=card)) as server:
         response = server.post(ask("hi", data_url()))

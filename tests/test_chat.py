@@ -49,7 +49,7 @@ def test_another_model_is_refused():
         with_service(lambda service: asyncio.to_thread(service.parse, ask("hi", model="gpt")))
 
 
-def test_a_image_for_a_model_without_eyes_is_refused():
+def test_an_image_for_a_model_without_eyes_is_refused():
     engine = FakeEngine()
     engine.card = dataclasses.replace(engine.card, supports_images=False)
     with pytest.raises(InvalidRequest, match="text only"):

@@ -123,7 +123,7 @@ def test_boto3_opens_and_closes_a_session(runtime):
     assert closed["ClosedSessionId"] == name
 
 
-def test_the_client_of_xinference_chats_about_a_image(live):
+def test_the_client_of_xinference_chats_about_an_image(live):
     told = run("xinference_client_chat.py", live.url, "lumi-demo", told=RED)
     assert told["handle"] == "RESTfulChatModelHandle"
     assert content(told["whole"]) == "a red circle"

@@ -43,7 +43,7 @@ def strict():
         yield container
 
 
-def test_it_answers_about_a_image_through_a_published_port(strict):
+def test_it_answers_about_an_image_through_a_published_port(strict):
     assert describe(strict.url, "red-circle.png") == "a red circle"
     assert describe(strict.url, "blue-square.jpg") == "a blue square"
 

@@ -64,7 +64,7 @@ def test_four_images_are_told_apart(live):
     )
 
 
-def test_a_image_of_an_earlier_turn_is_still_seen(live):
+def test_an_image_of_an_earlier_turn_is_still_seen(live):
     turns = [
         {"role": "system", "content": "You are a helpful assistant."},
         {"role": "user", "content": [image("red", "circle"), {"type": "text", "text": ONE}]},
@@ -167,7 +167,7 @@ def test_a_tool_that_must_be_called_is_called(client):
     assert again.choices[0].message.role == "assistant"
 
 
-def test_a_image_from_a_server_that_is_allowed(live, images):
+def test_an_image_from_a_server_that_is_allowed(live, images):
     assert answer(post(live, ask(ONE, f"{images}/star.png"))) == "a green star"
 
 
@@ -263,7 +263,7 @@ def test_bad_input_gets_a_sentence_and_the_path_and_harms_nothing(live, path, bo
         assert len(error["message"]) > 20
 
 
-def test_a_image_with_too_many_pixels_or_a_cut_end_is_refused(live):
+def test_an_image_with_too_many_pixels_or_a_cut_end_is_refused(live):
     file = io.BytesIO()
     from PIL import Image
 

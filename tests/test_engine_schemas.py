@@ -180,7 +180,7 @@ def test_a_raw_prompt_that_is_too_long_is_refused_in_words(live):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_image_as_it_is_is_seen(live, kind):
+def test_an_image_as_it_is_is_seen(live, kind):
     response = live.client.post(
         "/invocations",
         params={"question": "What is in the image?", "temperature": 0},
@@ -198,7 +198,7 @@ def test_images_of_a_form_are_seen_in_their_order(live):
     )
 
 
-def test_a_session_sees_a_image_that_is_named_by_its_hash(live):
+def test_a_session_sees_an_image_that_is_named_by_its_hash(live):
     opened = post(live, {"requestType": "NEW_SESSION"})
     name = {"x-amzn-sagemaker-session-id": opened.json()["sessionId"]}
     assert answer(post(live, ask("What is in the image?", url("orange", "star")), **name)) == "an orange star"

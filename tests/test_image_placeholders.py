@@ -46,7 +46,7 @@ def test_the_same_image_twice_is_two_images():
     assert placed("<image><image>", "[1]", "[1]") == ["[1]", "[1]"]
 
 
-def test_a_token_without_a_image_is_refused():
+def test_a_token_without_an_image_is_refused():
     with pytest.raises(InvalidRequest, match="has 2 '<image>' but the message has 1") as refusal:
         placed("<image> and <image>", "[1]")
     assert refusal.value.param == "messages[0].content"
@@ -106,7 +106,7 @@ def test_clients_that_write_the_token_once_are_served_beside_legacy_ones():
     assert placed("<image> and <image>", "[1]", "[2]", repeats=576) == ["[1]", " and ", "[2]"]
 
 
-def test_repeated_tokens_without_a_image_are_refused_as_one():
+def test_repeated_tokens_without_an_image_are_refused_as_one():
     text = "<image>" * 576
     request = parse_chat_request({"messages": [{"role": "user", "content": text}]}, frozenset())
     with pytest.raises(InvalidRequest, match="has 1 '<image>' but the message has 0"):
@@ -131,7 +131,7 @@ def parts(text, *images, placeholder="<image>", token=None, repeats=1):
     )
 
 
-def test_a_image_stands_at_its_mark():
+def test_an_image_stands_at_its_mark():
     assert parts("USER: <image>\nWhat? <image>!", ONE, TWO) == ("USER: ", ONE, "\nWhat? ", TWO, "!")
 
 
@@ -167,7 +167,7 @@ def test_marks_and_images_must_match(text, images):
     assert refusal.value.param == "prompt"
 
 
-def test_an_empty_prompt_is_refused_unless_it_has_a_image():
+def test_an_empty_prompt_is_refused_unless_it_has_an_image():
     with pytest.raises(InvalidRequest, match="empty"):
         parts("")
     assert parts("", ONE) == (ONE, "\n", "")

@@ -43,7 +43,7 @@ def test_string_content_stays_a_string_and_a_list_stays_parts():
         ({"type": "image", "url": URL}, "url"),
     ],
 )
-def test_every_published_shape_of_a_image_is_read(part, path):
+def test_every_published_shape_of_an_image_is_read(part, path):
     assert read(user(part)).messages[0].content == (ImagePart(URL, f"messages[0].content[0].{path}"),)
 
 
@@ -95,7 +95,7 @@ def test_what_has_no_meaning_is_reported_with_its_path():
         {"text": "t", "image_url": {"url": URL}},
     ],
 )
-def test_a_part_that_is_a_text_and_a_image_is_refused(part):
+def test_a_part_that_is_a_text_and_an_image_is_refused(part):
     assert refused(user(part)).param == "messages[0].content[0]"
 
 
@@ -197,7 +197,7 @@ def test_json_that_is_not_json_is_refused(body):
 
 
 @pytest.mark.parametrize("embeds", ["AAAA", {"features": "AAAA", "sizes": "BBBB"}])
-def test_a_image_may_come_as_its_features(embeds):
+def test_an_image_may_come_as_its_features(embeds):
     request = read(user({"type": "image_embeds", "image_embeds": embeds}))
     assert request.messages[0].content == (EmbedsPart(embeds, "messages[0].content[0].image_embeds"),)
     assert list(request.media()) == list(request.messages[0].content)

@@ -50,7 +50,7 @@ def test_a_csv_that_cannot_be_read_says_why(body, words):
     assert words in refused(body, "text/csv")
 
 
-def test_a_image_and_a_question_are_a_chat():
+def test_an_image_and_a_question_are_a_chat():
     payload = decode_body(PICTURE, "image/png", "question=What%3F&max_tokens=5&temperature=0.5&model=7")
     assert payload["messages"][0]["content"] == [
         {"type": "image_url", "image_url": {"url": PICTURE}},
@@ -63,7 +63,7 @@ def test_the_question_may_come_in_a_header():
     assert decode_body(PICTURE, "image/png", question="What?")["messages"][0]["content"][1]["text"] == "What?"
 
 
-def test_a_image_without_a_question_says_what_to_send():
+def test_an_image_without_a_question_says_what_to_send():
     assert "`question`" in refused(PICTURE, "image/png")
 
 

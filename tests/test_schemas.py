@@ -88,7 +88,7 @@ def test_lmis_other_encodings_are_read(served, body, content_type, texts):
     assert [one["generated_text"] for one in listed] == (texts if isinstance(texts, list) else [texts])
 
 
-def test_a_image_as_it_is_is_asked_about(served):
+def test_an_image_as_it_is_is_asked_about(served):
     response = served.client.post(
         "/invocations?question=what", content=png(5, 6), headers={"content-type": "image/png"}
     )

@@ -27,7 +27,7 @@ def by_hash(data):
     return ImagePart(f"sha256:{sha256(data)}", "path")
 
 
-def test_a_image_that_was_shown_is_named_by_its_hash():
+def test_an_image_that_was_shown_is_named_by_its_hash():
     sessions = Sessions()
     session = sessions.open()
     keep(sessions, session, b"one")
@@ -52,7 +52,7 @@ def test_the_least_recently_shown_image_goes_when_memory_is_full():
     assert not is_kept(sessions, session, b"two")
 
 
-def test_a_image_of_two_sessions_stays_until_both_are_closed():
+def test_an_image_of_two_sessions_stays_until_both_are_closed():
     sessions = Sessions()
     first, second = sessions.open(), sessions.open()
     for session in (first, second):
@@ -106,7 +106,7 @@ def test_what_cannot_be_done_is_refused(sessions, kind, name, words):
         open_or_close(sessions, kind, name)
 
 
-def test_a_image_that_arrives_after_the_close_is_not_kept():
+def test_an_image_that_arrives_after_the_close_is_not_kept():
     sessions = Sessions(max_bytes=100)
     closed = sessions.open()
     sessions.close(closed.id)

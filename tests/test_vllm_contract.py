@@ -204,7 +204,7 @@ def test_images_stand_in_the_prompt_where_their_parts_stand(texts, renderer):
     assert text.index("one") < text.index("<image>") < text.index("two") < text.rindex("<image>") < text.index("three")
 
 
-def test_a_image_that_vllm_holds_is_not_decoded_again(texts, renderer):
+def test_an_image_that_vllm_holds_is_not_decoded_again(texts, renderer):
     class Undecodable(Image.Image):
         """Stands for an image whose pixels must not be asked for."""
 
