@@ -1,14 +1,13 @@
 """Hugging Face id | s3:// | local directory -> a model that the engine can load, and the names it is served under."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from container.model_store import directory
-from container.model_store.address import Address
+from container.model_store.address import Address, is_hub_id
 from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
 from handler.errors import StartError
@@ -28,7 +27,6 @@ __all__ = [
 
 CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker's and LMI's large disk; each model in it has a lock
 ADAPTER = ("adapter_config.json",)  # makes a directory an adapter, as config.json makes one a model
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class Kind(StrEnum):
@@ -77,7 +75,7 @@ def locate(model_id: str | None) -> Located:
         found = directory.model_in(path)
         # Clients of vLLM's own server send the path; people prefer the directory's name.
         return Located(Kind.DIRECTORY, str(found), tuple(dict.fromkeys((path.resolve().name, str(path)))))
-    if _HUB_ID.fullmatch(model_id) is None:
+    if not is_hub_id(model_id):
         raise StartError(f"The model {model_id!r} is neither an existing directory nor a Hugging Face id.")
     return Located(Kind.HUB, model_id, (model_id,))
 
@@ -110,11 +108,6 @@ async def fetch_adapter(address: str, cache: Path) -> str:
     wanted = Address.parsed(address)
     found = await until_stopped(lambda stop: download(wanted, cache, _ignore_progress, stop, configurations=ADAPTER))
     return str(found)
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether this has the form of organisation/name."""
-    return _HUB_ID.fullmatch(text) is not None and "/" in text
 
 
 async def fetch_hub_adapter(repository: str, hub: Hub) -> Path:

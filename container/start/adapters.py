@@ -75,7 +75,7 @@ async def _fetch(module: LoraModule, homes: Sequence[Path], store: AdapterStore,
             return await store.fetch(module.path)
         if (local := _find_local(module, homes)) is not None:
             return local
-        if is_hub_id(module.path):
+        if "/" in module.path and is_hub_id(module.path):
             return await fetch_hub_adapter(module.path, hub)
     except (InvalidRequest, StartError) as fault:
         raise StartError(f"The adapter {module.name} is not available. {fault}") from fault
