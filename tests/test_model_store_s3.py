@@ -393,6 +393,11 @@ def until(condition):
         time.sleep(0.01)
 
 
+def complete_files(cache):
+    """Those that a start has downloaded and verified, but for the small config.json."""
+    return list(cache.glob("*/unfinished/*/*.safetensors"))
+
+
 def test_no_credentials_are_explained(model, tmp_path):
     _, errors = start(model.url, tmp_path / "cache", AWS_PAGER="").communicate(timeout=60)
     assert "no credentials were found" in errors
@@ -405,13 +410,14 @@ def test_gigabytes_take_no_memory_and_come_once(s3, tmp_path):
     for i in range(10):
         s3.put(f"m/model-{i}.safetensors", sparse(tmp_path / "weights", size // 10), 8 * MIB)
     process = start(s3.url, tmp_path / "cache")
-    until(lambda: s3.sent > size // 2)
+    until(lambda: len(complete_files(tmp_path / "cache")) >= 4)
     process.kill()
     process.communicate(timeout=30)
+    s3.sent = 0
     out, errors = start(s3.url, tmp_path / "cache").communicate(timeout=120)
     *_, found, mebibytes = out.split()
     assert (Path(found) / "model-9.safetensors").stat().st_size == size // 10, errors
-    assert s3.sent < size * 1.25
+    assert s3.sent < size * 3 // 4
     assert int(mebibytes) < 300
 
 
@@ -422,16 +428,16 @@ def test_a_start_that_was_killed_is_taken_up(s3, tmp_path):
     names = [f"model-{i}.safetensors" for i in range(6)]
     for name in names:
         s3.put(f"m/{name}", tmp_path / "weights", 8 * MIB)
-    s3.pace = 0.001
+    s3.pace = 0.005
     process = start(s3.url, tmp_path / "cache")
-    until(lambda: s3.sent > 200 * MIB)
+    until(lambda: len(complete_files(tmp_path / "cache")) >= 3)
     process.kill()
     process.communicate(timeout=30)
     assert not list((tmp_path / "cache").glob("*/model-*"))
     s3.sent, s3.pace = 0, 0
     out, errors = start(s3.url, tmp_path / "cache").communicate(timeout=60)
     assert all((Path(out.split()[-2]) / name).read_bytes() == data for name in names), errors
-    assert s3.sent < 250 * MIB
+    assert s3.sent < 200 * MIB
 
 
 def test_a_file_that_changed_between_two_starts_comes_anew(model, tmp_path):
