@@ -14,7 +14,7 @@ from handler.djl.request_input import request_input
 from handler.djl.response import parse_response
 from handler.djl.user_module import Function, UserModule, call_with_options, takes_input
 from handler.djl.user_thread import UserThread
-from handler.payload import adapter_choice as adapters
+from handler.payload import adapter_choice
 
 
 class Formatters:
@@ -69,7 +69,7 @@ class Formatters:
         step = partial(self._format_input, formatter, dict(payload), call)
         formatted: dict[str, Any] = await self._run(step, call.id)
         # LMI reads the adapter before it calls the formatter, whose payload may lack it.
-        adapter = {adapters.FIELD: payload[adapters.FIELD]} if adapters.FIELD in payload else {}
+        adapter = {adapter_choice.FIELD: payload[adapter_choice.FIELD]} if adapter_choice.FIELD in payload else {}
         return {**adapter, **formatted}
 
     async def format_response(self, text: bytes, request_id: str) -> bytes:

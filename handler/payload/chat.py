@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapter_choice as adapters
+from handler.payload import adapter_choice
 from handler.payload.fields import expect, json_type, optional, shorten, unknown_fields
 from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
-OWN = frozenset({"messages", "model", "stream", adapters.FIELD})
+OWN = frozenset({"messages", "model", "stream", adapter_choice.FIELD})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields of a message, besides role and content, that a chat template may use.
 MESSAGE_FIELDS = frozenset(
@@ -48,7 +48,7 @@ def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapte
         stream=stream,
         parameters=parameters,
         ignored=tuple(ignored),
-        adapter=adapters.adapter_of(payload, adapter),
+        adapter=adapter_choice.adapter_of(payload, adapter),
     )
 
 

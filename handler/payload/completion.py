@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapter_choice as adapters
+from handler.payload import adapter_choice
 from handler.payload.fields import expect, json_type, optional, unknown_fields
 from handler.payload.parts import ImagePart, image_at
 from handler.payload.requests import CompletionRequest, RawText
 
-OWN = frozenset({"prompt", "model", "stream", adapters.FIELD})
+OWN = frozenset({"prompt", "model", "stream", adapter_choice.FIELD})
 IMAGE_FIELDS = ("images", "image", "multi_modal_data")
 MAX_PROMPTS = 1000
 MISLEADING = {
@@ -42,7 +42,7 @@ def parse_completion_request(
         stream=optional(payload, "stream", bool, "", "true or false") or False,
         parameters={name: value for name, value in payload.items() if name in known and name not in OWN},
         ignored=tuple(ignored),
-        adapter=adapters.adapter_of(payload, adapter),
+        adapter=adapter_choice.adapter_of(payload, adapter),
     )
 
 

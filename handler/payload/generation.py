@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload import adapter_choice as adapters
+from handler.payload import adapter_choice
 from handler.payload.completion import IMAGE_FIELDS, images, raw_text
 from handler.payload.fields import expect, json_type, optional, unknown_fields
 from handler.payload.requests import CompletionRequest, GenerationRequest, RawText, ResponseFields
 
-OWN = frozenset({"inputs", "parameters", "stream", "model", adapters.FIELD, *IMAGE_FIELDS})
+OWN = frozenset({"inputs", "parameters", "stream", "model", adapter_choice.FIELD, *IMAGE_FIELDS})
 MAX_INPUTS = 1000
 DEFAULT_NEW_TOKENS = 30  # LMI's default of max_new_tokens
 RESPONSE_FIELDS = frozenset({"details", "decoder_input_details", "return_full_text", "top_n_tokens", "best_of"})
@@ -127,16 +127,16 @@ def _texts(payload: Mapping[str, Any]) -> tuple[tuple[RawText, ...], bool]:
 
 def _adapters(
     payload: Mapping[str, Any], given: dict[str, Any], count: int, header: str | None
-) -> tuple[adapters.Choice | None, ...]:
-    by_parameter = adapters.pop_adapter_id(given)
+) -> tuple[adapter_choice.Choice | None, ...]:
+    by_parameter = adapter_choice.pop_adapter_id(given)
     if by_parameter is None:
-        return adapters.adapters_of(payload, count, header)
-    if payload.get(adapters.FIELD) is not None:
+        return adapter_choice.adapters_of(payload, count, header)
+    if payload.get(adapter_choice.FIELD) is not None:
         raise InvalidRequest(
-            f"`{adapters.FIELD}` and `{by_parameter.path}` both name an adapter; send one of them.",
+            f"`{adapter_choice.FIELD}` and `{by_parameter.path}` both name an adapter; send one of them.",
             param=by_parameter.path,
         )
-    return (adapters.match_header(by_parameter, header),) * count
+    return (adapter_choice.match_header(by_parameter, header),) * count
 
 
 def _unknown(given: Mapping[str, Any], known: frozenset[str]) -> list[str]:

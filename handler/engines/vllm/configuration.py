@@ -12,7 +12,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
-from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
+from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
 from handler.engines.vllm.degrees import tensor_parallel_size
@@ -48,7 +48,7 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
     use_forks()
     arguments = {**settings.arguments, **parse_texts(settings.texts)}
     arguments["tensor_parallel_size"] = tensor_parallel_size(arguments, torch.cuda.device_count())
-    args = AsyncEngineArgs(**cpu_adapters.with_worker_extension(arguments))
+    args = AsyncEngineArgs(**cpu_patch.with_worker_extension(arguments))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     _check_replicas_fit_nodes(config)
     if args.distributed_executor_backend is None:

@@ -33,7 +33,8 @@ STOP_SECONDS = 10
 
 
 class VllmEngine:
-    """An `Engine`: vLLM's serving over a live AsyncLLM, with our errors in place of its own."""
+    """An `Engine`: vLLM's serving over a live AsyncLLM, with our errors in place of its own. `stats` logs its throughput
+    until it stops."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class VllmEngine:
         *,
         escaper: PlaceholderEscaper,
         placeholder: Placeholder,
+        stats: asyncio.Task[None],
     ) -> None:
         self.card = card
         self._adapters = adapters
@@ -54,7 +56,7 @@ class VllmEngine:
         self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
-        self._tasks: set[asyncio.Task[None]] = {asyncio.create_task(self._log_stats())}
+        self._tasks = {stats}
 
     def holds(self, digest: str) -> bool:
         return self._cache is not None and self._cache.is_cached_item(digest)
@@ -197,10 +199,12 @@ class VllmEngine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _log_stats(self) -> None:
-        while True:
-            await asyncio.sleep(STATS_SECONDS)
-            await self._llm.do_log_stats()
+
+async def log_stats(llm: AsyncLLM) -> None:
+    """Log the throughput of `llm`, as vLLM's own server does, until this is cancelled."""
+    while True:
+        await asyncio.sleep(STATS_SECONDS)
+        await llm.do_log_stats()
 
 
 def _check_answer(answer: Any) -> Any:

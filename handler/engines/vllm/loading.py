@@ -10,10 +10,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.concurrency import in_background
 from handler.engine import ModelCard
-from handler.engines.vllm.adapters import cpu_patch as cpu_adapters
+from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import ServedModels, VllmAdapters
 from handler.engines.vllm.configuration import create_config, load_errors
-from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine
+from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
 from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
@@ -26,7 +26,7 @@ async def start(settings: VllmSettings) -> VllmEngine:
     llm = await in_background(lambda: _load(settings))
     try:
         await llm.reset_mm_cache()
-        await cpu_adapters.patch_workers(llm)
+        await cpu_patch.patch_workers(llm)
         return await _serve(llm, settings)
     except BaseException:
         llm.shutdown(timeout=STOP_SECONDS)
@@ -52,6 +52,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
         _card(llm, settings.names, placeholder(1)),
         escaper=placeholder_escaper(llm.model_config, llm.renderer.tokenizer),
         placeholder=placeholder,
+        stats=asyncio.create_task(log_stats(llm)),
     )
 
 
