@@ -68,7 +68,7 @@ def test_a_rank_over_the_limit_is_an_error_that_names_the_option_and_its_value(t
     assert "OPTION_MAX_LORA_RANK is 16; start with OPTION_MAX_LORA_RANK=64" in message
     assert find(tmp_path, OPTION_MAX_LORA_RANK="64")
     write_adapter(tmp_path / "adapters" / "steep", rank_pattern={"q_proj": 1000})
-    assert "512 at most" in error(tmp_path)
+    assert "vLLM supports ranks up to 512" in error(tmp_path)
 
 
 @pytest.mark.parametrize(
