@@ -30,7 +30,7 @@ class Address:
 
 
 @contextlib.contextmanager
-def published(host: str, port: int) -> Iterator[None]:
+def publish_address(host: str, port: int) -> Iterator[None]:
     """Keep the file for the duration of the block. If it cannot be written, a warning is logged."""
     path = None
     try:
@@ -57,12 +57,12 @@ def live_addresses() -> list[Address]:
     except OSError:
         return []
     found = map(_read, paths)
-    return [address for address in found if address is not None and address.started == _started(address.pid) != ""]
+    return [address for address in found if address is not None and address.started == _start_time(address.pid) != ""]
 
 
 def _write(host: str, port: int) -> Path:
     pid = os.getpid()
-    address = Address(host, port, pid, _started(pid))
+    address = Address(host, port, pid, _start_time(pid))
     path = _directory() / _PATTERN.replace("*", f"{pid}-{address.started}-{port}")
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(file, "w") as stream:
@@ -83,7 +83,7 @@ def _read(path: Path) -> Address | None:
         return None
 
 
-def _started(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """When the process began, in the kernel's clock ticks; "" if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]

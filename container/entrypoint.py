@@ -9,7 +9,7 @@ from collections.abc import MutableMapping, Sequence
 import uvloop
 
 from container import logs
-from container.address_file import published
+from container.address_file import publish_address
 from container.commands import USAGE, parse
 from container.http.admission import Admission
 from container.http.app import build_app
@@ -137,5 +137,5 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
     )
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
-    with published(options.host, sock.getsockname()[1]), signals() as stop:
+    with publish_address(options.host, sock.getsockname()[1]), signals() as stop:
         return await server.run(sock, stop)

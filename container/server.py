@@ -86,12 +86,12 @@ class Server:
 
     async def _finish(self) -> None:
         await self._admission.idle()
-        await self._nodes.released()
+        await self._nodes.wait_until_released()
 
     async def _until(self, stop: asyncio.Event, work: Awaitable[None]) -> None:
         """Await `work`, but cancel it on `stop`, here or on another node. Raises EngineDead."""
         task = asyncio.ensure_future(work)
-        ends = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._nodes.parted())
+        ends = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._nodes.wait_for_stop_of_peer())
         try:
             await asyncio.wait((task, *ends), return_when=asyncio.FIRST_COMPLETED)
             for done in (task, *ends):

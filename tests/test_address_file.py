@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from container.address_file import live_addresses, published
+from container.address_file import live_addresses, publish_address
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,7 +20,7 @@ def directory(monkeypatch, tmp_path):
 
 def written(directory, name="lumi-server-x.json", **fields):
     """A file as the server of this process writes it, but for `fields`."""
-    with published("0.0.0.0", 8080):
+    with publish_address("0.0.0.0", 8080):
         (file,) = directory.glob("lumi-server-*")
         right = json.loads(file.read_text())
     (directory / name).write_text(json.dumps({**right, **fields}))
@@ -28,7 +28,7 @@ def written(directory, name="lumi-server-x.json", **fields):
 
 
 def test_a_server_is_found_while_it_runs_and_its_file_is_private(directory):
-    with published("127.0.0.1", 8080):
+    with publish_address("127.0.0.1", 8080):
         (address,) = live_addresses()
         assert (address.host, address.port, address.pid) == ("127.0.0.1", 8080, os.getpid())
         (file,) = directory.iterdir()
@@ -58,7 +58,7 @@ def test_a_link_is_not_followed(directory):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"port": "x"}', "nonsense", "[" * 4000])
 def test_a_damaged_file_is_ignored(directory, text):
     (directory / "lumi-server-x.json").write_text(text)
-    with published("0.0.0.0", 8080):
+    with publish_address("0.0.0.0", 8080):
         assert len(live_addresses()) == 1
 
 
@@ -76,7 +76,7 @@ def test_the_file_of_another_user_is_ignored(directory):
 
 def test_a_server_runs_where_no_file_can_be_written(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
-    with published("127.0.0.1", 8080):
+    with publish_address("127.0.0.1", 8080):
         assert live_addresses() == []
     assert "cannot be written to a temporary file (No such file or directory)" in caplog.text
 
@@ -84,8 +84,8 @@ def test_a_server_runs_where_no_file_can_be_written(monkeypatch, tmp_path, caplo
 def test_a_server_runs_where_no_temporary_directory_is_writable():
     code = (
         "import tempfile; tempfile._candidate_tempdir_list = list\n"
-        "from container.address_file import live_addresses, published\n"
-        "with published('127.0.0.1', 8080): assert live_addresses() == []"
+        "from container.address_file import live_addresses, publish_address\n"
+        "with publish_address('127.0.0.1', 8080): assert live_addresses() == []"
     )
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "while this server listens on 8080" in outcome.stderr

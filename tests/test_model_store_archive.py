@@ -119,7 +119,7 @@ def fetch(s3, cache, **named):
     connect = functools.partial(
         connection, endpoint_url=s3.url, aws_access_key_id="who", aws_secret_access_key="secret"
     )
-    address = Address.parsed("s3://bucket/model.tar.gz")
+    address = Address.parse("s3://bucket/model.tar.gz")
     return download(address, cache, lambda _: None, threading.Event(), connect=connect, **named)
 
 

@@ -44,7 +44,7 @@ def contents(directory):
 
 def fetch(url, address, cache, *, report=lambda _: None, stop=None, **named):
     connect = functools.partial(connection, endpoint_url=url, **CREDENTIALS)
-    return download(Address.parsed(address), cache, report, stop or threading.Event(), connect=connect, **named)
+    return download(Address.parse(address), cache, report, stop or threading.Event(), connect=connect, **named)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_a_cache_that_cannot_be_written_is_refused(model, tmp_path):
 
 def test_a_file_that_cannot_be_written_is_refused(model, tmp_path):
     cache = tmp_path / "cache"
-    home = cache / Address.parsed("s3://bucket/m").directory
+    home = cache / Address.parse("s3://bucket/m").directory
     home.mkdir(parents=True)
     (home / "unfinished").write_text("a file where a directory should be")
     with pytest.raises(StartError, match=r"cannot be written to .*unfinished.*; check the disk"):
@@ -311,7 +311,7 @@ def test_a_download_that_nobody_waits_for_ends(model, tmp_path):
 
 def beside(url, address):
     connect = functools.partial(connection, endpoint_url=url, **CREDENTIALS)
-    return small_file(Address.parsed(address), "serving.properties", connect=connect)
+    return small_file(Address.parse(address), "serving.properties", connect=connect)
 
 
 def test_a_small_file_beside_a_model_is_read_alone(moto, bucket):

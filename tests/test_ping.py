@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from container.address_file import published
+from container.address_file import publish_address
 from container.ping import ping
 from tests.live import free_port
 from tests.serving import serving, wait_for
@@ -44,7 +44,7 @@ def test_a_ready_server_is_healthy_and_one_that_drains_is_not(capsys):
 
 
 def test_the_only_server_is_asked_wherever_the_environment_says(capsys):
-    with serving() as served, published("127.0.0.1", port(served)):
+    with serving() as served, publish_address("127.0.0.1", port(served)):
         assert ping(ELSEWHERE) == 0
         assert '"ready"' in capsys.readouterr().out
     assert ping(ELSEWHERE) == 1
@@ -52,7 +52,7 @@ def test_the_only_server_is_asked_wherever_the_environment_says(capsys):
 
 
 def test_the_only_server_is_asked_whatever_the_options_are():
-    with serving() as served, published("0.0.0.0", port(served)):
+    with serving() as served, publish_address("0.0.0.0", port(served)):
         assert ping({"SERVING_PORT": "http"}) == 0
 
 
@@ -60,7 +60,7 @@ def test_of_several_servers_the_one_at_the_port_of_the_environment_is_asked():
     with serving() as one, serving() as other:
         other.call(other.health.draining, "over")
         wait_for(lambda: other.health.phase == "draining")
-        with published("127.0.0.1", port(one)), published("127.0.0.1", port(other)):
+        with publish_address("127.0.0.1", port(one)), publish_address("127.0.0.1", port(other)):
             assert ping({"SERVING_PORT": str(port(one))}) == 0
             assert ping({"SERVING_PORT": str(port(other))}) == 1
             assert ping(ELSEWHERE) == 1

@@ -5,7 +5,7 @@ import multiprocessing.forkserver
 
 import pytest
 
-from handler.engines.vllm.private_names import PrivateName, replaced
+from handler.engines.vllm.private_names import PrivateName, replace_names
 
 PYTHON = [name for name in PrivateName if name.module.split(".")[0] in ("multiprocessing", "subprocess")]
 OTHERS = [name for name in PrivateName if name not in PYTHON]
@@ -29,7 +29,7 @@ def test_every_name_has_its_reasons():
 
 def test_a_replaced_name_is_restored():
     before = PrivateName.SERVER_ADDRESS.get()
-    with replaced({PrivateName.SERVER_ADDRESS: "ours", PrivateName.ENSURE_RUNNING: before}):
+    with replace_names({PrivateName.SERVER_ADDRESS: "ours", PrivateName.ENSURE_RUNNING: before}):
         assert PrivateName.SERVER_ADDRESS.get() == "ours"
         assert PrivateName.ENSURE_RUNNING.get() is before
     assert PrivateName.SERVER_ADDRESS.get() is before

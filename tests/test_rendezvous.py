@@ -82,7 +82,7 @@ def test_a_single_node_waits_for_no_other():
         assert await single.meet(fail) is None
         await single.ready(alive)
         single.stop()
-        await single.released()
+        await single.wait_until_released()
         single.close()
 
     run(story())
@@ -189,7 +189,7 @@ def test_a_node_whose_connection_was_closed_can_be_stopped():
             await until(lambda: "closed the connection" in reports[-1])
             follower.stop()
             async with asyncio.timeout(5):
-                await follower.released()
+                await follower.wait_until_released()
 
     run(story())
 
@@ -202,10 +202,10 @@ def test_a_node_that_is_told_to_stop_before_all_have_met_takes_the_others_with_i
             await until(lambda: "for node 2 of 3" in "".join(missing))
             members[stopped].stop()
             async with asyncio.timeout(5):
-                await members[1 - stopped].parted()
+                await members[1 - stopped].wait_for_stop_of_peer()
                 for member in members:
                     member.stop()
-                    await member.released()
+                    await member.wait_until_released()
 
     run(story())
 
@@ -272,7 +272,7 @@ def test_a_node_that_is_gone_without_a_message_ends_the_other(gone, left, name):
         async with together(*members):
             members[gone].close()
             with pytest.raises(EngineDead, match=f"^{name}.* has ended; this server is going down"):
-                await members[left].parted()
+                await members[left].wait_for_stop_of_peer()
 
     run(story())
 
@@ -282,10 +282,10 @@ def test_a_leader_that_stops_cannot_finish_without_its_followers():
         leader, follower = nodes()
         async with together(leader, follower):
             leader.stop()
-            await follower.parted()
+            await follower.wait_for_stop_of_peer()
             follower.close()
             with pytest.raises(EngineDead, match=r"^Node 1"):
-                await leader.parted()
+                await leader.wait_for_stop_of_peer()
 
     run(story())
 
@@ -295,9 +295,9 @@ def test_a_follower_is_released_when_the_leader_has_finished():
         leader, follower = nodes()
         async with together(leader, follower):
             leader.stop()
-            await follower.parted()
+            await follower.wait_for_stop_of_peer()
             follower.stop()
-            finishing = asyncio.create_task(follower.released())
+            finishing = asyncio.create_task(follower.wait_until_released())
             leader.close()
             await finishing
 

@@ -18,7 +18,7 @@ from handler.service import Service
 LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
 # A batch transform sends this many requests at a time, each of this many MB: SageMaker wants the product below 100.
 TRANSFORM_MB = 6
-MOST_TRANSFORMS = 16
+MAX_TRANSFORMS = 16
 
 
 class Models:
@@ -31,8 +31,8 @@ class Models:
     async def openai_list(self, _: Request, __: Exchange) -> Response:
         """OpenAI's list of models, one entry for each name and adapter."""
         service = self._health.service()
-        card, adapters = service.card, _served(service).values()
-        data = [*(_openai(card, name) for name in card.names), *(_adapted(card, adapter) for adapter in adapters)]
+        card, adapters = service.card, _served_adapters(service).values()
+        data = [*(_openai(card, name) for name in card.names), *(_adapter_entry(card, adapter) for adapter in adapters)]
         return JSONResponse({"object": "list", "data": data})
 
     async def openai_one(self, request: Request, _: Exchange) -> Response:
@@ -40,8 +40,8 @@ class Models:
         service, name = self._health.service(), request.path_params["model"]
         if name in service.card.names:
             told = _openai(service.card, name)
-        elif name in (adapters := _served(service)):
-            told = _adapted(service.card, adapters[name])
+        elif name in (adapters := _served_adapters(service)):
+            told = _adapter_entry(service.card, adapters[name])
         else:
             raise _unknown(service.card, name)
         # Xinference's client chooses what it offers by these two.
@@ -51,17 +51,17 @@ class Models:
     async def sagemaker_list(self, _: Request, __: Exchange) -> Response:
         """SageMaker's and LMI's list: one model, as there is one."""
         service = self._health.service()
-        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served(service))]})
+        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served_adapters(service))]})
 
     async def sagemaker_one(self, request: Request, _: Exchange) -> Response:
         """SageMaker's and LMI's description of the model, by any of its names."""
         name = request.path_params["model"]
         self.check_name(name)
-        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served(self._health.service()))})
+        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served_adapters(self._health.service()))})
 
     async def execution_parameters(self, _: Request, __: Exchange) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
-        at_once = max(1, min(self._batch_size, MOST_TRANSFORMS))
+        at_once = max(1, min(self._batch_size, MAX_TRANSFORMS))
         return JSONResponse(
             {"MaxConcurrentTransforms": at_once, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": TRANSFORM_MB}
         )
@@ -84,12 +84,12 @@ def _openai(card: ModelCard, name: str) -> dict[str, Any]:
     }
 
 
-def _adapted(card: ModelCard, adapter: Adapter) -> dict[str, Any]:
+def _adapter_entry(card: ModelCard, adapter: Adapter) -> dict[str, Any]:
     changed = {"created": adapter.created, "root": adapter.source, "parent": card.names[0]}
     return {**_openai(card, adapter.name), **changed}
 
 
-def _served(service: Service | OwnModel) -> Mapping[str, Adapter]:
+def _served_adapters(service: Service | OwnModel) -> Mapping[str, Adapter]:
     return {} if isinstance(service, OwnModel) else service.adapters.served
 
 

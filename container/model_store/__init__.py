@@ -48,7 +48,7 @@ class Located:
     @property
     def is_archive(self) -> bool:
         """Whether the model comes as one file, to be unpacked."""
-        return self.kind is Kind.S3 and Address.parsed(self.source).is_archive
+        return self.kind is Kind.S3 and Address.parse(self.source).is_archive
 
 
 def file_beside(address: str, name: str) -> bytes | None:
@@ -57,7 +57,7 @@ def file_beside(address: str, name: str) -> bytes | None:
     """
     from container.model_store.s3_download import small_file  # noqa: PLC0415  # boto3, as below
 
-    return small_file(Address.parsed(address), name)
+    return small_file(Address.parse(address), name)
 
 
 def locate(model_id: str | None) -> Located:
@@ -68,7 +68,7 @@ def locate(model_id: str | None) -> Located:
             "directory, or mount a model that has a config.json at /opt/ml/model."
         )
     if model_id.startswith("s3://"):
-        address = Address.parsed(model_id)
+        address = Address.parse(model_id)
         return Located(Kind.S3, str(address), tuple(dict.fromkeys((address.name, str(address)))))
     path = Path(model_id)
     if path.is_dir():
@@ -91,7 +91,7 @@ async def fetch(located: Located, report: Callable[[str], None], *, cache: Path 
         # boto3 takes half a second to import: not before the port is bound, and not at all for other models.
         from container.model_store.s3_download import download  # noqa: PLC0415
 
-        address = Address.parsed(located.source)
+        address = Address.parse(located.source)
         return str(await until_stopped(lambda stop: download(address, cache, report, stop)))
     if located.kind is Kind.HUB:
         from container.model_store import hub_download  # noqa: PLC0415
@@ -105,7 +105,7 @@ async def fetch_adapter(address: str, cache: Path) -> str:
     """Download the LoRA adapter at an s3:// address below the directory `cache`, and return its directory. Raises StartError."""
     from container.model_store.s3_download import download  # noqa: PLC0415
 
-    wanted = Address.parsed(address)
+    wanted = Address.parse(address)
     found = await until_stopped(lambda stop: download(wanted, cache, _ignore_progress, stop, configurations=ADAPTER))
     return str(found)
 

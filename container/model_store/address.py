@@ -28,7 +28,7 @@ class Address:
     key: str
 
     @classmethod
-    def parsed(cls, text: str) -> "Address":
+    def parse(cls, text: str) -> "Address":
         """Raises StartError where no bucket is named."""
         match = _S3.fullmatch(text)
         if match is None:

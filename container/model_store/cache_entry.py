@@ -37,7 +37,7 @@ class CacheEntry:
         self._address = address
 
     @contextlib.contextmanager
-    def locked(self, report: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
+    def lock(self, report: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
         """Hold the lock against all processes on this disk. Raises StartError if it cannot be written to, and Stopped."""
         try:
             self.home.mkdir(parents=True, exist_ok=True)

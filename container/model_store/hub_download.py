@@ -133,7 +133,7 @@ class _Repository:
         self._fetch(sizes)
 
     def _fetch(self, sizes: Mapping[str, int]) -> None:
-        names = wanted_files(sizes, self._hub.load_format, self._indexed)
+        names = wanted_files(sizes, self._hub.load_format, self._weights_in_index)
         cached = sum(sizes[name] for name in names if self._is_cached(name))
         total = sum(sizes[name] for name in names)
         self._check_space(total - cached)
@@ -155,7 +155,7 @@ class _Repository:
             allow_patterns=list(self._hub.configurations), cache_dir=self._cache, local_files_only=True, **self._options
         )
 
-    def _indexed(self, name: str) -> set[str]:
+    def _weights_in_index(self, name: str) -> set[str]:
         path = self._library.hf_hub_download(filename=name, cache_dir=self._cache, **self._options)
         weights: dict[str, str] = json.loads(Path(path).read_text())["weight_map"]
         return set(weights.values())

@@ -42,22 +42,26 @@ class Hub:
     configurations: tuple[str, ...] = CONFIGURATIONS
 
 
-def wanted_files(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> list[str]:
-    """Those of `names` that vLLM reads. `indexed` returns the weights that an index file names.
+def wanted_files(
+    names: Collection[str], load_format: str, weights_in_index: Callable[[str], Iterable[str]]
+) -> list[str]:
+    """Those of `names` that vLLM reads. `weights_in_index` returns the weights that an index file names.
 
     With a `load_format` that is not in the table above, vLLM chooses and downloads the weights itself.
     """
     small = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE)]
-    return sorted({*small, *weights(names, load_format, indexed)})
+    return sorted({*small, *weights(names, load_format, weights_in_index)})
 
 
-def weights(names: Collection[str], load_format: str, indexed: Callable[[str], Iterable[str]]) -> Iterable[str]:
+def weights(
+    names: Collection[str], load_format: str, weights_in_index: Callable[[str], Iterable[str]]
+) -> Iterable[str]:
     """Those of `names` that are weights that vLLM reads; none for a format that is not in the table above."""
     top = [name for name in names if "/" not in name and not fnmatch.fnmatch(name, _IGNORED)]
     for pattern in _WEIGHTS.get(load_format, ()):
         found = fnmatch.filter(top, pattern)
         if found and pattern == "*.safetensors" and _INDEX in top:
-            return set(indexed(_INDEX)) & set(names) or found
+            return set(weights_in_index(_INDEX)) & set(names) or found
         if found:
             return found
     return ()

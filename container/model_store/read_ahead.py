@@ -81,12 +81,12 @@ def _weights_in(model: Path | None, load_format: str) -> list[Path]:
     if model is None or load_format not in MAPPED:
         return []
 
-    def indexed(name: str) -> Iterable[str]:
+    def weights_in_index(name: str) -> Iterable[str]:
         return set(json.loads((model / name).read_text())["weight_map"].values())
 
     try:
         names = [path.name for path in model.iterdir()]
-        return [model / name for name in sorted(weights(names, load_format, indexed))]
+        return [model / name for name in sorted(weights(names, load_format, weights_in_index))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the engine reports a broken index
         return []
 

@@ -77,7 +77,7 @@ class Bucket:
 
     def __init__(self, address: Address, connect: Callable[[], Any]) -> None:
         self._address = address
-        with self._translated("be read"):
+        with self._translate_errors("be read"):
             self._client = connect()
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class Bucket:
         options: dict[str, Any] = {"IfMatch": remote.etag}
         if (start, length) != (0, remote.size):
             options["Range"] = f"bytes={start}-{start + length - 1}"
-        with self._translated("be downloaded", remote.key):
+        with self._translate_errors("be downloaded", remote.key):
             try:
                 response = self._client.get_object(Bucket=self._address.bucket, Key=remote.key, **options)
                 with contextlib.closing(response["Body"]) as body:
@@ -153,7 +153,7 @@ class Bucket:
         found += [entry["Key"] for entry in page.get("Contents", ())]
         return tuple(name[len(prefix) :] for name in found)
 
-    def stored(self, remote: Remote) -> Stored:
+    def storage_of(self, remote: Remote) -> Stored:
         """How it is stored; needed only for an ETag that differs from that of the bytes."""
 
         def head_first_part() -> dict[str, Any]:
@@ -220,7 +220,7 @@ class Bucket:
 
     def _call(self, doing: str, key: str | None, request: Callable[[], T]) -> T:
         """The result of a short request, which is tried again after a transient error. Raises StartError."""
-        with self._translated(doing, key):
+        with self._translate_errors(doing, key):
             for seconds in _WAITS:
                 try:
                     return request()
@@ -232,7 +232,7 @@ class Bucket:
             return request()
 
     @contextlib.contextmanager
-    def _translated(self, doing: str, key: str | None = None) -> Iterator[None]:
+    def _translate_errors(self, doing: str, key: str | None = None) -> Iterator[None]:
         where = str(self._address) if key is None else f"s3://{self._address.bucket}/{key}"
         try:
             yield

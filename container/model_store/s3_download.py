@@ -49,7 +49,7 @@ def download(
     report(f"looking at {address}")
     with contextlib.closing(Bucket(address, lambda: connect(WORKERS))) as bucket:
         entry = CacheEntry(cache, address)
-        with entry.locked(report, stop):
+        with entry.lock(report, stop):
             for _ in range(PASSES):
                 objects = bucket.objects()
                 if not address.is_archive:

@@ -75,7 +75,7 @@ class Transfer:
                 yield file, wanted
 
     def _verify(self, file: PartialFile) -> None:
-        matches = file.matches_etag(lambda: self._bucket.stored(file.remote), self._over)
+        matches = file.matches_etag(lambda: self._bucket.storage_of(file.remote), self._over)
         if matches is False:
             file.discard()
             raise Damaged(file.remote.name)

@@ -43,13 +43,13 @@ class NodeGroup(Protocol):
         `check` raises EngineDead if the engine dies meanwhile.
         """
 
-    async def parted(self) -> None:
+    async def wait_for_stop_of_peer(self) -> None:
         """Return when another node was told to stop and this one was not. Raises EngineDead when a node is lost."""
 
     def stop(self) -> None:
         """Tell the other nodes to stop too. They compute for node 0 until it has finished its requests."""
 
-    async def released(self) -> None:
+    async def wait_until_released(self) -> None:
         """Return when no other node needs this one."""
 
     def close(self) -> None:
@@ -65,13 +65,13 @@ class SingleNode:
     async def ready(self, check: Check) -> None:
         pass
 
-    async def parted(self) -> None:
+    async def wait_for_stop_of_peer(self) -> None:
         await asyncio.Event().wait()
 
     def stop(self) -> None:
         pass
 
-    async def released(self) -> None:
+    async def wait_until_released(self) -> None:
         pass
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class _Member:
         self._progress = Progress(transitions)
         self._lost = ""  # the node that is gone
 
-    async def parted(self) -> None:
+    async def wait_for_stop_of_peer(self) -> None:
         if await self._progress.reach(Phase.PARTING, Phase.RELEASED, Phase.LOST) is Phase.LOST:
             raise EngineDead(f"{self._lost} has ended; this server is going down.")
 
@@ -125,7 +125,7 @@ class Leader(_Member):
         self._progress.handle(Event.STOP)
         self._send_all("stopping")
 
-    async def released(self) -> None:
+    async def wait_until_released(self) -> None:
         pass
 
     def close(self) -> None:
@@ -231,7 +231,7 @@ class Follower(_Member):
         if self._connection is not None:
             self._connection.send("stopping")
 
-    async def released(self) -> None:
+    async def wait_until_released(self) -> None:
         await self._progress.reach(Phase.RELEASED, Phase.LOST)
 
     def close(self) -> None:
@@ -253,7 +253,7 @@ class Follower(_Member):
             return str(message["met"])
         if "stopping" in message:
             self._peer_is_stopping(0)
-            await asyncio.Event().wait()  # until the caller, which awaits `parted` too, cancels this
+            await asyncio.Event().wait()  # until the caller, which awaits `wait_for_stop_of_peer` too, cancels this
         raise ConnectionError("it closed the connection")
 
     async def _listen(self, connection: Connection) -> None:

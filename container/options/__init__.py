@@ -61,7 +61,7 @@ def resolve(
     unused = report(claims, names, reader_of_unknown(code, decided, sources))
     located, locating = locate(decided, sources, names, needs_model=code is None and not claims.names_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
-    Findings.combined(findings).raise_if_faulty()
+    Findings.combine(findings).raise_if_faulty()
     # The meaning of a faulty setting is unknown, so options are compared with each other only if there is no fault.
     combined, combining = combine({**decided, **located}, sources.environ, names)
     combining.raise_if_faulty()
@@ -73,7 +73,7 @@ def resolve(
         code_directories=sources.path.directories,
         code=code,
     )
-    warnings = Findings.combined((*findings, combining)).warnings
+    warnings = Findings.combine((*findings, combining)).warnings
     return Resolved(options, _origins({**complete, **arguments}), warnings)
 
 

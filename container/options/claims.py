@@ -81,7 +81,7 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
         ),
         # HF_TASK is LMI's option.task
         named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
-        findings=Findings.combined(_misplaced(environ)),
+        findings=Findings.combine(_misplaced(environ)),
     )
     if sources.named is None or not sources.file_is_of_named_model:
         return claims
@@ -113,14 +113,14 @@ def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> 
     filed = next((claim for claim in owned if claim.origin.channel is Channel.PROPERTIES), None)
     if filed is None or filed.text.strip() == named.text.strip():
         return claims
-    described = f"{names.described(filed)} is served; {names.described(named)} is where that file is"
+    described = f"{names.describe(filed)} is served; {names.describe(named)} is where that file is"
     return claims.without(named, warning(described))
 
 
 def report(claims: Claims, names: OptionNames, reader: Path | str | None) -> Findings:
     """The findings about settings that do not set an option. `reader` is the user's code, which may have options of its
     own, or None."""
-    return Findings.combined(_reports(claims, names, reader))
+    return Findings.combine(_reports(claims, names, reader))
 
 
 def _reports(claims: Claims, names: OptionNames, reader: Path | str | None) -> Iterator[Findings]:
@@ -131,7 +131,7 @@ def _reports(claims: Claims, names: OptionNames, reader: Path | str | None) -> I
         elif owner is NoOption.UNKNOWN_SERVER_KEY:
             yield warning(names.unknown_server_key(setting))
         elif isinstance(owner, lmi.Ignored):
-            yield _report_ignored(names.described(setting), setting.text, owner, reader)
+            yield _report_ignored(names.describe(setting), setting.text, owner, reader)
 
 
 def _report_ignored(described: str, text: str, row: lmi.Ignored, reader: Path | str | None) -> Findings:

@@ -14,7 +14,7 @@ _LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 h
 def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> tuple[Decisions, Findings]:
     """The decisions that vLLM 0.5's options of images imply, and every conflict among options."""
     planned, found = _plan_memory(decisions, names)
-    findings = Findings.combined(
+    findings = Findings.combine(
         (
             *_check_needs(decisions, names),
             found,
@@ -28,12 +28,12 @@ def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames
 def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]:
     if value_of(decisions, "enable_auto_tool_choice") and "tool_call_parser" not in decisions:
         yield fault(
-            f"{names.described(decisions['enable_auto_tool_choice'].setting)} needs a parser for the model's tool calls; "
+            f"{names.describe(decisions['enable_auto_tool_choice'].setting)} needs a parser for the model's tool calls; "
             f"set OPTION_TOOL_CALL_PARSER, for instance to hermes"
         )
     for name in ("lora_modules", "default_mm_loras"):
         if value_of(decisions, name) and not value_of(decisions, "enable_lora"):
-            described = names.described(decisions[name].setting)
+            described = names.describe(decisions[name].setting)
             yield fault(f"{described} needs LoRA adapters to be enabled; set OPTION_ENABLE_LORA=true")
 
 
@@ -52,7 +52,7 @@ def _plan_memory(decisions: Decisions, names: OptionNames) -> tuple[Decisions, F
     limits = decisions.get("limit_mm_per_prompt", Decision(ModalityLimits(), shape.setting))
     if "image" not in limits.value.sizes:
         found = warning(
-            f"{names.described(shape.setting)} plans memory for images of up to {width}x{height}, as the sizes of "
+            f"{names.describe(shape.setting)} plans memory for images of up to {width}x{height}, as the sizes of "
             f"limit_mm_per_prompt do; an image that needs more is refused. Remove it to plan for images of any size"
         )
         return {"limit_mm_per_prompt": replace(limits, value=limits.value.with_image_size(width, height))}, found
@@ -66,7 +66,7 @@ def _check_engine_environment(
 ) -> Iterator[Findings]:
     """`env` comes too late for the variables that Lumi reads itself, and it wins over the container's environment."""
     for name, value in (value_of(decisions, "env") or {}).items():
-        described = names.described(decisions["env"].setting)
+        described = names.describe(decisions["env"].setting)
         option = names.option_of_variable(name)
         if option:
             yield fault(f"{described} sets {name}, which Lumi reads itself; write option.{option.name} instead")

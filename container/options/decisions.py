@@ -27,7 +27,7 @@ def decide(claims: Claims, names: OptionNames) -> tuple[Decisions, Findings]:
     """The options that are set. A value that cannot be parsed is a fault, and one that loses to another a warning."""
     parts = [(option.name, *_decide(claims.of(option), option, names)) for option in names.table]
     decisions = {name: decision for name, decision, _ in parts if decision is not None}
-    return decisions, Findings.combined(found for _, _, found in parts)
+    return decisions, Findings.combine(found for _, _, found in parts)
 
 
 def decide_engine_arguments(claims: Claims, names: OptionNames) -> tuple[Decisions, Findings]:
@@ -36,7 +36,7 @@ def decide_engine_arguments(claims: Claims, names: OptionNames) -> tuple[Decisio
         name: [Decision(setting.text.strip(), setting) for setting in settings]
         for name, settings in claims.of_engine().items()
     }
-    found = Findings.combined(_conflicts(decisions, names) for decisions in arguments.values())
+    found = Findings.combine(_conflicts(decisions, names) for decisions in arguments.values())
     return {name: decisions[0] for name, decisions in arguments.items()}, found
 
 
@@ -50,12 +50,12 @@ def parse_fault(setting: Setting, error: ValueError, names: OptionNames) -> Find
     reason = mask(str(error))
     if "quotation" not in reason:
         reason += _cure_of_text(setting)
-    return fault(f"{names.described(setting)} {reason}")
+    return fault(f"{names.describe(setting)} {reason}")
 
 
 def conflict(winner: Setting, loser: Setting, names: OptionNames) -> Findings:
     """The warning about two settings of one option."""
-    used, unused = names.described(winner), names.described(loser)
+    used, unused = names.describe(winner), names.describe(loser)
     return warning(f"{used} is used and {unused} is not; remove one of them")
 
 
@@ -73,7 +73,7 @@ def _decide(claims: list[Setting], option: Option, names: OptionNames) -> tuple[
 
 
 def _conflicts(decisions: list[Decision], names: OptionNames) -> Findings:
-    return Findings.combined(
+    return Findings.combine(
         conflict(decisions[0].setting, loser.setting, names)
         for loser in decisions[1:]
         if loser.value != decisions[0].value

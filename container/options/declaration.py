@@ -80,9 +80,9 @@ def declared_options(model: type[BaseModel]) -> tuple[Option, ...]:
     return tuple(
         Option(name, info.get_default(call_default_factory=True), declared)
         for name, info in model.model_fields.items()
-        if (declared := _declared(info)) is not None
+        if (declared := _find_declared(info)) is not None
     )
 
 
-def _declared(info: FieldInfo) -> Declared | None:
+def _find_declared(info: FieldInfo) -> Declared | None:
     return next((item for item in info.metadata if isinstance(item, Declared)), None)

@@ -17,7 +17,7 @@ class Findings:
         return Findings(self.faults + other.faults, self.warnings + other.warnings)
 
     @classmethod
-    def combined(cls, parts: Iterable["Findings"]) -> "Findings":
+    def combine(cls, parts: Iterable["Findings"]) -> "Findings":
         """All of `parts` in their order, each sentence once."""
         found = sum(parts, cls())
         return cls(tuple(dict.fromkeys(found.faults)), tuple(dict.fromkeys(found.warnings)))

@@ -38,7 +38,7 @@ def locate(
     }
     located = {name: decision for name, (decision, _) in parts.items()}
     stored, found = _model_of_store(located, sources, names, needs_model=needs_model)
-    return {**located, **stored}, Findings.combined((*(faults for _, faults in parts.values()), found))
+    return {**located, **stored}, Findings.combine((*(faults for _, faults in parts.values()), found))
 
 
 def _locate(
@@ -73,7 +73,7 @@ def _model_of_store(
         return {"model_id": Decision(str(found), setting)}, NOTHING
     if model in (str(found), str(store)):
         return {}, NOTHING
-    described = names.described(decisions["model_id"].setting)
+    described = names.describe(decisions["model_id"].setting)
     return {}, warning(f"{described} is served, and the model in {found} is not")
 
 

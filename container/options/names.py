@@ -38,8 +38,8 @@ class OptionNames:
         option = self._options.get(name)
         return option.declared.secret if option else is_secret_name(name)
 
-    def described(self, setting: Setting) -> str:
-        return setting.described(secret=self.is_secret(setting.name))
+    def describe(self, setting: Setting) -> str:
+        return setting.describe(secret=self.is_secret(setting.name))
 
     def unknown_option(self, setting: Setting) -> str:
         """The fault of a setting that has none of the names, with its cure."""
@@ -49,7 +49,7 @@ class OptionNames:
         same = [candidate for candidate in (name, last) if candidate in known]
         near = same[:1] or difflib.get_close_matches(name, sorted(known), n=1, cutoff=_SIMILARITY)
         # The value of a misspelt hf_token is as secret as that of hf_token.
-        described = setting.described(secret=any(map(self.is_secret, (setting.name, *near))))
+        described = setting.describe(secret=any(map(self.is_secret, (setting.name, *near))))
         if "-" in setting.name:
             cure = f"names have underscores, not dashes; write {setting.spelling(near[0] if near else name)}"
             return f"{described} is not an option: {cure}"
@@ -65,7 +65,7 @@ class OptionNames:
         labels |= {label.removeprefix(SERVER_PREFIX).lower(): label for label in served}
         near = difflib.get_close_matches(setting.name, sorted(labels), n=1, cutoff=_SIMILARITY)
         cure = f"did you mean {labels[near[0]]}?" if near else "remove it"
-        return f"{self.described(setting)} is unknown and has no effect; {cure}"
+        return f"{self.describe(setting)} is unknown and has no effect; {cure}"
 
     @cached_property
     def _engine_arguments(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ _PATH = re.compile(r"[/~]|\.\.?(/|$)")
 
 def local_model(text: str, homes: Sequence[Path]) -> Path | None:
     """The existing directory that `text` names, relative to one of `homes` or alone, or None."""
-    path = _expanded(text.strip().removeprefix("file://"))
+    path = _expand_user(text.strip().removeprefix("file://"))
     return next((found.absolute() for found in _places(path, homes) if _is_directory(found)), None)
 
 
@@ -38,7 +38,7 @@ def locate_model(text: str, homes: Sequence[Path]) -> str:
             + _near(plain)
         )
     if _PATH.match(plain):
-        is_file = any(map(_is_file, _places(_expanded(plain), homes)))
+        is_file = any(map(_is_file, _places(_expand_user(plain), homes)))
         what = "file, not a directory" if is_file else "local directory that does not exist"
         raise ValueError(f"names a {what}{_within(plain, homes)}; mount it, or correct the path")
     if not is_hub_id(plain):
@@ -53,7 +53,7 @@ def locate_template(text: str, homes: Sequence[Path]) -> str:
     """The text or web address of a template as it is, or its path as an absolute one. Raises ValueError."""
     if is_template_text(text) or text.startswith(("http://", "https://")):
         return text
-    places = _places(_expanded(text), homes)
+    places = _places(_expand_user(text), homes)
     found = next((place.absolute() for place in places if _is_file(place)), None)
     if found is None:
         why = "is a directory" if any(map(_is_directory, places)) else "looks like a path, but there is no such file"
@@ -88,5 +88,5 @@ def _is_directory(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def _expanded(text: str) -> Path:
+def _expand_user(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111

@@ -33,7 +33,7 @@ def parse_mebibytes(text: str) -> int:
 def parse_engine_bytes(text: str) -> int:
     """Bytes as vLLM reads them: `1000`, `1k` (1,000), `1K` (1,024)."""
     try:
-        return _suffixed(text, 0)
+        return _parse_suffix(text, 0)
     except ValueError:
         raise ValueError("is not a number of bytes such as 8000000000, 8g (8 x 10^9) or 8G (8 x 2^30)") from None
 
@@ -41,7 +41,7 @@ def parse_engine_bytes(text: str) -> int:
 def parse_tokens(text: str) -> int:
     """`8192`, or vLLM's `32k` (32,000) and `32K` (32,768)."""
     try:
-        return _suffixed(text, 1)
+        return _parse_suffix(text, 1)
     except ValueError:
         raise ValueError("is not a number of tokens of 1 or more, such as 8192 or 32K") from None
 
@@ -64,6 +64,6 @@ def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def _suffixed(text: str, minimum: int) -> int:
+def _parse_suffix(text: str, minimum: int) -> int:
     match = _SUFFIXED.fullmatch(text.strip())
     return int(float(match[1]) * _SUFFIXES[match[2]]) if match else whole(minimum)(text)

@@ -40,7 +40,7 @@ def read_serving_file(
     first, *others = texts
     ignored = (warning(f"{other.place} is not read, because {first.place} is beside the model") for other in others)
     settings, found = _settings(first.content, is_secret)
-    findings = Findings.combined((*(text.findings for text in texts), *ignored, found))
+    findings = Findings.combine((*(text.findings for text in texts), *ignored, found))
     directory = first.place.parent if isinstance(first.place, Path) else None
     return ServingFile(settings, directory, remote=directory is None, findings=findings)
 
@@ -103,7 +103,7 @@ def _settings(text: str, is_secret: Callable[[str], bool]) -> tuple[tuple[Settin
     found = NOTHING
     for setting in settings:
         if setting.name in last:
-            described, earlier = setting.described(secret=is_secret(setting.name)), last[setting.name].origin
+            described, earlier = setting.describe(secret=is_secret(setting.name)), last[setting.name].origin
             found += warning(
                 f"{described} replaces {earlier.label} of line {earlier.line}; remove one of the two lines"
             )

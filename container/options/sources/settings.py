@@ -48,7 +48,7 @@ class Setting:
     text: str
     origin: Origin
 
-    def described(self, *, secret: bool) -> str:
+    def describe(self, *, secret: bool) -> str:
         """The beginning of a sentence about it."""
         value = quote(self.text, secret=secret)
         return f"{self.origin.label}={value}" + (f" ({self.origin})" if self.origin.line else "")

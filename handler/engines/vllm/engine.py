@@ -62,27 +62,27 @@ class VllmEngine:
         return self._cache is not None and self._cache.is_cached_item(digest)
 
     async def complete(self, prompt: Prompt) -> bytes:
-        with self._adapted(prompt) as adapted:
-            answer = await self._retried(partial(self._ask, adapted))
+        with self._with_adapter(prompt) as adapted:
+            answer = await self._with_retry(partial(self._ask, adapted))
         text: str = answer.model_dump_json()
         return text.encode()
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        return self._streamed(self._ask, _chunks, prompt)
+        return self._open_stream(self._ask, _chunks, prompt)
 
     async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
         if not prompt.stream:
-            with self._adapted(prompt) as adapted:
-                deltas = await self._retried(partial(self._ask_for_deltas, adapted))
+            with self._with_adapter(prompt) as adapted:
+                deltas = await self._with_retry(partial(self._ask_for_deltas, adapted))
             for delta in deltas:
                 yield delta
             return
-        async with contextlib.aclosing(self._streamed(self._ask_for_deltas, _deltas, prompt)) as stream:
+        async with contextlib.aclosing(self._open_stream(self._ask_for_deltas, _deltas, prompt)) as stream:
             async for delta in stream:
                 yield delta
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
-        return cast("Sequence[int]", await self._retried(partial(self._tokens, prompt)))
+        return cast("Sequence[int]", await self._with_retry(partial(self._tokens, prompt)))
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         tokenizer = self._llm.renderer.get_tokenizer()
@@ -112,9 +112,9 @@ class VllmEngine:
             self._llm.output_handler.cancel()
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
-    async def _streamed(self, ask: Ask, read: Read[T], prompt: Prompt) -> AsyncGenerator[T, None]:
-        with self._adapted(prompt) as adapted:
-            first, rest = await self._retried(partial(self._open, ask, read, adapted))
+    async def _open_stream(self, ask: Ask, read: Read[T], prompt: Prompt) -> AsyncGenerator[T, None]:
+        with self._with_adapter(prompt) as adapted:
+            first, rest = await self._with_retry(partial(self._open, ask, read, adapted))
             finished = False
             try:
                 async with contextlib.aclosing(rest):
@@ -139,7 +139,7 @@ class VllmEngine:
             raise
 
     @contextlib.contextmanager
-    def _adapted(self, prompt: P) -> Iterator[P]:
+    def _with_adapter(self, prompt: P) -> Iterator[P]:
         """The prompt as vLLM takes it, which names an adapter by a key. Raises UnknownAdapter for one that was removed since
         the request was admitted."""
         if prompt.model is None or prompt.model in self.card.names:
@@ -173,7 +173,7 @@ class VllmEngine:
     def _text_request(self, prompt: TextPrompt) -> TextRequest:
         return text_request(prompt, self._escaper, self._placeholder)
 
-    async def _retried(self, attempt: Callable[[], Any]) -> Any:
+    async def _with_retry(self, attempt: Callable[[], Any]) -> Any:
         try:
             try:
                 return await attempt()

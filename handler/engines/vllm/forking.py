@@ -24,7 +24,7 @@ from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_p
 from pathlib import Path
 from typing import Any
 
-from handler.engines.vllm.private_names import PrivateName, replaced
+from handler.engines.vllm.private_names import PrivateName, replace_names
 from handler.errors import StartError
 
 log = logging.getLogger("lumi.engine")
@@ -62,7 +62,7 @@ def fork_server(environ: MutableMapping[str, str], preloading: str = _PRELOADING
         listener.close()  # so that connecting fails once the server has ended
         os.close(alive_r)
         ours = {PrivateName.SERVER_ADDRESS: address, PrivateName.SERVER_ALIVE_FD: alive_w}
-        with replaced({**ours, PrivateName.ENSURE_RUNNING: _do_nothing}):
+        with replace_names({**ours, PrivateName.ENSURE_RUNNING: _do_nothing}):
             _stopped.clear()
             _server_environ.update(environ)
             try:

@@ -16,7 +16,7 @@ _SEPARATORS = ("\u2060", "\u200b", " ")
 _ID_FIELD = re.compile(r"(image|video|audio|vision|media|boi|eoi|boa|eoa)\w*token\w*?(_id|_index)$|^(boi|eoi)_token")
 
 
-_LONGEST_TOKEN = 64  # in characters; where two texts meet, a token may begin in one and end in the other
+_MAX_TOKEN_LENGTH = 64  # in characters; where two texts meet, a token may begin in one and end in the other
 
 
 Placeholder = Callable[[int], str | None]  # the text that stands for the n-th image of a prompt
@@ -40,9 +40,9 @@ class PlaceholderEscaper:
         tail = ""
         for text in map(self.escape, texts):
             apart = text
-            if self._pattern is not None and self._pattern.search(tail + text[:_LONGEST_TOKEN]):
+            if self._pattern is not None and self._pattern.search(tail + text[:_MAX_TOKEN_LENGTH]):
                 apart = self._separator + text
-            tail = (tail + apart)[-_LONGEST_TOKEN:]
+            tail = (tail + apart)[-_MAX_TOKEN_LENGTH:]
             yield apart
 
     def escape_json(self, value: Any) -> Any:

@@ -106,7 +106,7 @@ class PrivateName(Enum):
 
 
 @contextlib.contextmanager
-def replaced(values: Mapping[PrivateName, object]) -> Iterator[None]:
+def replace_names(values: Mapping[PrivateName, object]) -> Iterator[None]:
     """Each name with its value in `values`, and with its own again at the end."""
     before = {name: name.get() for name in values}
     for name, value in values.items():
