@@ -55,6 +55,8 @@ def parse(arguments: Sequence[str]) -> Command:
         raise StartError("The command batch is not supported yet: requests are answered over HTTP, not from files.")
     if name not in COMMANDS:
         raise StartError(f"{name!r} is not a command.\n{USAGE}")
+    if name == "ping" and rest:
+        raise StartError(f"The command ping takes no arguments; {rest[0]!r} is one.\n{USAGE}")
     settings: dict[str, str] = {}
     directory: Path | None = None
     server_file: Path | None = None

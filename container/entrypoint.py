@@ -74,10 +74,11 @@ def check(resolved: Resolved) -> int:
     if located is None:
         return 0
     settings = vllm_settings(resolved.options, located)
-    if vllm.cuda() is None or inspect().gpus:
-        vllm.validate(settings.texts)
-    else:
-        print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
+    if settings.texts:  # the import of vLLM takes seconds
+        if vllm.cuda() is None or inspect().gpus:
+            vllm.validate(settings.texts)
+        else:
+            print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
     print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
     return 0
 

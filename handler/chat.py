@@ -26,8 +26,8 @@ class Chat:
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
         request = parse_chat_request(payload, self._engine.card.parameters, adapter)
-        self._images.check(request.media())
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
+        self._images.check(request.media())
         return self._placeholders.place_in_chat(replace(request, model=model))
 
     async def complete(self, request: ChatRequest, context: RequestContext) -> bytes:

@@ -25,16 +25,16 @@ class Completions:
 
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> CompletionRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
-        return self.check(parse_completion_request(payload, self._engine.card.text_parameters, adapter))
+        return self.resolve(parse_completion_request(payload, self._engine.card.text_parameters, adapter))
 
-    def check(self, request: CompletionRequest) -> CompletionRequest:
+    def resolve(self, request: CompletionRequest) -> CompletionRequest:
         """`request`, with the name of the model or adapter that responds. Raises RequestError."""
         images = request.images()
+        model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
         self._images.check(images)
         for text in request.texts:
             if text.tokens is None:
                 split_at_placeholders(text, self._placeholder)
-        model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
         return replace(request, model=model)
 
     async def complete(self, request: CompletionRequest, context: RequestContext) -> bytes:

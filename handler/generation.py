@@ -26,7 +26,7 @@ class Generation:
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
         request = parse_generation_request(payload, self._engine.card.text_parameters, adapter)
-        return replace(request, completions=tuple(map(self._completions.check, request.completions)))
+        return replace(request, completions=tuple(map(self._completions.resolve, request.completions)))
 
     async def complete(self, request: GenerationRequest, context: RequestContext) -> bytes:
         """`{"generated_text": ...}` as JSON text, or a list with one such object for each input."""

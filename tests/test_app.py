@@ -56,6 +56,8 @@ def test_a_wrong_method_says_so(served):
     response = served.client.get("/invocations")
     assert response.status_code == 405
     assert fault(response)["message"] == "GET is not allowed on /invocations."
+    assert response.headers["allow"] == "POST"
+    assert served.client.delete("/v1/models").headers["allow"] == "GET, HEAD"
 
 
 def test_a_path_with_a_slash_too_many_is_not_redirected(served):

@@ -67,6 +67,7 @@ def test_a_file_of_server_settings_is_read_in_place_of_lmis_own(tmp_path):
             "The directory /nowhere/at/all cannot be read (No such file or directory)",
         ),
         (["serve", "-f", "/nowhere.properties"], "/nowhere.properties"),
+        (["ping", "-s", "."], "ping takes no arguments"),
         (["serve", "-w", "flow.json"], "no workflows"),
         (["serve", "-i", "pandas"], "FROM this one"),
     ],

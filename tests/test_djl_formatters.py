@@ -29,7 +29,7 @@ def with_formatters(directory, text, work, **different):
     async def run():
         async with execute_code(directory, **{"seconds": 10, **different}) as code:
             properties = {"a": "1", "model_dir": str(directory)}
-            return await work(Formatters(code.module, code.thread, properties=properties, tokenizer=lambda: "tok"))
+            return await work(Formatters(code.module, code.thread, properties=properties, tokenizer="tok"))
 
     return asyncio.run(run())
 

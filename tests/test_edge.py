@@ -2,7 +2,13 @@ import asyncio
 import threading
 
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.responses import Response
 
+from container.http.admission import Admission
+from container.http.edge import Edge
+from container.http.metrics import Metrics
+from container.http.routes import Route, Routes
 from handler.engines.fake import FakeEngine
 from tests.serving import answer, ask, fault, serving, wait_for
 
@@ -60,6 +66,29 @@ def test_an_unforeseen_exception_is_a_500_that_tells_nothing():
         response = server.post(ask("hi"))
         assert response.status_code == 500
         assert "secret" not in response.text
+
+
+class Unsendable(Response):
+    async def __call__(self, *_):
+        raise ZeroDivisionError
+
+
+def test_a_response_that_fails_before_it_begins_is_a_500():
+    async def respond(request, exchange):
+        return Unsendable()
+
+    async def main():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        routes = Routes([Route("/x", respond, ("GET",))])
+        edge = Edge(routes, Admission(1), Metrics(CollectorRegistry()), lmi_errors=False)
+        await edge({"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b""}, None, send)
+        assert sent[0]["status"] == 500
+
+    asyncio.run(main())
 
 
 def test_one_request_more_than_the_queue_is_refused_at_once():

@@ -54,6 +54,21 @@ def test_a_request_cancelled_while_it_waits_acquires_nothing_and_blocks_no_other
     asyncio.run(life())
 
 
+def test_a_request_cancelled_as_pixels_are_released_is_skipped():
+    async def life():
+        budget = PixelBudget(10)
+        await budget.acquire(10)
+        leaving, staying = asyncio.create_task(budget.acquire(8)), asyncio.create_task(budget.acquire(10))
+        await _settle()
+        leaving.cancel()
+        budget.release(10)  # before `leaving` has run
+        await asyncio.wait_for(staying, 1)
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+    asyncio.run(life())
+
+
 def test_a_request_cancelled_just_after_its_turn_came_releases_its_pixels():
     async def life():
         budget = PixelBudget(10)

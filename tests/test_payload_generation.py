@@ -4,7 +4,20 @@ from handler.errors import InvalidRequest
 from handler.payload.generation import DEFAULT_NEW_TOKENS, MAX_INPUTS, parameter_path, parse_generation_request
 from handler.payload.requests import ResponseFields
 
-KNOWN = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "n", "stop_token_ids", "logprobs", "prompt"})
+KNOWN = frozenset(
+    {
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "seed",
+        "n",
+        "stop_token_ids",
+        "logprobs",
+        "prompt",
+        "use_beam_search",
+    }
+)
 URL = "data:image/png;base64,AA=="
 
 
@@ -44,6 +57,7 @@ def test_lmis_default_is_thirty_tokens():
         ({"details": True, "top_n_tokens": 3}, {"logprobs": 3}),
         ({"details": True, "decoder_input_details": True}, {"logprobs": 0, "prompt_logprobs": 0}),
         ({"best_of": 2}, {"n": 2, "logprobs": 0}),
+        ({"best_of": 2, "use_beam_search": False}, {"use_beam_search": False, "n": 2, "logprobs": 0}),
         ({"num_beams": 3}, {"use_beam_search": True, "n": 3}),
         ({"grammar": {"type": "regex", "value": "a+"}}, {"structured_outputs": {"regex": "a+"}}),
         ({"details": True, "top_n_tokens": 3.0, "logprobs": 5}, {"logprobs": 5}),
@@ -94,6 +108,7 @@ def test_an_input_may_have_images(body):
         ("a", {"best_of": 0}, {}, "parameters.best_of"),
         ("a", {"best_of": True}, {}, "parameters.best_of"),
         ("a", {"best_of": 2}, {"stream": True}, "parameters.best_of"),
+        ("a", {"best_of": 2, "use_beam_search": True}, {}, "parameters.best_of"),
         ("a", {"best_of": 2, "num_beams": 2}, {}, "parameters.best_of"),
         ("a", {"n": 2}, {}, "parameters.n"),
         ("a", {"typical_p": 0.5}, {}, "parameters.typical_p"),

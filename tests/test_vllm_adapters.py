@@ -51,7 +51,7 @@ def test_layers_go_by_their_names_of_today_and_of_old(layers, prefix):
 @pytest.mark.parametrize(
     ("layer", "sizes", "words"),
     [
-        (f"model.{Q_PROJ}", (64, 128), "64 inputs and 128 outputs, and the layer has 128 and 128"),
+        (f"model.{Q_PROJ}", (64, 128), "64 inputs and 128 outputs, but the layer has 128 and 128"),
         (f"model.{Q_PROJ}", (128, 129), "128 inputs and 129 outputs"),
         (f"model.{Q_PROJ}".replace("0", "3"), (128, 128), "no such layer"),
         ("model.layers.0.self_attn.q_proj", (128, 128), "no such layer"),
@@ -76,7 +76,7 @@ def test_a_tower_that_vllm_miscounts_is_refused_before_it_is_loaded():
     from handler.engines.vllm.loading import start
 
     arguments = {"model": str(MODEL), "dtype": "float32", "enable_lora": True, "enable_tower_connector_lora": True}
-    with pytest.raises(StartError, match="remove OPTION_ENABLE_TOWER_CONNECTOR_LORA"):
+    with pytest.raises(StartError, match="Remove OPTION_ENABLE_TOWER_CONNECTOR_LORA"):
         asyncio.run(start(VllmSettings(arguments, ("demo",))))
 
 

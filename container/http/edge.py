@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from container.http.admission import Admission
 from container.http.exchange import CLIENT_GONE, Exchange
@@ -54,9 +54,13 @@ class Edge:
             self._report(route, exchange, scope)
 
     async def _send(self, response: Response, exchange: Exchange, request: Request, send: Send) -> None:
+        async def send_and_note(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+
         exchange.add_headers(response.headers)
-        exchange.status = response.status_code
-        await response(request.scope, request.receive, send)
+        await response(request.scope, request.receive, send_and_note)
 
     def _check_key(self, route: Route, headers: Headers) -> None:
         if self._api_key is None or route.is_public:

@@ -60,7 +60,9 @@ class Routes:
                 return route, parameters
         if not found:
             return self._not_found, {}
-        allowed = dict.fromkeys(name for route, _ in found for name in route.methods)
+        allowed = list(dict.fromkeys(name for route, _ in found for name in route.methods))
+        if "GET" in allowed:
+            allowed.append("HEAD")
         return replace(found[0][0], endpoint=partial(_respond_method_not_allowed, tuple(allowed))), {}
 
     def _matching(self, path: str) -> Iterator[tuple[Route, dict[str, Any]]]:

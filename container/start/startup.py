@@ -9,6 +9,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from container.model_store import Kind
 from container.nodes.rendezvous import NodeGroup
@@ -169,9 +170,7 @@ class Startup:
 
     async def _load(self, model: FetchedModel) -> Ready:
         if model.code is not None:
-            await Formatters(
-                model.code.module, model.code.thread, properties=self._properties(model, model.code)
-            ).start()
+            await self._formatters(model, model.code).start()
         joined = await self._join(model)
         if self._follows:
             return await self._follow(joined)
@@ -207,13 +206,10 @@ class Startup:
     async def _load_adapters(self, started: StartedEngine) -> Service:
         self._enter(Stage.ADAPTERS)
         media = MediaLoader(media_limits(self._options))
-        await media.start()
         self._cleanup.push_async_callback(media.aclose)
-        formatters, code = None, started.model.code
-        if code is not None:
-            properties = self._properties(started.model, code)
-            tokenizer = started.engine.tokenizer
-            formatters = Formatters(code.module, code.thread, properties=properties, tokenizer=lambda: tokenizer)
+        await media.start()
+        code = started.model.code
+        formatters = None if code is None else self._formatters(started.model, code, started.engine.tokenizer)
         service = build_service(self._options, started.engine, media, store=started.store, formatters=formatters)
         await load_static_adapters(service.adapters, started.adapters)
         return service
@@ -222,6 +218,9 @@ class Startup:
         if self._factory is None:
             raise StartError("The user's code leaves the model to vLLM, but no model is named; set HF_MODEL_ID.")
         return self._factory
+
+    def _formatters(self, model: FetchedModel, code: UserCode, tokenizer: Any = None) -> Formatters:
+        return Formatters(code.module, code.thread, properties=self._properties(model, code), tokenizer=tokenizer)
 
     def _properties(self, model: FetchedModel, code: UserCode) -> dict[str, str]:
         return code_properties(self._options, code.module.entry, model.path, gpus=self._machine.gpus)

@@ -18,8 +18,7 @@ from handler.payload import adapter_choice
 
 
 class Formatters:
-    """The formatters of `code`. `tokenizer` returns the model's tokenizer once it is loaded, for an input formatter that
-    takes it."""
+    """The formatters of `code`. `tokenizer` is the model's, for an input formatter that takes it."""
 
     def __init__(
         self,
@@ -27,7 +26,7 @@ class Formatters:
         thread: UserThread,
         *,
         properties: Mapping[str, str],
-        tokenizer: Callable[[], Any] = lambda: None,
+        tokenizer: Any = None,
     ) -> None:
         self._code = code
         self._thread = thread
@@ -99,7 +98,7 @@ class Formatters:
 
     def _format_input(self, formatter: Function, payload: dict[str, Any], call: Call) -> dict[str, Any]:
         argument = request_input(call, self._options) if takes_input(formatter) else payload
-        made = call_with_options(formatter, argument, options=self._options, tokenizer=self._tokenizer())
+        made = call_with_options(formatter, argument, options=self._options, tokenizer=self._tokenizer)
         if isinstance(made, RequestInput):
             made = {"inputs": getattr(made, "input_text", ""), "parameters": made.parameters}
         if not isinstance(made, dict):

@@ -19,8 +19,7 @@ class PixelBudget:
     async def acquire(self, pixels: int) -> None:
         """Wait until `pixels` are free, then take them."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (pixels, turn)
-        self._waiting.append(entry)
+        self._waiting.append((pixels, turn))
         self._admit()
         try:
             await turn
@@ -28,7 +27,6 @@ class PixelBudget:
             if turn.done() and not turn.cancelled():
                 self.release(pixels)
             else:
-                self._waiting.remove(entry)
                 self._admit()
             raise
 
@@ -40,6 +38,9 @@ class PixelBudget:
     def _admit(self) -> None:
         while self._waiting:
             pixels, turn = self._waiting[0]
+            if turn.cancelled():
+                self._waiting.popleft()
+                continue
             if self._acquired and self._acquired + pixels > self._pixels:
                 return
             self._waiting.popleft()

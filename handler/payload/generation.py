@@ -192,8 +192,8 @@ def _parameters(given: Mapping[str, Any], fields: ResponseFields, *, stream: boo
     if "truncate_prompt_tokens" in parameters:
         parameters.setdefault("truncation_side", "left")  # the question is at the end
     if fields.best_of > 1:
-        if "use_beam_search" in parameters:
-            raise InvalidRequest("`num_beams` and `best_of` exclude each other.", param=f"{PATH}.best_of")
+        if parameters.get("use_beam_search"):
+            raise InvalidRequest("Beam search and `best_of` exclude each other.", param=f"{PATH}.best_of")
         parameters["n"] = fields.best_of
     if fields.details or stream or fields.best_of > 1:
         # Any number of log probabilities includes that of the chosen token.

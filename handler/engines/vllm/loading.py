@@ -45,15 +45,11 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
     await asyncio.to_thread(serving.chat.online_renderer.warmup)
     freeze_gc_heap()
     placeholder = image_placeholder(llm.model_config)
-    return VllmEngine(
-        llm,
-        serving,
-        VllmAdapters(llm, models),
-        _card(llm, settings.names, placeholder(1)),
-        escaper=placeholder_escaper(llm.model_config, llm.renderer.tokenizer),
-        placeholder=placeholder,
-        stats=asyncio.create_task(log_stats(llm)),
-    )
+    card = _card(llm, settings.names, placeholder(1))
+    escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
+    adapters = VllmAdapters(llm, models)
+    stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
+    return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, stats=stats)
 
 
 def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> ModelCard:
