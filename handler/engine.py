@@ -99,8 +99,8 @@ Prompt = ChatPrompt | TextPrompt
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as the model chose or weighed it: its id, its text in this place, its log probability where it was asked
-    for, and of a chosen one the likeliest in its place, best first, where those were asked for."""
+    """A token of a prompt or a completion. `text` is its text in this place, `logprob` None unless it was asked for.
+    `likeliest` are the most likely tokens in its place, best first, if they were asked for."""
 
     id: int
     text: str
@@ -110,11 +110,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What an answer has grown by: all of it at once, or one piece of a stream.
+    """New text of a completion: all of it at once, or one chunk of a stream.
 
-    `index` counts the answers to one text (`n` of them). `finish_reason` and `stop_reason` (the stop string, or the id
-    of the token, that ended it; None for the end-of-sequence token) come with the last piece. `prompt` has the tokens
-    of the prompt, with `prompt_logprobs` in their places, and comes with the first.
+    `index` counts the completions of one text (`n` of them). The last chunk has `finish_reason` and `stop_reason`: the
+    stop string that ended it, or the id of the token; None for the end-of-sequence token. The first has `prompt`: the
+    tokens of the prompt, with their log probabilities if the client asked for `prompt_logprobs`.
     """
 
     text: str
@@ -127,9 +127,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is served: the names that `model` may have, the context length in tokens, whether images are understood,
-    the fields of a chat completion and of a text completion that the engine gives a meaning to, how the model's raw
-    prompts mark an image (`<image>`), and when it was loaded (Unix seconds)."""
+    """The model that is served.
+
+    `names` are what requests may call it; `max_model_len` is in tokens. `parameters` and `text_parameters` are the
+    fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
+    the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds.
+    """
 
     names: tuple[str, ...]
     max_model_len: int
@@ -142,10 +145,10 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter: what requests call it, the directory of its files, and where they came from, as it was named.
+    """A LoRA adapter: its name in requests, the directory of its files, and the address that they came from.
 
     The files are `adapter_config.json` and `adapter_model.safetensors` of PEFT. `rank` is the largest of its ranks.
-    `created` is a Unix time in seconds. `release` says that the engine reads the files no more.
+    `created` is a Unix time in seconds. `release` is called when the engine no longer reads the files.
     """
 
     name: str
@@ -157,43 +160,43 @@ class Adapter:
 
 
 class EngineNode(Protocol):
-    """The part of an engine that runs on this machine. It is live from the moment that there is one."""
+    """The part of an engine that runs on this machine. It is live: a factory returns it once it is loaded."""
 
     async def check(self) -> None:
-        """Raises EngineDead when it computes nothing any more."""
+        """Raises EngineDead if its processes have ended or failed."""
 
     async def stop(self) -> None:
         """Free the model and end its processes. May be called twice."""
 
 
 class Engine(EngineNode, Protocol):
-    """A loaded model that answers prompts. One object, one event loop."""
+    """A loaded model. All its methods are called on the event loop that started it."""
 
     @property
     def card(self) -> ModelCard:
-        """What is served."""
+        """The model that is served."""
 
     @property
     def tokenizer(self) -> Any:
         """The model's tokenizer, as transformers knows it, for user code."""
 
     def holds(self, digest: str) -> bool:
-        """Whether the processed image with this digest is at hand, so that its pixels will not be asked for."""
+        """Whether the image with this digest is in the cache of processed images, so that its pixels are not needed."""
 
     async def complete(self, prompt: Prompt) -> bytes:
         """The chat completion, or text completion, as JSON text of OpenAI's schema. Raises RequestError or
-        ServerError; cancelling it aborts the request."""
+        ServerError. Cancelling it aborts the request."""
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        """The chunks of the same, each as JSON text. Raises as `complete` does, before the first chunk or later.
+        """The chunks of the completion, each as JSON text. Raises as `complete` does, before the first chunk or later.
         Closing the generator aborts the request."""
 
     def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
-        """The answers to a prompt of one text, for schemas that are not OpenAI's: whole unless it streams. Raises and
-        ends as `stream` does."""
+        """The completions of a prompt of one text, for schemas that are not OpenAI's: one delta each unless
+        `prompt.stream`. Raises and ends as `stream` does."""
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
-        """The ids of the tokens that the engine would compute, the images' among them."""
+        """The ids of the prompt's tokens, with those of its images."""
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""
@@ -203,27 +206,26 @@ class Engine(EngineNode, Protocol):
         """The adapters that a prompt may name as its `model`, by name."""
 
     async def load_adapter(self, adapter: Adapter) -> None:
-        """Serve it, in place of one that has its name. Raises InvalidRequest where it does not fit the model or the
-        engine, which then goes on as before."""
+        """Load `adapter`, in place of one with the same name. Raises InvalidRequest if it does not fit the model or the
+        options; the adapters that were loaded stay."""
 
     async def unload_adapter(self, name: str) -> None:
-        """Serve no new prompt with it; those that run finish, and then it is released. Raises UnknownAdapter."""
+        """Accept no new prompts for it. The running ones finish, then it is released. Raises UnknownAdapter."""
 
 
 class EngineFactory(Protocol):
-    """What makes the engine of this process, once."""
+    """Makes the one engine of this process."""
 
     def preload(self) -> None:
-        """Begin what needs no model, so that it goes on while the model is fetched. To be called in the main thread,
-        with a running loop; `start` and `follow` call it themselves. Raises StartError."""
+        """Begin the work that needs no model, while the model is fetched. To be called in the main thread, with a
+        running loop; `start` and `follow` call it themselves. Raises StartError."""
 
     async def start(self, model: str, leader: str | None) -> Engine:
         """Load `model`, a directory or an id on the hub. `leader` is the address of node 0, if there are several
         nodes. Raises StartError with the cure."""
 
     async def follow(self, model: str, leader: str | None) -> EngineNode:
-        """Compute for the engine that `leader` starts, in place of `start`. Raises StartError."""
+        """Run this node's part of the engine that node 0 starts; called in place of `start`. Raises StartError."""
 
     async def close(self) -> None:
-        """End every process that was begun and that no engine has ended. May be called twice, and before anything was
-        begun."""
+        """End the processes that were begun and belong to no engine. May be called twice, and without `preload`."""

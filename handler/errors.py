@@ -119,7 +119,7 @@ class MediaForbidden(MediaError):
 
 
 class MediaUnreachable(MediaError):
-    """The media's address did not answer in time or answered with an error."""
+    """The media's address did not respond in time, or responded with an error."""
 
     code = "media_unreachable"
 
@@ -141,7 +141,7 @@ class Unavailable(ServerError):
 
 
 class PredictTimeout(ServerError):
-    """The answer took the response took longer than `predict_timeout`."""
+    """The response took longer than `predict_timeout`."""
 
     code = "predict_timeout"
 
@@ -159,6 +159,6 @@ class EngineFailure(ServerError):
 
 
 class UserCodeFailed(ServerError):
-    """The user's own code raised, or answered with what cannot be sent."""
+    """The user's code raised an exception, or returned something that cannot be sent."""
 
     code = "user_code_failed"

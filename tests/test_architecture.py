@@ -1,4 +1,5 @@
-"""docs/architecture.md: drawn from the imports, and without names that do not exist; tests/test_option_reference.py shows that\nit is up to date."""
+"""docs/architecture.md: drawn from the imports, and without names that do not exist. tests/test_option_reference.py
+shows that it is up to date."""
 
 import ast
 import re

@@ -240,7 +240,7 @@ def test_a_model_that_is_not_there_is_refused_in_words(s3, tmp_path, address, wo
         ((403, "InvalidAccessKeyId"), "set AWS_ACCESS_KEY_ID"),
         ((400, "ExpiredToken"), "have expired"),
         ((400, "AuthorizationHeaderMalformed"), "set AWS_REGION"),
-        ((400, "Novelty"), r"S3 answers Novelty \(no\)"),
+        ((400, "Novelty"), r"S3 responds with Novelty \(no\)"),
     ],
 )
 @pytest.mark.parametrize("address", ["s3://bucket/m", "s3://bucket/m.tar.gz"])
@@ -251,7 +251,7 @@ def test_a_refusal_of_s3_is_explained(s3, tmp_path, answer, words, address):
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(StartError, match=r"S3 does not answer .*127.0.0.1:9.*AWS_ENDPOINT_URL"):
+    with pytest.raises(StartError, match=r"S3 does not respond .*127.0.0.1:9.*AWS_ENDPOINT_URL"):
         fetch("http://127.0.0.1:9", "s3://bucket/m", tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""HTTP: routes, admission, streams, statuses, health and metrics. The only package that says an HTTP status."""
+"""HTTP: routes, admission, streams, statuses, health and metrics. The only package that knows HTTP statuses."""

@@ -1,4 +1,4 @@
-"""Back-pressure: a permit that a request holds for as long as it is worked on."""
+"""Back-pressure: every request in flight holds one of a limited number of permits."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from handler.errors import Unavailable
 
 
 class Admission:
-    """At most `limit` requests at once, whether they run or wait; one more is refused before its body is read."""
+    """At most `limit` requests in flight, running or queued. One more is refused before its body is read."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

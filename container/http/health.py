@@ -12,7 +12,7 @@ from handler.service import Service
 
 
 class Phase(enum.StrEnum):
-    """A part of the process's life."""
+    """The phases of the process."""
 
     LOADING = "loading"
     READY = "ready"
@@ -36,12 +36,12 @@ class Health:
         self.detail = detail
 
     def ready(self, service: Service | OwnModel) -> None:
-        """`service` answers from now on."""
+        """`service` responds to requests from now on."""
         self._become(Phase.READY, f"serving {service.card.names[0]}")
         self._service = service
 
     def following(self, detail: str) -> None:
-        """Another node answers requests; this one computes for it."""
+        """Node 0 responds to requests; this node computes for it."""
         self._become(Phase.FOLLOWING, detail)
 
     def draining(self, detail: str) -> None:
@@ -53,7 +53,7 @@ class Health:
         self._become(Phase.DEAD, detail)
 
     def service(self) -> Service | OwnModel:
-        """What answers requests. Raises Unavailable, with the reason, in every phase but READY."""
+        """What responds to requests. Raises Unavailable, with the reason, in every phase but READY."""
         if self.phase is Phase.READY and self._service is not None:
             return self._service
         retry_after = 10 if self.phase is Phase.LOADING else 1

@@ -35,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def listening(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` on `sock` meanwhile. At the end open connections are closed within a second."""
+    """Serve `app` on `sock` for the duration of the block. At the end open connections are closed within a second."""
     config = uvicorn.Config(
         app,
         lifespan="off",

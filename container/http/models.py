@@ -1,4 +1,4 @@
-"""The routes that tell what is served: OpenAI's, SageMaker's and LMI's names for it."""
+"""The routes that describe the model, as clients of OpenAI, SageMaker and LMI ask for it."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_TRANSFORMS = 16
 
 
 class Models:
-    """What is served, as every client asks for it; `batch_size` is what the engine runs at once."""
+    """The descriptions of the model. `batch_size` is how many requests the engine runs at once."""
 
     def __init__(self, health: Health, batch_size: int) -> None:
         self._health = health

@@ -1,4 +1,4 @@
-"""The directory on the disk of a model that is downloaded: a lock, files that have arrived, and the complete model."""
+"""A model's directory in the cache: a lock, the files that have been downloaded, and the complete model."""
 
 import contextlib
 import errno

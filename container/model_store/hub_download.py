@@ -118,7 +118,7 @@ class _Repository:
         import httpx2  # noqa: PLC0415  # huggingface_hub's HTTP client
 
         try:
-            # First, because it does not retry for half a minute when the hub does not answer.
+            # First, because it does not retry for half a minute when the hub does not respond.
             self._library.HfApi().repo_info(**self._options)
             tree = self._library.HfApi().list_repo_tree(recursive=True, **self._options)
             sizes = {entry.path: entry.size for entry in tree if isinstance(entry, self._library.hf_api.RepoFile)}
@@ -127,7 +127,7 @@ class _Repository:
                 self._check_cached()
             except Exception:  # noqa: BLE001  # the first error is the one to report
                 raise error from None
-            self._send(f"the hub does not answer; {self._id} is loaded from the cache", "warning")
+            self._send(f"the hub does not respond; {self._id} is loaded from the cache", "warning")
             return
         directory.model_among(list(sizes), f"{self._id} on the hub", self._hub.configurations)
         self._fetch(sizes)
@@ -183,7 +183,7 @@ def describe_error(error: Exception, repository: str, revision: str | None) -> s
         (errors.DisabledRepoError, "is disabled on the hub", "choose another"),
         (errors.RevisionNotFoundError, f"has no revision {revision}", "correct HF_REVISION (or OPTION_REVISION)"),
         (errors.RepositoryNotFoundError, "does not exist on the hub, or is private", f"correct the id, or {_SET_TOKEN}"),
-        (errors.LocalEntryNotFoundError, "is not in the hub's cache, and the hub is switched off or does not answer",
+        (errors.LocalEntryNotFoundError, "is not in the hub's cache, and the hub is switched off or does not respond",
          "unset HF_HUB_OFFLINE, or fill the directory that HF_HOME names"),
         (errors.HFValidationError, "is not an id of the hub", "write organisation/name"),
     )  # fmt: skip

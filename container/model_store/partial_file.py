@@ -1,4 +1,4 @@
-"""One object on its way into a file: the ranges to fetch, and whether the bytes are those that were stored."""
+"""A file that is downloaded in ranges and verified by its ETag."""
 
 import os
 import threading

@@ -1,7 +1,6 @@
 """A bucket on S3, through boto3 -> its objects and their bytes. Errors leave here as StartError or ObjectChanged.
 
-Requests are tried again here alone, not by boto3 too: boto3 cannot resume a body that breaks off, and its waits cannot be
-cancelled.
+Only this module retries, boto3 does not: boto3 cannot resume a body that breaks off, and its waits cannot be cancelled.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ SMALL_BYTES = 2 * 2**20
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 ATTEMPTS = 6  # to read on without a byte; the waits between them double from one second
 _WAITS = (0.5, 1.0)  # seconds between the attempts of a short request
-# Where nothing names a region: S3 answers with the bucket's, and boto3 follows.
+# Where nothing names a region: S3 responds with the bucket's, and boto3 follows.
 REGION = "us-east-1"
 _MAX_SUGGESTIONS = 5
 

@@ -43,10 +43,10 @@ _TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (boto.SSOError, "the credentials could not be retrieved", _CREDENTIALS),
     (boto.ProfileNotFound, "the profile that AWS_PROFILE names does not exist", "correct or unset AWS_PROFILE"),
     (boto.SSLError, "the connection is not trusted", "set AWS_CA_BUNDLE to the certificates of your proxy or store"),
-    (boto.ProxyConnectionError, "the proxy does not answer", "check HTTPS_PROXY and NO_PROXY"),
+    (boto.ProxyConnectionError, "the proxy does not respond", "check HTTPS_PROXY and NO_PROXY"),
     (boto.ParamValidationError, "no bucket or object can have that name", "correct the address"),
-    (boto.HTTPClientError, "S3 does not answer", _NETWORK),
-    (boto.ConnectionError, "S3 does not answer", _NETWORK),
+    (boto.HTTPClientError, "S3 does not respond", _NETWORK),
+    (boto.ConnectionError, "S3 does not respond", _NETWORK),
 )
 _TRANSIENT_CODES = {
     "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
@@ -80,7 +80,7 @@ def _explain(error: Exception) -> tuple[str, str]:
         if code in _CODES:
             wrong, cure = _CODES[code]
             return f"{wrong} ({code})", cure
-        return f"S3 answers {code} ({message})", "see the documentation of S3's error codes"
+        return f"S3 responds with {code} ({message})", "see the documentation of S3's error codes"
     for type_, wrong, cure in _TYPES:
         if isinstance(error, type_):
             return f"{wrong} ({error})", cure

@@ -70,7 +70,7 @@ class Progress:
         self._changed = asyncio.Event()
 
     def handle(self, event: Event) -> bool:
-        """Go on to the phase that follows on `event`; whether there is one."""
+        """Enter the phase that follows on `event`. Returns whether the phase has changed."""
         following = self._transitions.get((self.phase, event))
         if following is None:
             return False

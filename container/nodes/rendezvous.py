@@ -57,7 +57,7 @@ class NodeGroup(Protocol):
 
 
 class SingleNode:
-    """A group of one node, which neither waits nor is waited for."""
+    """A group of one node: nothing to wait for."""
 
     async def meet(self, report: Report) -> str | None:  # noqa: ARG002  # no node is missing
         return None

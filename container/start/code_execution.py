@@ -1,4 +1,4 @@
-"""Options -> the user's own code, executed, and what it is handed of them."""
+"""Options -> the user's code, found and executed, and the properties that it receives."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ async def execute_code(options: Options, entry: EntryPoint) -> UserCode:
 
 
 def code_properties(options: Options, entry: EntryPoint, model: str, *, gpus: int) -> dict[str, str]:
-    """The options as the code reads them, by LMI's names. `model` is "" if the code brings its own."""
+    """The options as the code reads them, by LMI's names. `model` is "" if the code has its own."""
     degree = options.written.get("tensor_parallel_degree", "max")
     return {
         **options.written,

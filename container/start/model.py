@@ -46,7 +46,7 @@ async def fetch_model(
 ) -> str:
     """The model's directory, or its id on the hub once its files are here. Raises StartError.
 
-    Its weights are being read into the page cache when this returns; `memory` is the bytes that this machine has left.
+    The weights are read into the page cache in the background; `memory` is how many bytes of it are free.
     """
     model = await fetch(located, report_progress, cache=model_cache(options), hub=hub(options))
     _warn_of_unread_file(located, Path(model))

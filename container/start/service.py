@@ -48,7 +48,7 @@ def adapter_store(options: Options, homes: Sequence[Path]) -> AdapterStore:
 def build_service(
     options: Options, engine: Engine, media: MediaLoader, *, store: AdapterStore, formatters: Formatters | None = None
 ) -> Service:
-    """Adapters that are registered later are kept in `store`."""
+    """The service of a live engine. Adapters that are registered later are kept in `store`."""
     sessions = (
         Sessions(options.sessions_expiration, options.sessions_max_bytes) if options.enable_stateful_sessions else None
     )

@@ -82,7 +82,7 @@ no adapters.
    is pinned, and contract tests hold the seam.
 3. **Images reach vLLM undecoded, with the hash of their content.** An image that the engine has seen costs about 2
    ms instead of about 100 ms, because nothing is decoded twice. vLLM will have its own way one day, so ours is in
-   one file with a plain fallback.
+   one file, `handler/engines/vllm/requests.py`.
 4. **The port is bound at once.** A load balancer and an operator see what a start of several minutes does; a
    request gets a 503 and not a refused connection. The server is ready only after the model has answered an image.
 5. **The first chunk is awaited before the response starts.** An error until then has its own status code; a later

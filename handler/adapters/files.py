@@ -1,4 +1,4 @@
-"""The files of a LoRA adapter, as PEFT writes them -> which layers it changes, and by how much; no weight is read.
+"""The files of a LoRA adapter, as PEFT writes them -> which layers it changes, and the sizes of the changes. Only headers are read.
 
 An engine that gets an adapter which does not fit may crash, or answer wrongly without an error. So everything that the files
 tell is checked before.

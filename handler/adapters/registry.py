@@ -141,6 +141,6 @@ def unknown_adapter(name: str, served: Collection[str], path: str) -> UnknownAda
 
 
 def join_names(names: Collection[str]) -> str:
-    """The names for a message, of very many the first ones and their number."""
+    """The names for a message; of many, the first ones and the number of the others."""
     more = len(names) - _MAX_NAMES_IN_MESSAGE
     return ", ".join(itertools.islice(names, _MAX_NAMES_IN_MESSAGE)) + (f" and {more} more" if more > 0 else "")

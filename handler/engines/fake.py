@@ -1,4 +1,4 @@
-"""A scripted engine: it answers at once with what it saw of the prompt, and fails, waits or dies on request."""
+"""An engine for tests: its completions describe the prompt, and it fails, waits or dies when a test wants it."""
 
 import asyncio
 import json

@@ -10,9 +10,8 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that IANA has assigned; what is outside is special
 # Global in IANA's registry, or in an older Python's copy of it, but no public server is there.
 _FORBIDDEN = (
-    IPv6Network(
-        "2001::/23"
-    ),  # protocol assignments; includes Teredo, which embeds an IPv4 address that the sender chooses
+    # Protocol assignments; includes Teredo, which embeds an IPv4 address that the sender chooses.
+    IPv6Network("2001::/23"),
     IPv6Network("2002::/16"),  # 6to4: the same
     IPv6Network("3fff::/20"),  # documentation (RFC 9637)
     IPv4Network("192.0.0.0/24"),  # protocol assignments; Oracle's cloud serves metadata at 192.0.0.192

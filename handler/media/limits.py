@@ -27,9 +27,8 @@ class MediaLimits:
     url_characters: int = 8192  # of an http URL: servers reject longer request lines
     fetches_per_request: int = 8  # at a time
     fetches: int = 64  # at a time, for all requests together
-    lookups: int = (
-        16  # host names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up
-    )
+    # Host names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up.
+    lookups: int = 16
     inline_bytes: int = 48 * 2**10  # hashed on the event loop (< 0.05 ms); more goes to the thread pool
     decoded_pixels: int = 200_000_000  # in memory at a time, for all requests together: three bytes each
     remembered_images: int = 4096  # sizes kept by digest, so that the header of a repeated image is not parsed again

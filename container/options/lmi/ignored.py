@@ -13,7 +13,7 @@ class Ignored:
     """Settings that are accepted and have no effect; `instead` is what happens.
 
     `names` follow OPTION_ or SERVING_, or are keys of serving.properties; `variables` are whole names of environment
-    variables. A value that matches `no_effect` asks for what happens anyway, so there is no warning; one that matches
+    variables. A value that matches `no_effect` asks for what Lumi does anyway, so there is no warning; one that matches
     `refused` ends the start. Both are patterns of fnmatch, in small letters.
     """
 

@@ -1,4 +1,4 @@
-"""How many processes an engine computes in, compared with the GPUs and nodes that there are."""
+"""The degrees of parallelism, checked against the number of GPUs and nodes."""
 
 import math
 from collections.abc import Mapping

@@ -152,19 +152,19 @@ class VllmEngine:
 
     async def _ask(self, prompt: Prompt) -> Any:
         if isinstance(prompt, ChatPrompt):
-            return _check_answer(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
-        return _check_answer(await self._serving.texts.create_completion(self._text_request(prompt)))
+            return _unwrap(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
+        return _unwrap(await self._serving.texts.create_completion(self._text_request(prompt)))
 
     async def _ask_for_deltas(self, prompt: TextPrompt) -> Any:
-        return _check_answer(await self._serving.deltas.create_completion(self._text_request(prompt)))
+        return _unwrap(await self._serving.deltas.create_completion(self._text_request(prompt)))
 
     async def _tokens(self, prompt: Prompt) -> list[int]:
         renderer = self._serving.chat.online_renderer
         # The engine will not receive these images: they must not enter the cache of what it has.
         if isinstance(prompt, ChatPrompt):
-            _, inputs = _check_answer(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
+            _, inputs = _unwrap(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
         else:
-            inputs = _check_answer(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
+            inputs = _unwrap(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
         return [token for one in inputs for token in one["prompt_token_ids"]]
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
@@ -207,15 +207,15 @@ async def log_stats(llm: AsyncLLM) -> None:
         await llm.do_log_stats()
 
 
-def _check_answer(answer: Any) -> Any:
-    """What vLLM answered. Raises an error that it returned."""
-    if not isinstance(answer, ErrorResponse):
-        return answer
+def _unwrap(response: Any) -> Any:
+    """`response`, unless it is an error, which is raised."""
+    if not isinstance(response, ErrorResponse):
+        return response
     # vLLM turns a cancellation into an error "Client disconnected", and the task would go on.
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-    raise translate_response(answer.error.message, answer.error.code, answer.error.param)
+    raise translate_response(response.error.message, response.error.code, response.error.param)
 
 
 async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""What vLLM is started with. Light: importing this does not import vllm."""
+"""VllmSettings: what vLLM is started with. Importing this does not import vllm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ ENVIRONMENT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class VllmSettings:
-    """How to start vLLM: its engine arguments by name, and the settings of its front end.
+    """What vLLM is started with: its engine arguments by name, and the settings of its front end.
 
     `arguments` are typed and become AsyncEngineArgs as they are; `texts` are those that only vLLM's parser can read.
     """

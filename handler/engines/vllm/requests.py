@@ -2,7 +2,7 @@
 
 vLLM takes a PIL image with a `uuid` in a content part of its own (`image_pil`), which no client can send: the OpenAI schemas
 refuse it. The uuid becomes the key of vLLM's processor cache, and an image that is in the cache is never decoded, since it
-is a lazy one. Upstream plans its own mechanism; ours is `_image_part` and `_text_prompt`.
+is a lazy one. Upstream plans its own mechanism; ours is `_parts`, `_media` and `_text_prompt`.
 
 OpenAI's text completions have no images, but vLLM's prompts do: `TextRequest` carries the prompts for the renderer.
 """

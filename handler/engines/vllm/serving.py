@@ -25,7 +25,7 @@ from handler.errors import StartError
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What of vLLM's server answers: chat completions, text completions, and text completions as `Delta`."""
+    """The handlers of vLLM's server: chat completions, text completions, and text completions as `Delta`."""
 
     chat: OpenAIServingChat
     texts: OpenAIServingCompletion
@@ -54,7 +54,7 @@ CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
 
 
 def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings) -> Serving:
-    """What answers with the model in `llm`. `check_constructors` has passed."""
+    """The handlers for the model in `llm`. `check_constructors` must have passed."""
     values = {
         "model_config": llm.model_config,
         "renderer": llm.renderer,
