@@ -85,16 +85,18 @@ class Inference:
     async def tokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the tokens of a prompt."""
         service, headers = self._vllm(), request.headers
-        payload = json_object(await read_body(request, self._serving.request_bytes))
+        body = await read_body(request, self._serving.request_bytes)
         context = RequestContext(exchange.id, service.session(headers.get(SESSION_HEADER)))
-        parsed = service.tokens.parse(payload, headers.get(ADAPTER_HEADER))
+        adapter = headers.get(ADAPTER_HEADER)
+        parsed = await _off_loop(lambda: service.tokens.parse(json_object(body), adapter), body)
         exchange.ignored = parsed.ignored
         return await self._respond(request, service.tokens.tokenize(parsed, context))
 
     async def detokenize(self, request: Request, _: Exchange) -> Response:
         """Respond with the text of tokens."""
         tokens = self._vllm().tokens
-        payload = json_object(await read_body(request, self._serving.request_bytes))
+        body = await read_body(request, self._serving.request_bytes)
+        payload = await _off_loop(lambda: json_object(body), body)
         return await self._respond(request, tokens.detokenize(payload))
 
     def _vllm(self) -> Service:
