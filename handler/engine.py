@@ -109,12 +109,24 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool, or the next piece of one in a stream. The first piece has `id` and `name`; `arguments` is JSON
+    text. `index` counts the calls of one completion."""
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text of a completion: all of it at once, or one chunk of a stream.
 
-    `index` counts the completions of one text (`n` of them). The last chunk has `finish_reason` and `stop_reason`: the
-    stop string that ended it, or the id of the token; None for the end-of-sequence token. The first has `prompt`: the
-    tokens of the prompt, with their log probabilities if the client asked for `prompt_logprobs`.
+    `index` counts the completions of one prompt (`n` of them). `text` is without `reasoning` and `tool_calls`, which the
+    engine has parsed out of it. The last chunk has `finish_reason` and `stop_reason`: the stop string that ended it, or
+    the id of the token; None for the end-of-sequence token. The first has `prompt`: the tokens of the prompt, with their
+    log probabilities if the client asked for `prompt_logprobs`.
     """
 
     text: str
@@ -123,6 +135,8 @@ class Delta:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
     prompt: tuple[Token, ...] = ()
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
