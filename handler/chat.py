@@ -7,6 +7,7 @@ from typing import Any
 
 from handler.adapters.registry import Adapters
 from handler.engine import ChatPrompt, Engine, ImageEmbeds, Message, PromptImage
+from handler.errors import InvalidRequest
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images, RequestContext
 from handler.payload.chat import parse_chat_request
@@ -25,7 +26,14 @@ class Chat:
 
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
-        request = parse_chat_request(payload, self._engine.card.parameters, adapter)
+        card = self._engine.card
+        if not card.has_chat_template:
+            raise InvalidRequest(
+                f"The model {card.names[0]} has no chat template, as base models have none: send `prompt` or `inputs`. "
+                "If it is to chat, its operator sets OPTION_CHAT_TEMPLATE.",
+                param="messages",
+            )
+        request = parse_chat_request(payload, card.parameters, adapter)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(request.media())
         return self._placeholders.place_in_chat(replace(request, model=model))

@@ -22,6 +22,8 @@ class Completions:
         self._images = images
         self._adapters = adapters
         self._placeholder = placeholders.pattern(engine.card.placeholder)
+        # A model without a placeholder places images itself, and its prompt begins with the text.
+        self._after_image = "\n" if engine.card.placeholder else ""
 
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> CompletionRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
@@ -66,5 +68,5 @@ class Completions:
     def _text(self, text: RawText, loaded: Mapping[int, PromptImage]) -> Text:
         if text.tokens is not None:
             return Text(tokens=text.tokens)
-        parts = split_at_placeholders(text, self._placeholder)
+        parts = split_at_placeholders(text, self._placeholder, self._after_image)
         return Text(tuple(loaded[id(part)] if isinstance(part, ImagePart) else part for part in parts))

@@ -143,7 +143,8 @@ class Delta:
 class ModelCard:
     """The model that is served.
 
-    `names` are what requests may call it; `max_model_len` is in tokens. `parameters` and `text_parameters` are the
+    `names` are what requests may call it; `max_model_len` is in tokens. Without a chat template it continues raw prompts
+    only, as base models do. `parameters` and `text_parameters` are the
     fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
     the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds.
     """
@@ -151,6 +152,7 @@ class ModelCard:
     names: tuple[str, ...]
     max_model_len: int
     supports_images: bool
+    has_chat_template: bool = True
     parameters: frozenset[str] = frozenset()
     text_parameters: frozenset[str] = frozenset()
     placeholder: str | None = None

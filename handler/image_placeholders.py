@@ -48,8 +48,9 @@ class ImagePlaceholders:
         return re.compile("|".join((*repeated, *single)))
 
 
-def split_at_placeholders(text: RawText, pattern: re.Pattern[str]) -> tuple[str | ImagePart, ...]:
-    """The texts and images of a raw prompt in order. Without a placeholder the images come first, each on its own line.
+def split_at_placeholders(text: RawText, pattern: re.Pattern[str], after: str = "\n") -> tuple[str | ImagePart, ...]:
+    """The texts and images of a raw prompt in order. Without a placeholder the images come first, and `after` each of them
+    a line break.
 
     Raises InvalidRequest where placeholders and images do not match.
     """
@@ -57,7 +58,7 @@ def split_at_placeholders(text: RawText, pattern: re.Pattern[str]) -> tuple[str 
         raise InvalidRequest("The prompt is empty.", param=text.path)
     found = list(pattern.finditer(text.text))
     if not found:
-        return (*(part for image in text.images for part in (image, "\n")), text.text)
+        return (*(part for image in text.images for part in (image, after) if part), text.text)
     if len(found) != len(text.images):
         raise InvalidRequest(
             f"The prompt has {len(found)} image placeholder(s) ({found[0][0]!r}) and {len(text.images)} image(s); send as "

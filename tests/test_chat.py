@@ -56,6 +56,13 @@ def test_an_image_for_a_model_without_eyes_is_refused():
         with_service(lambda service: asyncio.to_thread(service.parse, ask(data_url())), engine)
 
 
+def test_a_chat_with_a_base_model_is_told_what_to_send():
+    engine = FakeEngine()
+    engine.card = dataclasses.replace(engine.card, has_chat_template=False)
+    with pytest.raises(InvalidRequest, match=r"fake has no chat template.*`prompt` or `inputs`.*OPTION_CHAT_TEMPLATE"):
+        with_service(lambda service: asyncio.to_thread(service.parse, ask("hi")), engine)
+
+
 def test_the_placeholder_token_is_followed():
     async def use(service):
         return await service.complete(service.parse(ask("see {x} now", data_url(1, 1))), RequestContext("id"))

@@ -79,7 +79,7 @@ def test_ready_means_that_an_image_was_answered(directory):
 
 def test_a_model_that_cannot_answer_does_not_become_ready(directory):
     factory = FakeFactory(FakeEngine(error=EngineFailure("no template")))
-    with pytest.raises(StartError, match="OPTION_CHAT_TEMPLATE"):
+    with pytest.raises(StartError, match="failed on a first request"):
         started(factory, HF_MODEL_ID=str(directory))
     assert factory.engine.stopped
     assert factory.steps[-1] == "close"

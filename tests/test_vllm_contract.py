@@ -115,6 +115,20 @@ def test_a_vision_checkpoint_that_resolves_to_text_only_is_refused(tmp_path):
         asyncio.run(start(settings))
 
 
+def test_media_are_interleaved_only_with_placeholders_that_the_model_has(tmp_path):
+    from transformers import PaliGemmaConfig
+
+    from handler.engines.vllm.configuration import create_config
+
+    def interleaved(model):
+        settings = VllmSettings({"model": str(model), "dtype": "float32", "interleave_mm_strings": True}, ("m",))
+        return create_config(settings).model_config.multimodal_config.interleave_mm_strings
+
+    PaliGemmaConfig(architectures=["PaliGemmaForConditionalGeneration"]).save_pretrained(tmp_path)
+    assert not interleaved(tmp_path)
+    assert interleaved(MODEL)
+
+
 @pytest.fixture(scope="module")
 def texts(config, renderer):
     from handler.engines.vllm.placeholders import placeholder_escaper

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from container.start.warm_up import SIDE, warm_up
+from container.start.warm_up import QUESTION, SIDE, warm_up
 from handler.engine import PromptImage
 from handler.engines.fake import FakeEngine
 from handler.errors import InvalidRequest, StartError
@@ -30,7 +30,16 @@ def test_a_model_that_takes_text_only_is_sent_text():
     assert all(isinstance(part, str) for part in content_of(engine, images_allowed=True))
 
 
+def test_a_base_model_continues_a_raw_prompt_with_an_image():
+    engine = FakeEngine()
+    engine.card = dataclasses.replace(engine.card, has_chat_template=False)
+    with_service(lambda service: warm_up(service, images_allowed=True), engine)
+    (text,) = engine.seen[0].texts
+    assert isinstance(text.content[0], PromptImage)
+    assert text.content[-1] == QUESTION
+
+
 def test_a_model_that_cannot_answer_ends_the_start_with_its_reason():
-    engine = FakeEngine(error=InvalidRequest("there is no chat template"))
-    with pytest.raises(StartError, match=r"about an image: there is no chat template .*OPTION_CHAT_TEMPLATE"):
+    engine = FakeEngine(error=InvalidRequest("the image is too large"))
+    with pytest.raises(StartError, match=r"about an image: the image is too large$"):
         with_service(lambda service: warm_up(service, images_allowed=True), engine)

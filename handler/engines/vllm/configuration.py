@@ -17,6 +17,7 @@ from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
 from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.engines.vllm.launch import VllmSettings
+from handler.engines.vllm.placeholders import lacks_placeholder
 from handler.engines.vllm.preloading import use_forks
 from handler.errors import LumiError, OptionError, StartError
 
@@ -55,6 +56,7 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
         use_few_processes(config.parallel_config)
     if not args.language_model_only:
         _check_vision(config.model_config)
+    _interleave_only_placeholders(config.model_config)
     check_tower_adapters(config)
     return config
 
@@ -95,6 +97,14 @@ def _check_vision(model_config: Any) -> None:
             f"architecture {architectures} as text only and would ignore every image. Choose another model, or set "
             "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
         )
+
+
+def _interleave_only_placeholders(model_config: Any) -> None:
+    # Where a template takes a string, vLLM interleaves the media of a message by replacing marks (`<##IMAGE##>`) with the
+    # placeholder of the model. A model without one (PaliGemma's processor puts images first) would see the marks.
+    media = model_config.multimodal_config
+    if media is not None and lacks_placeholder(model_config):
+        media.interleave_mm_strings = False
 
 
 def _reason(fault: BaseException) -> str:

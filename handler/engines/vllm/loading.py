@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.renderers.chat_utils import load_chat_template
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -12,6 +13,7 @@ from handler.concurrency import in_background
 from handler.engine import ModelCard
 from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import ServedModels, VllmAdapters
+from handler.engines.vllm.chat_template import find_chat_template
 from handler.engines.vllm.configuration import create_config, load_errors
 from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
 from handler.engines.vllm.launch import VllmSettings
@@ -40,23 +42,26 @@ def _load(settings: VllmSettings) -> AsyncLLM:
 
 async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
     models = ServedModels(llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names])
-    serving = build_serving(llm, models, settings)
+    given = load_chat_template(settings.chat_template)
+    template = await asyncio.to_thread(find_chat_template, llm.renderer, llm.model_config, given)
+    serving = build_serving(llm, models, settings, template)
     # The template is compiled and tried here rather than in the first request.
     await asyncio.to_thread(serving.chat.online_renderer.warmup)
     freeze_gc_heap()
     placeholder = image_placeholder(llm.model_config)
-    card = _card(llm, settings.names, placeholder(1))
+    card = _card(llm, settings.names, placeholder(1), chats=template.exists)
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
     stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
     return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, stats=stats)
 
 
-def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None) -> ModelCard:
+def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None, *, chats: bool) -> ModelCard:
     return ModelCard(
         names=names,
         max_model_len=llm.model_config.max_model_len,
         supports_images=_supports_images(llm),
+        has_chat_template=chats,
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,

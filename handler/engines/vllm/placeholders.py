@@ -84,6 +84,17 @@ def image_placeholder(model_config: Any) -> Placeholder:
     return placeholder
 
 
+def lacks_placeholder(model_config: Any) -> bool:
+    """Whether the model takes media, and no text stands for them in its prompts: its processor places them."""
+    model_cls = get_model_cls(model_config)
+    for modality in ("image", "audio", "video"):
+        try:
+            return model_cls.get_placeholder_str(modality, 1) is None
+        except (AttributeError, ValueError, NotImplementedError):  # a modality that the model lacks
+            continue
+    return False
+
+
 def _tokens(model_config: Any, tokenizer: Any) -> Iterator[str]:
     yield from MODALITY_PLACEHOLDERS_MAP.values()
     for config in (model_config.hf_config, getattr(model_config.hf_config, "thinker_config", None)):

@@ -60,9 +60,13 @@ class TextRequest(CompletionRequest):  # type: ignore[misc]  # vllm is untyped h
 
 class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
     """vLLM's renderer. It takes raw prompts with images, and releases the images of a prompt as soon as vLLM has processed
-    them, while the response is still generated."""
+    them, while the response is still generated. `adds_special_tokens` is what a chat does that does not say."""
+
+    adds_special_tokens = False
 
     async def render_chat(self, request: ChatRequest, **options: Any) -> Any:
+        if "add_special_tokens" not in request.model_fields_set:
+            request.add_special_tokens = self.adds_special_tokens
         try:
             return await super().render_chat(request, **options)
         finally:

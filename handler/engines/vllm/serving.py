@@ -13,10 +13,10 @@ from typing import Any
 
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
-from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engines.vllm.adapters.served import ServedModels
+from handler.engines.vllm.chat_template import ChatTemplate
 from handler.engines.vllm.deltas import DeltaServing
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.requests import Renderer
@@ -53,13 +53,13 @@ CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
 }
 
 
-def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings) -> Serving:
+def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings, template: ChatTemplate) -> Serving:
     """The handlers for the model in `llm`. `check_constructors` must have passed."""
     values = {
         "model_config": llm.model_config,
         "renderer": llm.renderer,
         "request_logger": None,
-        "chat_template": load_chat_template(settings.chat_template),
+        "chat_template": template.text,
         "chat_template_content_format": settings.chat_template_content_format,
         "enable_auto_tools": settings.enable_auto_tool_choice,
         "tool_parser": settings.tool_call_parser,
@@ -73,7 +73,8 @@ def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings) -
         "response_role": "assistant",
         "enable_prompt_tokens_details": True,
     }
-    values["online_renderer"] = _build(Renderer, values)
+    values["online_renderer"] = renderer = _build(Renderer, values)
+    renderer.adds_special_tokens = template.adds_special_tokens
     return Serving(*(_build(kind, values) for kind in (OpenAIServingChat, OpenAIServingCompletion, DeltaServing)))
 
 

@@ -1,0 +1,62 @@
+"""The chat template of a loaded model, and whether its prompts get the tokenizer's special tokens."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.renderers import BaseRenderer, ChatParams
+from vllm.renderers.chat_utils import ChatTemplateResolutionError
+from vllm.utils.mistral import is_mistral_tokenizer
+
+from handler.engines.chat_templates import family_template
+
+log = logging.getLogger("lumi.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """`text` is None where the checkpoint's own is used. `exists` is False for a base model, which has none.
+    `adds_special_tokens` says whether the tokenizer's own, such as a BOS token, are added to what it renders."""
+
+    text: str | None
+    exists: bool = True
+    adds_special_tokens: bool = False
+
+
+def find_chat_template(renderer: BaseRenderer, model_config: Any, given: str | None) -> ChatTemplate:
+    """The operator's template (`given`), the checkpoint's, or that of its family, in this order."""
+    rendered = _render(renderer, given)
+    if rendered is None and (of_family := family_template(model_config.hf_config)) is not None:
+        log.info(
+            "the checkpoint has no chat template; that of the family %s is used", model_config.hf_config.model_type
+        )
+        given, rendered = of_family, _render(renderer, of_family)
+    if rendered is None:
+        return ChatTemplate(None, exists=False)
+    adds = model_config.is_multimodal_model and _lacks_bos(rendered, renderer.tokenizer)
+    return ChatTemplate(given, adds_special_tokens=adds)
+
+
+def _lacks_bos(prompt: dict[str, Any], tokenizer: Any) -> bool:
+    # The rule of transformers 5.19, ProcessorMixin.apply_chat_template: a prompt that begins with the BOS token has all
+    # special tokens. vLLM never adds any, and LLaVA's templates do not begin with it. Without a processor, transformers
+    # adds none either.
+    text = prompt.get("prompt")
+    if not isinstance(text, str):  # token ids, from Mistral's own tokenizer
+        return False
+    bos = getattr(tokenizer, "bos_token", None)
+    return bos is None or not text.startswith(bos)
+
+
+def _render(renderer: BaseRenderer, template: str | None) -> dict[str, Any] | None:
+    """A short chat as a prompt of vLLM; None if there is no template, empty if it does not take this chat."""
+    # Mistral's own tokenizer gives token ids alone.
+    how = {"tokenize": is_mistral_tokenizer(renderer.tokenizer), "add_generation_prompt": True}
+    params = ChatParams(chat_template=template, chat_template_kwargs=how)
+    try:
+        _, prompt = renderer.render_messages([{"role": "user", "content": "hi"}], params)
+    except ChatTemplateResolutionError:
+        return None
+    except ValueError:  # what vLLM raises for all errors of a template; the first request will report it
+        return {}
+    return dict(prompt)
