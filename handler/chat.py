@@ -35,7 +35,7 @@ class Chat:
             )
         request = parse_chat_request(payload, card.parameters, adapter)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
-        self._images.check(request.media())
+        self._images.check(tuple(request.media()))
         return self._placeholders.place_in_chat(replace(request, model=model))
 
     async def complete(self, request: ChatRequest, context: RequestContext) -> bytes:

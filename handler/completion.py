@@ -33,8 +33,8 @@ class Completions:
         """`request`, with the name of the model or adapter that responds. Raises RequestError."""
         images = request.images()
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
-        self._images.check(images)
         for text in request.texts:
+            self._images.check(text.images)
             if text.tokens is None:
                 split_at_placeholders(text, self._placeholder)
         return replace(request, model=model)

@@ -143,7 +143,8 @@ class Delta:
 class ModelCard:
     """The model that is served.
 
-    `names` are what requests may call it; `max_model_len` is in tokens. Without a chat template it continues raw prompts
+    `names` are what requests may call it; `max_model_len` is in tokens. `max_images` is how many a prompt may have, None if
+    the model sets no limit. Without a chat template it continues raw prompts
     only, as base models do. `parameters` and `text_parameters` are the
     fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
     the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds.
@@ -152,6 +153,7 @@ class ModelCard:
     names: tuple[str, ...]
     max_model_len: int
     supports_images: bool
+    max_images: int | None = None
     has_chat_template: bool = True
     parameters: frozenset[str] = frozenset()
     text_parameters: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """The images of a request: loaded by media, or taken from the session; their pixels are freed when the request ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,11 +28,16 @@ class Images:
         self._media = media
         self._sessions = sessions
 
-    def check(self, parts: Iterable[ImagePart | EmbedsPart]) -> None:
-        """Raises InvalidRequest for the first of `parts` if the model reads text only."""
+    def check(self, parts: Sequence[ImagePart | EmbedsPart]) -> None:
+        """Raises InvalidRequest if the model does not take the images of a prompt, or not so many."""
         card = self._engine.card
-        if not card.supports_images and (part := next(iter(parts), None)) is not None:
-            raise InvalidRequest(f"The model {card.names[0]} reads text only, not images.", param=part.path)
+        if not card.supports_images and parts:
+            raise InvalidRequest(f"The model {card.names[0]} reads text only, not images.", param=parts[0].path)
+        if card.max_images is not None and len(parts) > card.max_images:
+            raise InvalidRequest(
+                f"The prompt has {len(parts)} images; the model {card.names[0]} takes {card.max_images} at most.",
+                param=parts[card.max_images].path,
+            )
 
     @asynccontextmanager
     async def load_images(

@@ -63,6 +63,15 @@ def test_a_chat_with_a_base_model_is_told_what_to_send():
         with_service(lambda service: asyncio.to_thread(service.parse, ask("hi")), engine)
 
 
+def test_more_images_than_the_model_takes_are_refused_before_any_is_fetched():
+    engine = FakeEngine()
+    engine.card = dataclasses.replace(engine.card, max_images=1)
+    body = ask("which?", "http://192.0.2.1/never.png", "http://192.0.2.1/fetched.png")
+    with pytest.raises(InvalidRequest, match="2 images; the model fake takes 1 at most") as refused:
+        with_service(lambda service: asyncio.to_thread(service.parse, body), engine)
+    assert refused.value.param == "messages[0].content[2].image_url.url"
+
+
 def test_the_placeholder_token_is_followed():
     async def use(service):
         return await service.complete(service.parse(ask("see {x} now", data_url(1, 1))), RequestContext("id"))

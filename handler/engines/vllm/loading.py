@@ -57,10 +57,12 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
 
 
 def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None, *, chats: bool) -> ModelCard:
+    max_images = _max_images(llm)
     return ModelCard(
         names=names,
         max_model_len=llm.model_config.max_model_len,
-        supports_images=_supports_images(llm),
+        supports_images=max_images != 0,
+        max_images=max_images,
         has_chat_template=chats,
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
@@ -69,9 +71,12 @@ def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None, *, cha
     )
 
 
-def _supports_images(llm: AsyncLLM) -> bool:
-    # Some multimodal models take audio alone. `vision_chunk` is what Kimi calls images and videos alike.
+def _max_images(llm: AsyncLLM) -> int | None:
+    """How many images the model itself allows in a prompt: 0 if it takes none, None if it sets no limit."""
     if not llm.model_config.is_multimodal_model:
-        return False
-    limits = llm.renderer.get_mm_processor().info.allowed_mm_limits
-    return any(limits.get(modality, 0) > 0 for modality in ("image", "vision_chunk"))
+        return 0
+    info = llm.renderer.get_mm_processor().info
+    # Some multimodal models take audio alone. `vision_chunk` is what Kimi calls images and videos alike.
+    taken = (modality for modality in ("image", "vision_chunk") if info.allowed_mm_limits.get(modality, 0) > 0)
+    modality = next(taken, None)
+    return 0 if modality is None else info.supported_mm_limits[modality]
