@@ -1,6 +1,7 @@
 """Settings -> vLLM's configuration, checked for what vLLM would accept and then get wrong."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +16,14 @@ from vllm.usage.usage_lib import UsageContext
 from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
+from handler.engines.vllm.attention import attention_difference
 from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import lacks_placeholder
 from handler.engines.vllm.preloading import use_forks
 from handler.errors import LumiError, OptionError, StartError
+
+log = logging.getLogger("lumi.engine")
 
 # A vision checkpoint has one of these in its configuration, whatever class its architecture resolves to.
 _VISION_FIELDS = (
@@ -57,6 +61,8 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
     if not args.language_model_only:
         _check_vision(config.model_config)
     _interleave_only_placeholders(config.model_config)
+    if difference := attention_difference(config.model_config, on_cpu=current_platform.is_cpu()):
+        log.warning(difference)
     check_tower_adapters(config)
     return config
 
