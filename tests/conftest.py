@@ -6,6 +6,10 @@ import pytest
 from tests.live import Live, start
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also the model families that not every run has")
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A model directory that holds a model."""

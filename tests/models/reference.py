@@ -1,0 +1,44 @@
+"""A checkpoint -> what the authors' code in transformers answers to each chat."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from tests.models.answer import Answer, Answers
+from tests.models.chats import CHATS, TOKENS, Message
+
+TOP = 5
+
+
+def reference_answers(directory: Path) -> Answers:
+    """Greedy answers in float32. Raises ValueError if a tensor of the model is missing in the checkpoint, or is left over."""
+    processor = AutoProcessor.from_pretrained(directory)
+    model, loaded = AutoModelForImageTextToText.from_pretrained(
+        directory, dtype=torch.float32, output_loading_info=True
+    )
+    if wrong := {kind: names for kind, names in loaded.items() if names}:
+        raise ValueError(f"transformers does not load {directory.name} as it is: {wrong}")
+    return {name: _answer(processor, model.eval(), chat) for name, chat in CHATS.items()}
+
+
+def _answer(processor: Any, model: Any, chat: list[Message]) -> Answer:
+    try:
+        inputs = processor.apply_chat_template(
+            copy.deepcopy(chat), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+    except Exception as fault:  # noqa: BLE001  # whatever a template or processor raises is its refusal
+        return Answer(fault=f"{type(fault).__name__}: {fault}")
+    with torch.inference_mode():
+        output = model.generate(
+            **inputs, do_sample=False, max_new_tokens=TOKENS, output_logits=True, return_dict_in_generate=True
+        )
+    prompt = inputs["input_ids"][0].tolist()
+    return Answer(prompt, output.sequences[0, len(prompt) :].tolist(), [_top(logits[0]) for logits in output.logits])
+
+
+def _top(logits: torch.Tensor) -> dict[int, float]:
+    top = torch.log_softmax(logits.float(), dim=-1).topk(TOP)
+    return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
