@@ -28,7 +28,7 @@ def _answer(processor: Any, model: Any, chat: list[Message]) -> Answer:
     try:
         inputs = processor.apply_chat_template(
             copy.deepcopy(chat), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        )
+        ).to(torch.float32)  # the pixels: Llama 4's are bfloat16
     except Exception as fault:  # noqa: BLE001  # whatever a template or processor raises is its refusal
         return Answer(fault=f"{type(fault).__name__}: {fault}")
     with torch.inference_mode():
