@@ -11,7 +11,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
           (without one: the included model, demo/model) on http://localhost:8080
-  check   print the options in effect, their origins and meanings, and the equivalent `vllm serve` line; loads nothing
+  check   print the options in effect, what the model is, and the equivalent `vllm serve` line; loads nothing
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it

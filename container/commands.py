@@ -15,7 +15,7 @@ usage: serve | check [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
        ping
 
   serve  serve the model that HF_MODEL_ID or OPTION_MODEL_ID names, or the one in /opt/ml/model
-  check  print every option in force, its origin and meaning, and the equivalent `vllm serve` line; loads nothing
+  check  print every option in force, what the model is, and the equivalent `vllm serve` line; loads nothing
   ping   exit with 0 if the server on this machine is ready
 
   -m, --models       the model: file:/a/directory, s3://bucket/prefix or a Hugging Face id, and the name to serve it under

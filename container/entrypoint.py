@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 import uvloop
 
@@ -17,7 +18,9 @@ from container.http.health import Health
 from container.http.inference import Serving
 from container.http.listener import bind
 from container.http.metrics import Metrics
-from container.model_store import file_beside
+from container.inspection.report import report_on
+from container.inspection.text import describe
+from container.model_store import Located, file_beside
 from container.nodes.membership import shared_options, this_node
 from container.nodes.rendezvous import NodeGroup, SingleNode, node_group
 from container.options import Options, Resolved, resolve
@@ -27,7 +30,7 @@ from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, signals
 from container.start.machine import CheckedMachine, check_machine, inspect
 from container.start.memory import is_killed_for_memory, keep_large_blocks
-from container.start.model import locate_model
+from container.start.model import locate_model, model_files
 from container.start.startup import Startup
 from container.start.vllm_settings import vllm_settings
 from handler.engine import EngineFactory
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
 
 
 def check(resolved: Resolved) -> int:
-    """Print the options in force and what vLLM would be started with; nothing is loaded."""
+    """Print the options in force, what the model is, and what vLLM would be started with; nothing is loaded."""
     print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
     located = locate_model(resolved.options)
     if code := resolved.options.code:
@@ -74,13 +77,25 @@ def check(resolved: Resolved) -> int:
     if located is None:
         return 0
     settings = vllm_settings(resolved.options, located)
+    overrides = _describe_model(resolved.options, located)
     if settings.texts:  # the import of vLLM takes seconds
         if vllm.cuda() is None or inspect().gpus:
             vllm.validate(settings.texts)
         else:
             print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
-    print(vllm_serve_line(resolved.options, settings.arguments, settings.names))  # noqa: T201
+    print(vllm_serve_line(resolved.options, {**settings.arguments, **overrides}, settings.names))  # noqa: T201
     return 0
+
+
+def _describe_model(options: Options, located: Located) -> dict[str, Any]:
+    """Print what the files of the model say; the arguments that vLLM needs besides. Raises StartError as a start would."""
+    files = model_files(options, located)
+    if files is None:
+        print(f"{located.source} is an archive: what is in it is known only once a start has unpacked it")  # noqa: T201
+        return {}
+    report = report_on(files, options)
+    print(describe(report), flush=True)  # noqa: T201
+    return {"hf_overrides": report.assignment.overrides} if report.assignment.overrides else {}
 
 
 def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:

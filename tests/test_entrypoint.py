@@ -15,6 +15,7 @@ from container.options import resolve
 from container.start.service import media_limits
 from handler.engines.vllm import field_names
 from handler.errors import StartError
+from tests.checkpoints import write_checkpoint
 from tests.s3_server import s3_served
 
 ROOT = Path(__file__).parent.parent
@@ -227,3 +228,14 @@ def test_check_names_the_code_and_executes_nothing(tmp_path):
     outcome = run("check", OPTION_MODEL_ID=str(tmp_path))
     assert outcome.returncode == 0, outcome.stderr
     assert f"{tmp_path}/model.py is executed at the start" in outcome.stdout
+
+
+def test_check_describes_the_model_and_refuses_what_a_start_would(tmp_path):
+    outcome = run("check", OPTION_MODEL_ID=str(write_checkpoint(tmp_path / "whole")))
+    assert outcome.returncode == 0, outcome.stderr
+    assert "model class    LlavaForConditionalGeneration" in outcome.stdout
+    dropped = {"architectures": ["Tarsier2ForConditionalGeneration"], "vision_config": {}}
+    refused = write_checkpoint(tmp_path / "dropped", config=dropped)
+    sentences = {run(command, OPTION_MODEL_ID=str(refused)).stderr.splitlines()[-1] for command in ("check", "serve")}
+    assert len(sentences) == 1
+    assert "vLLM 0.23.0 was the last that had it" in sentences.pop()

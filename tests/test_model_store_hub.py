@@ -12,6 +12,7 @@ from huggingface_hub import errors
 from container.model_store.hub_download import describe_error
 from container.model_store.hub_files import wanted_files
 from tests.adapter_cases import write_adapter
+from tests.checkpoints import write_checkpoint
 from tests.http_server import Response, http_server
 
 ROOT = Path(__file__).parent.parent
@@ -215,3 +216,40 @@ def test_a_full_disk_is_explained():
 
 def test_an_id_that_is_none_is_explained():
     assert "write organisation/name" in describe_error(errors.HFValidationError("bad"), "-x", None)
+
+
+READING = """
+import sys
+from container.model_store import Hub, locate, remote_files
+from handler.engines.inspection import inspect
+from handler.errors import StartError
+try:
+    files = remote_files(locate("org/model"), Hub(sys.argv[1] or None, sys.argv[2] or None))
+    print(inspect(files, {}).assignment.model_class)
+except StartError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def checkpoint(hub, tmp_path):
+    written = write_checkpoint(tmp_path / "uploaded")
+    hub.files = {path.name: path.read_bytes() for path in written.iterdir()}
+    hub.needs_token = True
+    return hub
+
+
+def test_a_model_is_inspected_without_a_download(checkpoint, tmp_path):
+    outcome = start(checkpoint.url, tmp_path, token="hf_right", script=READING)
+    assert outcome.stdout == "LlavaForConditionalGeneration\n", outcome.stderr
+    assert not list(tmp_path.rglob("blobs/*"))
+    assert "GatedRepo" not in outcome.stderr
+    assert "is gated; ask for access" in start(checkpoint.url, tmp_path, script=READING).stderr
+
+
+def test_a_cached_model_is_inspected_without_the_hub(checkpoint, tmp_path):
+    assert start(checkpoint.url, tmp_path, token="hf_right").returncode == 0
+    for environ in ({"HF_HUB_OFFLINE": "1"}, {}):
+        outcome = start("http://127.0.0.1:9", tmp_path, script=READING, **environ)
+        assert outcome.stdout == "LlavaForConditionalGeneration\n", outcome.stderr
+    assert "check the network" in start("http://127.0.0.1:9", tmp_path / "other", script=READING).stderr

@@ -96,7 +96,8 @@ def test_only_the_start_picks_an_engine():
         if any(name.startswith("handler.engines") for name in _imports(path))
     }
     pickers.remove("container.ping")  # asks for the names of its arguments only
-    assert pickers == {"container.entrypoint", "container.start.vllm_settings"}
+    # What is said of a model names the engine that would serve it.
+    assert pickers == {"container.entrypoint", "container.start.vllm_settings", "container.inspection.report"}
 
 
 def test_only_the_main_module_touches_the_environment():

@@ -10,6 +10,7 @@ from container.model_store import directory
 from container.model_store.address import Address, is_hub_id
 from container.model_store.background import until_stopped
 from container.model_store.hub_files import Hub
+from handler.checkpoint.files import DirectoryFiles, ModelFiles
 from handler.errors import StartError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "file_beside",
     "is_hub_id",
     "locate",
+    "remote_files",
 ]
 
 CACHE = Path("/tmp/lumi-models")  # noqa: S108  # SageMaker's and LMI's large disk; each model in it has a lock
@@ -78,6 +80,17 @@ def locate(model_id: str | None) -> Located:
     if not is_hub_id(model_id):
         raise StartError(f"The model {model_id!r} is neither an existing directory nor a Hugging Face id.")
     return Located(Kind.HUB, model_id, (model_id,))
+
+
+def remote_files(located: Located, hub: Hub) -> ModelFiles:
+    """The files of a model, read where they are. Raises StartError."""
+    if located.kind is Kind.DIRECTORY:
+        return DirectoryFiles(Path(located.source))
+    from container.model_store import remote  # noqa: PLC0415  # boto3 and huggingface_hub, as below
+
+    if located.kind is Kind.S3:
+        return remote.S3Files(Address.parse(located.source))
+    return remote.hub_files(located.source, hub)
 
 
 async def fetch(located: Located, report: Callable[[str], None], *, cache: Path = CACHE, hub: Hub | None = None) -> str:

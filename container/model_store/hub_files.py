@@ -5,9 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from container.model_store.directory import CONFIGURATIONS
-
-_INDEX = "model.safetensors.index.json"
-_IGNORED = "original/*"  # the weights again, in Meta's own format
+from handler.checkpoint.weight_files import weights
 
 # As in vLLM 0.32: transformers_utils/repo_utils.py, _WEIGHT_FILE_PATTERNS. It reads, or may read, the rest.
 _LARGE = (
@@ -15,17 +13,6 @@ _LARGE = (
     "*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp3", "*.mp4", "*.wav", "*.flac", "*.parquet", "*.arrow",
     "*.ipynb", "*.zip", "*.tar*",
 )  # fmt: skip
-# The first pattern that matches a file is used: model_executor/model_loader/default_loader.py, _prepare_weights.
-_WEIGHTS = {
-    "auto": ("consolidated*.safetensors", "*.safetensors", "*.bin", "*.pt"),
-    "hf": ("*.safetensors", "*.bin", "*.pt"),
-    "safetensors": ("*.safetensors",),
-    "fastsafetensors": ("*.safetensors",),
-    "instanttensor": ("*.safetensors",),
-    "mistral": ("consolidated*.safetensors",),
-    "npcache": ("*.bin",),
-    "pt": ("*.pt",),
-}
 # The formats whose files vLLM maps into memory. The others read them in another way, or from elsewhere.
 MAPPED = ("auto", "hf", "safetensors", "mistral", "pt")
 
@@ -51,17 +38,3 @@ def wanted_files(
     """
     small = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE)]
     return sorted({*small, *weights(names, load_format, weights_in_index)})
-
-
-def weights(
-    names: Collection[str], load_format: str, weights_in_index: Callable[[str], Iterable[str]]
-) -> Iterable[str]:
-    """Those of `names` that are weights that vLLM reads; none for a format that is not in the table above."""
-    top = [name for name in names if "/" not in name and not fnmatch.fnmatch(name, _IGNORED)]
-    for pattern in _WEIGHTS.get(load_format, ()):
-        found = fnmatch.filter(top, pattern)
-        if found and pattern == "*.safetensors" and _INDEX in top:
-            return set(weights_in_index(_INDEX)) & set(names) or found
-        if found:
-            return found
-    return ()

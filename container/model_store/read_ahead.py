@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from container.model_store import Kind, Located
-from container.model_store.hub_files import MAPPED, Hub, weights
+from container.model_store.hub_files import MAPPED, Hub
+from handler.checkpoint.weight_files import weights
 
 log = logging.getLogger("lumi.model")
 

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from container.model_store import CACHE, Hub, Located, fetch, locate
+from container.model_store import CACHE, Hub, Located, fetch, locate, remote_files
 from container.model_store.read_ahead import read_ahead
 from container.options import Options
 from container.options.sources.properties import FILE_NAME
+from handler.checkpoint.files import ModelFiles
 from handler.errors import StartError
 
 log = logging.getLogger("lumi")
@@ -39,6 +40,11 @@ def hub(options: Options) -> Hub:
 def model_cache(options: Options) -> Path:
     """The directory for models from S3."""
     return Path(options.engine_arguments.get("download_dir", CACHE))
+
+
+def model_files(options: Options, located: Located) -> ModelFiles | None:
+    """The files of the model where they are, to be read without a download; None for an archive. Raises StartError."""
+    return None if located.is_archive else remote_files(located, hub(options))
 
 
 async def fetch_model(

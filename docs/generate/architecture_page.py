@@ -38,7 +38,7 @@ PACKAGES = (
     _package(
         "container.entrypoint",
         "the commands `serve` and `check`; the only module that chooses an engine",
-        "address_file commands http logs model_store nodes options server start",
+        "address_file commands http inspection logs model_store nodes options server start",
         "engine engines",
     ),
     _package("container.server", "the life of the process: listen, start, watch, drain, stop", "http nodes start"),
@@ -46,13 +46,19 @@ PACKAGES = (
         "container.start",
         "the stages from a checked machine to a model that has answered a request",
         "model_store nodes options",
-        "adapters djl engine engines image_placeholders images media service sessions",
+        "adapters checkpoint djl engine engines image_placeholders images media service sessions",
     ),
     _package(
         "container.http",
         "routes, edge, admission, streaming, health, metrics; every HTTP status",
         "logs",
         "adapters djl engine images payload service sessions",
+    ),
+    _package(
+        "container.inspection",
+        "what `check` says of a model before anything is loaded",
+        "options",
+        "checkpoint engines",
     ),
     _package("container.nodes", "an engine on several machines: membership, rendezvous, connection", "options"),
     _package("container.ping", "the command `ping`, the image's health check", "address_file options", "engines"),
@@ -63,7 +69,10 @@ PACKAGES = (
         "adapters djl",
     ),
     _package(
-        "container.model_store", "a hub id, an `s3://` address or a directory to a local model", "", "concurrency"
+        "container.model_store",
+        "a hub id, an `s3://` address or a directory to a local model",
+        "",
+        "checkpoint concurrency",
     ),
     _package("container.commands", "the command line"),
     _package("container.logs", "log lines in JSON"),
@@ -78,7 +87,12 @@ PACKAGES = (
     _package("handler.tokens", "tokenize and detokenize", "", "chat completion engine images payload"),
     _package("handler.chat", "chat completions", "", "adapters engine image_placeholders images payload"),
     _package("handler.completion", "text completions", "", "adapters engine image_placeholders images payload"),
-    _package("handler.engines", "the engines: vLLM, and a fake one for fast tests", "", "adapters concurrency engine"),
+    _package(
+        "handler.engines",
+        "the engines: vLLM, and a fake one for fast tests; which one serves a model",
+        "",
+        "adapters checkpoint concurrency engine",
+    ),
     _package("handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions"),
     _package(
         "handler.media",
@@ -93,6 +107,9 @@ PACKAGES = (
         "handler.image_placeholders", "the places of images among the text of a chat or a raw prompt", "", "payload"
     ),
     _package("handler.payload", "the JSON of every accepted schema to typed requests"),
+    _package(
+        "handler.checkpoint", "what a model is, by its small files and the headers of its weights; nothing is loaded"
+    ),
     _package("handler.engine", "the seam: what an engine is, and the types that cross it"),
     _package("handler.concurrency", "several coroutines at once, and blocking work beside the event loop"),
     _package("handler.errors", "the tree of errors"),

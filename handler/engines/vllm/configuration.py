@@ -13,6 +13,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 
+from handler.engines.architectures import VISION_FIELDS, text_only_refusal, vision_field
 from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
@@ -24,17 +25,6 @@ from handler.engines.vllm.preloading import use_forks
 from handler.errors import LumiError, OptionError, StartError
 
 log = logging.getLogger("lumi.engine")
-
-# A vision checkpoint has one of these in its configuration, whatever class its architecture resolves to.
-_VISION_FIELDS = (
-    "vision_config",
-    "vq_config",
-    "vision_tower",
-    "mm_vision_tower",
-    "visual",
-    "image_token_id",
-    "image_token_index",
-)
 
 
 @contextlib.contextmanager
@@ -95,14 +85,9 @@ def _check_vision(model_config: Any) -> None:
     # having seen the images.
     if model_config.is_multimodal_model:
         return
-    found = [name for name in _VISION_FIELDS if getattr(model_config.hf_config, name, None) is not None]
-    if found:
-        architectures = ", ".join(model_config.hf_config.architectures or ["unknown"])
-        raise StartError(
-            f"{model_config.model} is a vision checkpoint (its config has {found[0]}), but this vLLM runs its "
-            f"architecture {architectures} as text only and would ignore every image. Choose another model, or set "
-            "OPTION_LANGUAGE_MODEL_ONLY=true to serve its language part on purpose."
-        )
+    config = model_config.hf_config
+    if found := vision_field({name: getattr(config, name, None) for name in VISION_FIELDS}):
+        raise StartError(text_only_refusal(model_config.model, found, config.architectures or ()))
 
 
 def _interleave_only_placeholders(model_config: Any) -> None:

@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import importlib
+import logging
 import multiprocessing
 from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from handler.concurrency import in_background
+from handler.engines.inspection import inspect_local
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.launch import VllmSettings
 
 if TYPE_CHECKING:
     from handler.engines.vllm.engine import VllmEngine
     from handler.engines.vllm.node import VllmNode
+
+log = logging.getLogger("lumi.engine")
 
 
 class VllmFactory:
@@ -39,17 +43,19 @@ class VllmFactory:
 
     async def start(self, model: str, leader: str | None) -> "VllmEngine":
         self.preload()
+        settings = await self._settings_for(model, leader)
         loading = await self._import("loading")
         self._launched = True
-        engine: VllmEngine = await loading.start(self._settings_for(model, leader))
+        engine: VllmEngine = await loading.start(settings)
         return engine
 
     async def follow(self, model: str, leader: str | None) -> "VllmNode":
         self.preload()
+        settings = await self._settings_for(model, leader)
         await self._import("loading")  # it and `node` import the same modules: not at the same time
         node = await self._import("node")
         self._launched = True
-        part: VllmNode = await node.follow(self._settings_for(model, leader))
+        part: VllmNode = await node.follow(settings)
         return part
 
     async def close(self) -> None:
@@ -58,8 +64,13 @@ class VllmFactory:
             child.terminate()
         self._forks.close()
 
-    def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
+    async def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
+        """Raises StartError where the files of the model show that it cannot be served."""
         arguments = {**self._settings.arguments, "model": model}
+        found = await asyncio.to_thread(inspect_local, model, {**self._settings.texts, **arguments})
+        if overrides := found.assignment.overrides:
+            log.info("vLLM has this model under another name: hf_overrides=%s", overrides)
+            arguments["hf_overrides"] = overrides
         if leader is not None:
             arguments.setdefault("data_parallel_address", leader)
         return replace(self._settings, arguments=arguments)

@@ -1,0 +1,51 @@
+"""Checkpoints whose headers are real and whose weights are zeros."""
+
+import json
+import struct
+from pathlib import Path
+
+SIZES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1, "I32": 4}
+CONFIG = {
+    "architectures": ["LlavaForConditionalGeneration"],
+    "model_type": "llava",
+    "image_token_index": 5,
+    "text_config": {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2},
+    "vision_config": {"model_type": "clip_vision_model", "hidden_size": 4, "image_size": 28, "patch_size": 14},
+}
+TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 5, "content": "<image>"}]}
+TENSORS = {
+    "language_model.model.embed_tokens.weight": ("BF16", (16, 8)),
+    **{f"language_model.model.layers.{n}.{name}.weight": ("BF16", (8, 8)) for n in range(3) for name in ("q", "k")},
+    "language_model.lm_head.weight": ("BF16", (16, 8)),
+    "vision_tower.vision_model.embeddings.patch_embedding.weight": ("BF16", (4, 3, 14, 14)),
+    "multi_modal_projector.linear_1.weight": ("BF16", (8, 4)),
+}
+
+
+def safetensors(tensors=None, cut=0):
+    """The bytes of a file with these tensors, without the last `cut`."""
+    header, end = {}, 0
+    for name, (dtype, shape) in (TENSORS if tensors is None else tensors).items():
+        size = SIZES[dtype]
+        for length in shape:
+            size *= length
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    content = struct.pack("<Q", len(text)) + text + bytes(end)
+    return content[: len(content) - cut]
+
+
+def without(*names):
+    return {name: tensor for name, tensor in TENSORS.items() if name not in names}
+
+
+def write_checkpoint(directory, config=CONFIG, tensors=None, tokenizer=TOKENIZER, **files):
+    """A small LLaVA, or what differs from one; `files` have bytes or JSON. The directory."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {"config.json": config, "tokenizer.json": tokenizer, "model.safetensors": safetensors(tensors), **files}
+    for name, content in written.items():
+        if content is not None:
+            (directory / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return directory
