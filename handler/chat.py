@@ -1,7 +1,7 @@
-"""Chat completions: parse the request, load its images, run the engine, return its response."""
+"""Chat completions: the payload becomes a request, and that a prompt with its images loaded."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -37,17 +37,6 @@ class Chat:
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(tuple(request.media()))
         return self._placeholders.place_in_chat(replace(request, model=model))
-
-    async def complete(self, request: ChatRequest, context: RequestContext) -> bytes:
-        """The chat completion as JSON text."""
-        async with self.prompt(request, context) as prompt:
-            return await self._engine.complete(prompt)
-
-    async def stream(self, request: ChatRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
-        """The chunks of the chat completion, each as JSON text. Closing the generator aborts the request."""
-        async with self.prompt(request, context) as prompt, aclosing(self._engine.stream(prompt)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     @asynccontextmanager
     async def prompt(self, request: ChatRequest, context: RequestContext) -> AsyncIterator[ChatPrompt]:

@@ -1,7 +1,7 @@
-"""Text completions: parse the raw prompts, load their images, run the engine, return its response."""
+"""Text completions: the payload becomes a request, and that raw prompts with their images loaded."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -38,17 +38,6 @@ class Completions:
             if text.tokens is None:
                 split_at_placeholders(text, self._placeholder)
         return replace(request, model=model)
-
-    async def complete(self, request: CompletionRequest, context: RequestContext) -> bytes:
-        """The text completion as JSON text."""
-        async with self.prompt(request, context) as prompt:
-            return await self._engine.complete(prompt)
-
-    async def stream(self, request: CompletionRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
-        """The chunks of the text completion, each as JSON text. Closing the generator aborts the request."""
-        async with self.prompt(request, context) as prompt, aclosing(self._engine.stream(prompt)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     @asynccontextmanager
     async def prompt(self, request: CompletionRequest, context: RequestContext) -> AsyncIterator[TextPrompt]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL.Image import Image
 
@@ -64,7 +64,8 @@ class PromptBase:
     """What chat prompts and text prompts have in common. `model` is the name of the model, or of the adapter that is to respond.
 
     `parameters` are as the client sent them, without the prompt itself, `model` and `stream`; the engine validates them.
-    `images` are all images of the prompt.
+    `images` are all images of the prompt. `prompt_tokens` asks for the tokens of the prompt, `token_texts` for the texts of
+    tokens; those with log probabilities have them in any case.
     """
 
     request_id: str
@@ -72,6 +73,8 @@ class PromptBase:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False
     images: Sequence[PromptImage] = ()
+    prompt_tokens: bool = False
+    token_texts: bool = False
 
     def release_images(self) -> None:
         """Free the pixels of the images. May be called more than once."""
@@ -97,15 +100,16 @@ Prompt = ChatPrompt | TextPrompt
 """What an engine runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token of a prompt or a completion. `text` is its text in this place, `logprob` None unless it was asked for.
-    `likeliest` are the most likely tokens in its place, best first, if they were asked for."""
+class Token(NamedTuple):
+    """A token of a prompt or a completion. `text` is its text in this place, empty unless it was asked for; `logprob` and
+    `rank` are None unless log probabilities were. `likeliest` are the most likely tokens in its place, best first, if
+    they were asked for: as many as the request says, and this one."""
 
     id: int
-    text: str
+    text: str = ""
     logprob: float | None = None
     likeliest: tuple["Token", ...] = ()
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +118,52 @@ class ToolCall:
     text. `index` counts the calls of one completion."""
 
     index: int
-    arguments: str = ""
+    arguments: str | None = None
     id: str | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPrompt:
+    """A prompt as the model has read it. `length` is the number of its tokens; `cached` of them were in the cache of
+    prefixes, `cached_now` are since, and `media` counts those of each modality (`image`). `text` is the prompt after the chat
+    template. `tokens` are there if the prompt asks for them."""
+
+    length: int
+    text: str | None = None
+    tokens: tuple[Token, ...] = ()
+    cached: int | None = None
+    cached_now: int | None = None
+    media: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """New text of a completion: all of it at once, or one chunk of a stream.
 
-    `index` counts the completions of one prompt (`n` of them). `text` is without `reasoning` and `tool_calls`, which the
-    engine has parsed out of it. The last chunk has `finish_reason` and `stop_reason`: the stop string that ended it, or
-    the id of the token; None for the end-of-sequence token. The first has `prompt`: the tokens of the prompt, with their
-    log probabilities if the client asked for `prompt_logprobs`.
+    `text_index` counts the texts of a prompt, `index` the completions of each (`n` of them). `text` is without `reasoning`
+    and `tool_calls`, which the engine has parsed out of it, and None where that leaves nothing. `hidden` tokens are counted
+    but not among `tokens`: the client does not want to see the reasoning. `reasoning_tokens` counts those of the
+    completion so far, at its end and wherever continuous usage is asked for; None if the engine parses no reasoning.
+
+    The last delta has `finish_reason` and `stop_reason`: the stop string that ended it, or the id of the token; None for
+    the end-of-sequence token. The first delta of a text has `prompt`. `choice_fields` and `response_fields` are an
+    engine's own, for the client to see.
     """
 
-    text: str
-    tokens: tuple[Token, ...]
+    text: str | None
+    tokens: tuple[Token, ...] = ()
     index: int = 0
     finish_reason: str | None = None
     stop_reason: int | str | None = None
-    prompt: tuple[Token, ...] = ()
+    prompt: ReadPrompt | None = None
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    text_index: int = 0
+    hidden: int = 0
+    reasoning_tokens: int | None = None
+    choice_fields: Mapping[str, Any] = field(default_factory=dict)
+    response_fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +174,8 @@ class ModelCard:
     the model sets no limit. Without a chat template it continues raw prompts
     only, as base models do. `parameters` and `text_parameters` are the
     fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
-    the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds.
+    the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds. `fingerprint` changes
+    with what the engine computes: its version, the model, the settings.
     """
 
     names: tuple[str, ...]
@@ -159,6 +187,7 @@ class ModelCard:
     text_parameters: frozenset[str] = frozenset()
     placeholder: str | None = None
     created: int = 0
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +230,9 @@ class Engine(EngineNode, Protocol):
     def holds(self, digest: str) -> bool:
         """Whether the image with this digest is in the cache of processed images, so that its pixels are not needed."""
 
-    async def complete(self, prompt: Prompt) -> bytes:
-        """The chat completion, or text completion, as JSON text of OpenAI's schema. Raises RequestError or
-        ServerError. Cancelling it aborts the request."""
-
-    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        """The chunks of the completion, each as JSON text. Raises as `complete` does, before the first chunk or later.
-        Closing the generator aborts the request."""
-
-    def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
-        """The completions of a prompt of one text, for schemas that are not OpenAI's: one delta each unless
-        `prompt.stream`. Raises and ends as `stream` does."""
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The completions of the prompt: one delta each unless `prompt.stream`. Raises RequestError or ServerError, before
+        the first delta or later. Closing the generator aborts the request."""
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         """The ids of the prompt's tokens, with those of its images."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from handler.completion import Completions
 from handler.concurrency import gather
-from handler.engine import Delta, Engine, Token
+from handler.engine import Delta, Engine, TextPrompt, Token
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
 from handler.payload.generation import parameter_path, parse_generation_request
@@ -69,7 +69,7 @@ class Generation:
         try:
             async with (
                 self._completions.prompt(completion, context) as prompt,
-                aclosing(self._engine.generate(prompt)) as deltas,
+                aclosing(self._engine.generate(_with_tokens(prompt, fields))) as deltas,
             ):
                 async for delta in deltas:
                     yield delta
@@ -89,14 +89,15 @@ class TokenStream:
 
     def lines(self, delta: Delta) -> Sequence[dict[str, Any]]:
         """One line for each token. The texts of the lines, joined, are the generated text."""
-        self._text.append(delta.text)
+        self._text.append(delta.text or "")
         self._generated += len(delta.tokens)
-        self._input_length = self._input_length or len(delta.prompt)
+        if delta.prompt is not None:
+            self._input_length = delta.prompt.length
         lines = [_line(token, text) for token, text in zip(delta.tokens, _texts(delta), strict=True)]
         if delta.finish_reason is None:
             return lines
         if not lines:
-            lines = [{"index": 0, "token": {"id": None, "text": delta.text, "logprob": None}}]
+            lines = [{"index": 0, "token": {"id": None, "text": delta.text or "", "logprob": None}}]
         lines[-1] |= {"generated_text": self._full_text(), "details": self._stream_details(delta)}
         return lines
 
@@ -113,6 +114,11 @@ class TokenStream:
         }
 
 
+def _with_tokens(prompt: TextPrompt, fields: ResponseFields) -> TextPrompt:
+    """The prompt, for an engine that is to give the tokens that the response lists."""
+    return replace(prompt, token_texts=prompt.stream or fields.details, prompt_tokens=fields.prompt_details)
+
+
 def _line(token: Token, text: str) -> dict[str, Any]:
     details = {"id": token.id, "text": text, "logprob": token.logprob}
     return {"index": 0, "token": details, "generated_text": None, "details": None}
@@ -120,14 +126,15 @@ def _line(token: Token, text: str) -> dict[str, Any]:
 
 def _texts(delta: Delta) -> list[str]:
     texts = [token.text for token in delta.tokens]
-    if "".join(texts) == delta.text:
+    text = delta.text or ""
+    if "".join(texts) == text:
         return texts
     # Special tokens have no text, and an incomplete character has none until it is complete.
-    return [*("" for _ in texts[1:]), delta.text] if texts else []
+    return [*("" for _ in texts[1:]), text] if texts else []
 
 
 def _text(delta: Delta, completion: CompletionRequest, fields: ResponseFields) -> str:
-    return (completion.texts[0].text if fields.full_text else "") + delta.text
+    return (completion.texts[0].text if fields.full_text else "") + (delta.text or "")
 
 
 def _details(delta: Delta, fields: ResponseFields) -> dict[str, Any]:
@@ -135,7 +142,7 @@ def _details(delta: Delta, fields: ResponseFields) -> dict[str, Any]:
         "finish_reason": _finish_reason(delta),
         "generated_tokens": len(delta.tokens),
         "seed": fields.seed,
-        "prefill": [_token_details(token) for token in delta.prompt] if fields.prompt_details else [],
+        "prefill": [_token_details(token) for token in delta.prompt.tokens] if delta.prompt else [],
         "tokens": [_token_details(token) for token in delta.tokens],
     }
     if fields.top_tokens:

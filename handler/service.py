@@ -12,6 +12,7 @@ from handler.errors import InvalidRequest
 from handler.generation import Generation
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images, RequestContext
+from handler.openai.responses import Responses
 from handler.payload.requests import ChatRequest, CompletionRequest, GenerationRequest
 from handler.sessions import Session, Sessions
 from handler.tokens import Tokens
@@ -43,6 +44,7 @@ class Service:
         self.formatters = formatters
         self._chat = Chat(engine, images, adapters, placeholders)
         self._completions = Completions(engine, images, adapters, placeholders)
+        self._responses = Responses(engine)
         self._generation = Generation(engine, self._completions, always_list=always_list)
         self.tokens = Tokens(engine, self._chat, self._completions)
 
@@ -69,9 +71,9 @@ class Service:
         """The response as JSON text. Raises RequestError or ServerError. Cancelling it aborts the request."""
         match request:
             case ChatRequest():
-                response = await self._chat.complete(request, context)
+                response = await self._responses.complete(self._chat.prompt(request, context))
             case CompletionRequest():
-                response = await self._completions.complete(request, context)
+                response = await self._responses.complete(self._completions.prompt(request, context))
             case GenerationRequest():
                 response = await self._generation.complete(request, context)
         if self.formatters is None or not self.formatters.formats_output:
@@ -83,9 +85,9 @@ class Service:
         before the first chunk or later. Closing the generator aborts the request."""
         match request:
             case ChatRequest():
-                chunks = self._chat.stream(request, context)
+                chunks = self._responses.stream(self._chat.prompt(request, context))
             case CompletionRequest():
-                chunks = self._completions.stream(request, context)
+                chunks = self._responses.stream(self._completions.prompt(request, context))
             case GenerationRequest():
                 chunks = self._generation.stream(request, context)
         if self.formatters is None or not self.formatters.formats_output:

@@ -33,12 +33,15 @@ A chat completion with an image, from the socket to vLLM and back:
 4. `Chat.parse` in `handler/chat.py`: `parse_chat_request()` checks every field and content part and names the JSON
    path of a fault; `Adapters.resolve` chooses the model or the adapter; `handler/image_placeholders.py` puts each
    image in its place.
-5. `Chat.complete` in `handler/chat.py`: `Images.load_images` has `handler/media` fetch, identify and check the
-   images, makes a `ChatPrompt` (`handler/engine.py`), asks the engine, and releases the pixels whatever happens.
-6. `VllmEngine.complete` in `handler/engines/vllm/engine.py`: the prompt becomes vLLM's `ChatCompletionRequest`;
+5. `Chat.prompt` in `handler/chat.py`: `Images.load_images` has `handler/media` fetch, identify and check the
+   images, and a `ChatPrompt` (`handler/engine.py`) is made; the pixels are released whatever happens.
+6. `VllmEngine.generate` in `handler/engines/vllm/engine.py`: the prompt becomes vLLM's `ChatCompletionRequest`;
    text that looks like a placeholder token is made harmless; vLLM's own `OpenAIServingChat` applies the chat
-   template, runs the model and makes the response. vLLM's exceptions become ours (`failures.py`).
-7. The way back is the return values: JSON text, a response, and in the edge one log line and the metrics. A stream
+   template, runs the model and parses reasoning and tool calls; `deltas.py` yields a `Delta` in place of its JSON.
+   vLLM's exceptions become ours (`failures.py`).
+7. `Responses` in `handler/openai/responses.py` takes the deltas of any engine: `ChatResponse` (`chat.py`) writes the
+   completion, or the chunks of a stream, with log probabilities and usage.
+8. The way back is the return values: JSON text, a response, and in the edge one log line and the metrics. A stream
    is an asynchronous generator all the way; closing it aborts the request in the engine.
 
 ## The walk of an option
@@ -77,9 +80,10 @@ no adapters.
 1. **One process.** An ASGI application of our own (Starlette, uvicorn) runs in the process that has vLLM's front
    end. LMI's Java server costs three hops and five to seven times the median latency under load; vLLM's own server
    has no LMI schema, no S3 and no safe fetch, and it decodes every image again on every turn.
-2. **vLLM's chat serving is reused.** Chat templates, tool and reasoning parsers, structured output, log
-   probabilities and streaming are vLLM's. Lumi replaces what comes before: the payload and the media. The version
-   is pinned, and contract tests hold the seam.
+2. **vLLM's chat serving is reused.** Chat templates, tool and reasoning parsers, structured output and sampling
+   are vLLM's. Lumi replaces what comes before, the payload and the media, and what comes after, the JSON: one
+   writer of OpenAI's objects serves every engine, and a test compares it with vLLM's own server field by field. The
+   version is pinned, and contract tests hold the seam.
 3. **Images reach vLLM undecoded, with the hash of their content.** An image that the engine has seen costs about 2
    ms instead of about 100 ms, because nothing is decoded twice. vLLM will have its own way one day, so ours is in
    one file, `handler/engines/vllm/requests.py`.

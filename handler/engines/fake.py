@@ -1,12 +1,10 @@
 """An engine for tests: its completions describe the prompt, and it fails, waits or dies when a test wants it."""
 
 import asyncio
-import json
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from handler.engine import (
@@ -17,6 +15,7 @@ from handler.engine import (
     ModelCard,
     Prompt,
     PromptImage,
+    ReadPrompt,
     Text,
     TextPrompt,
     Token,
@@ -68,37 +67,20 @@ class FakeEngine:
     def holds(self, digest: str) -> bool:
         return digest in self.cached
 
-    async def complete(self, prompt: Prompt) -> bytes:
-        text = "".join([piece async for piece in self._pieces(prompt)])
-        if isinstance(prompt, TextPrompt):
-            return self._frame(prompt, "text_completion", {"index": 0, "text": text, "finish_reason": "stop"})
-        message = {"role": "assistant", "content": text}
-        return self._frame(prompt, "chat.completion", {"index": 0, "message": message, "finish_reason": "stop"})
-
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._pieces(prompt)) as pieces:
-            async for piece in pieces:
-                if isinstance(prompt, TextPrompt):
-                    yield self._frame(prompt, "text_completion", {"index": 0, "text": piece, "finish_reason": None})
-                else:
-                    choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
-                    yield self._frame(prompt, "chat.completion.chunk", choice)
-
-    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """A token for each piece, its id the number of its characters; the last piece ends the text."""
-        tokens = tuple(Token(number, piece) for number, piece in enumerate(describe(prompt).split(" ")))
-        last: Delta | None = None
         async with aclosing(self._pieces(prompt)) as pieces:
-            async for piece in pieces:
-                token = Token(len(piece), piece, -0.5, (Token(len(piece), piece, -0.5), Token(0, "", -2.0)))
-                if last is not None and prompt.stream:
-                    yield last
-                elif last is not None:
-                    last = replace(last, text=last.text + piece, tokens=(*last.tokens, token))
-                    continue
-                last = Delta(piece, (token,), prompt=tokens if last is None else ())
-        if last is not None:
-            yield replace(last, finish_reason="stop")
+            if prompt.stream:
+                async for delta in pieces:
+                    yield delta
+                return
+            deltas = [delta async for delta in pieces]
+        yield Delta(
+            "".join(delta.text or "" for delta in deltas),
+            tuple(token for delta in deltas for token in delta.tokens),
+            finish_reason="stop",
+            prompt=deltas[0].prompt,
+        )
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         """A token for each character of the description."""
@@ -134,9 +116,9 @@ class FakeEngine:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         if prompt.request_id in self.unscripted:
-            yield describe(prompt)
+            yield _delta(prompt, describe(prompt), 0, is_last=True)
             return
         self.seen.append(prompt)
         if self.error is not None and not self.error_after:
@@ -145,12 +127,13 @@ class FakeEngine:
         adapter = self._adapters.get(prompt.model or "")
         if adapter is not None:
             self._users[adapter] += 1
+        replies = self.replies or [self._answer(prompt)]
         try:
-            for number, piece in enumerate(self.replies or [self._answer(prompt)]):
+            for number, piece in enumerate(replies):
                 if self.gate is not None and number >= self.hold_after:
                     await self.gate.wait()
                 await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
-                yield piece
+                yield _delta(prompt, piece, number, is_last=number == len(replies) - 1 and self.error is None)
             finished = True
         finally:
             if not finished:
@@ -164,16 +147,6 @@ class FakeEngine:
     def _answer(self, prompt: Prompt) -> str:
         """What it saw, signed by the adapter that answers."""
         return describe(prompt) + (f" ({prompt.model})" if prompt.model in self._adapters else "")
-
-    def _frame(self, prompt: Prompt, kind: str, choice: dict[str, object]) -> bytes:
-        answer = {
-            "id": f"{'cmpl' if isinstance(prompt, TextPrompt) else 'chatcmpl'}-{prompt.request_id}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": prompt.model or self.card.names[0],
-            "choices": [choice],
-        }
-        return json.dumps(answer).encode()
 
 
 @dataclass
@@ -206,6 +179,15 @@ def describe(prompt: Prompt) -> str:
     if isinstance(prompt, TextPrompt):
         return " | ".join(_raw(text) for text in prompt.texts)
     return " | ".join(f"{message.role}: {_content(message)}" for message in prompt.messages)
+
+
+def _delta(prompt: Prompt, piece: str, number: int, *, is_last: bool) -> Delta:
+    token = Token(len(piece), piece, -0.5, (Token(len(piece), piece, -0.5), Token(0, "", -2.0)))
+    read = None
+    if number == 0:
+        tokens = tuple(Token(position, word) for position, word in enumerate(describe(prompt).split(" ")))
+        read = ReadPrompt(len(tokens), describe(prompt), tokens if prompt.prompt_tokens else ())
+    return Delta(piece, (token,), finish_reason="stop" if is_last else None, prompt=read)
 
 
 def _content(message: Message) -> str:

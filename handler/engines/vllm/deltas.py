@@ -1,74 +1,246 @@
-"""vLLM's output of a text completion -> typed deltas, in place of the JSON that its server makes of it."""
+"""vLLM's servers of chat completions and of text completions, which give typed deltas in place of JSON.
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+Everything before the answer, and the parsers of reasoning and tool calls, are vLLM's; errors are raised.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from vllm.entrypoints.generate.base.protocol import PerRequestMetrics
+from vllm.entrypoints.generate.base.serving import build_spec_decoding_metrics
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionNamedToolChoiceParam
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.parser.abstract_parser import Parser
+from vllm.renderers.chat_utils import make_tool_call_id
+from vllm.utils.serial_utils import numpy2base64
 
-from handler.engine import Delta, Token
+from handler.engine import Delta, ReadPrompt, Token, ToolCall
+from handler.engines.vllm.requests import ChatRequest, TextRequest
+from handler.engines.vllm.tokens import completion_tokens, read_prompt
+from handler.errors import EngineFailure
 
-MIN_LOGPROB = -9999.0  # JSON has no infinity; vLLM's own server writes this number for it
+
+class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's server of chat completions: it returns a list of Delta, or a stream of them."""
+
+    async def chat_completion_stream_generator(
+        self,
+        request: ChatRequest,
+        outputs: AsyncIterator[RequestOutput],
+        *_: Any,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        mm_token_counts: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Delta, None]:
+        choices = [self._choice(request, chat_template_kwargs) for _ in range(request.n or 1)]
+        is_first = True
+        async for output in outputs:
+            prompt = self._read_prompt(request, output, mm_token_counts) if is_first else None
+            is_first = False
+            for completion in output.outputs:
+                self._raise_if_error(completion.finish_reason, output.request_id)
+                yield choices[completion.index].delta(completion, output, prompt)
+                prompt = None
+
+    async def chat_completion_full_generator(
+        self,
+        request: ChatRequest,
+        outputs: AsyncIterator[RequestOutput],
+        *_: Any,
+        mm_token_counts: Mapping[str, int] | None = None,
+        **__: Any,
+    ) -> list[Delta]:
+        last: RequestOutput | None = None
+        async for output in outputs:
+            last = output
+        if last is None:
+            raise EngineFailure("The engine ended the request without an answer.")
+        prompt = self._read_prompt(request, last, mm_token_counts)
+        deltas: list[Delta] = []
+        for completion in last.outputs:
+            self._raise_if_error(completion.finish_reason, last.request_id)
+            choice = self._choice(request, self._effective_chat_template_kwargs(request))
+            deltas.append(choice.whole(completion, last, None if deltas else prompt))
+        return deltas
+
+    def _choice(self, request: ChatRequest, template_kwargs: dict[str, Any] | None) -> "_Choice":
+        parser: Parser | None = None
+        tokenizer = self.renderer.get_tokenizer()
+        if self.parser_cls is not None:  # parsers are stateful: each choice has its own
+            parser = self._make_parser(request, tokenizer, template_kwargs)
+        calls_by_itself = bool(self.enable_auto_tools and self.parser_cls and self.parser_cls.tool_parser_cls)
+        return _Choice(
+            request,
+            parser,
+            tokenizer,
+            calls_by_itself=calls_by_itself,
+            counts_reasoning=self._include_reasoning_tokens_details,
+        )
+
+    def _read_prompt(self, request: ChatRequest, output: RequestOutput, media: Mapping[str, int] | None) -> ReadPrompt:
+        prompt = read_prompt(output, request.prompt, self.renderer.get_tokenizer().decode)
+        return replace(prompt, cached_now=output.num_cache_creation_tokens, media=media or {})
 
 
-class DeltaServing(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's serving of text completions without its JSON: it returns a list of Delta, or streams such lists. Errors
-    are raised."""
+class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is untyped here
+    """vLLM's server of text completions: it returns a list of Delta, or a stream of them."""
 
     async def completion_stream_generator(
-        self, _request: Any, _inputs: Any, outputs: AsyncIterator[tuple[int, RequestOutput]], *_: Any, **__: Any
-    ) -> AsyncGenerator[list[Delta], None]:
-        first = True
-        async for _number, output in outputs:
-            yield list(self._deltas(output, first=first))
-            first = False
+        self,
+        request: TextRequest,
+        inputs: Sequence[Any],
+        outputs: AsyncIterator[tuple[int, RequestOutput]],
+        *_: Any,
+        **__: Any,
+    ) -> AsyncGenerator[Delta, None]:
+        begun = set()
+        async for number, output in outputs:
+            if output.prompt is None:
+                output.prompt = self._extract_prompt_text(inputs[number])
+            for delta in self._deltas(request, output, number, is_first=number not in begun):
+                yield delta
+            begun.add(number)
 
-    def request_output_to_completion_response(self, outputs: list[RequestOutput], *_: Any, **__: Any) -> list[Delta]:
-        return [delta for output in outputs for delta in self._deltas(output, first=True)]
+    def request_output_to_completion_response(
+        self, outputs: list[RequestOutput], request: TextRequest, *_: Any, **__: Any
+    ) -> list[Delta]:
+        return [
+            delta
+            for number, output in enumerate(outputs)
+            for delta in self._deltas(request, output, number, is_first=True)
+        ]
 
-    def _deltas(self, output: RequestOutput, *, first: bool) -> Iterator[Delta]:
+    def _deltas(self, request: TextRequest, output: RequestOutput, number: int, *, is_first: bool) -> list[Delta]:
+        decode = self.renderer.get_tokenizer().decode
+        prompt = read_prompt(output, request.source, decode) if is_first else None
+        deltas: list[Delta] = []
         for completion in output.outputs:
             self._raise_if_error(completion.finish_reason, output.request_id)
-        return deltas(output, self.renderer.get_tokenizer().decode, first=first)
+            delta = Delta(
+                completion.text,
+                completion_tokens(completion, request.source, decode),
+                index=completion.index,
+                finish_reason=completion.finish_reason,
+                stop_reason=completion.stop_reason,
+                prompt=None if deltas else prompt,
+                text_index=number,
+                choice_fields=_choice_fields(completion),
+                response_fields=_response_fields(request, output),
+            )
+            deltas.append(delta)
+        return deltas
 
 
-def deltas(output: RequestOutput, decode: Callable[[int], str], *, first: bool) -> Iterator[Delta]:
-    """A delta of each completion in `output`; `first` if it is the first output of its request."""
-    prompt = tuple(_prompt_tokens(output, decode)) if first else ()
-    for completion in output.outputs:
-        yield Delta(
-            text=completion.text,
-            tokens=tuple(_tokens(completion, decode)),
+class _Choice:
+    """One completion of a chat, parsed."""
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        parser: Parser | None,
+        tokenizer: Any,
+        *,
+        calls_by_itself: bool,
+        counts_reasoning: bool,
+    ) -> None:
+        self._request = request
+        self._parser = parser
+        self._decode = tokenizer.decode
+        self._calls_by_itself = calls_by_itself
+        self._counts_reasoning = counts_reasoning and parser is not None
+        self._hides = parser is not None and not request.include_reasoning
+        options = request.stream_options
+        self._counts_each = bool(options and options.include_usage and options.continuous_usage_stats)
+        self._ids: list[int] = []
+
+    def delta(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
+        """The next piece."""
+        delta = self._unparsed(completion, output, prompt)
+        if self._parser is None:
+            # Before the first token there may be an output without any.
+            return delta if delta.tokens or delta.finish_reason else replace(delta, text=None)
+        message = self._parser.parse_delta(
+            delta_text=completion.text,
+            delta_token_ids=list(completion.token_ids),
+            request=self._request,
+            prompt_token_ids=output.prompt_token_ids,
+            finished=completion.finish_reason is not None,
+        )
+        if message is None:
+            return replace(delta, text=None)
+        calls = tuple(
+            ToolCall(call.index, call.function.arguments, call.id, call.function.name) for call in message.tool_calls
+        )
+        return replace(delta, text=message.content, reasoning=message.reasoning, tool_calls=calls)
+
+    def whole(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
+        """All of it."""
+        delta = self._unparsed(completion, output, prompt)
+        if self._parser is None:
+            return delta
+        if output.prompt_token_ids is not None:
+            self._parser.set_prompt_token_ids(output.prompt_token_ids)
+        reasoning, text, found = self._parser.parse(
+            completion.text,
+            self._request,
+            enable_auto_tools=self._calls_by_itself,
+            model_output_token_ids=completion.token_ids,
+        )
+        choice = self._request.tool_choice
+        is_forced = choice == "required" or isinstance(choice, ChatCompletionNamedToolChoiceParam)
+        may_call = is_forced or (choice == "auto" and self._request.tools and self._calls_by_itself)
+        calls = tuple(
+            ToolCall(number, call.arguments, call.id or make_tool_call_id(), call.name)
+            for number, call in enumerate(found or ())
+        )
+        return replace(
+            delta,
+            text=(text or "") if is_forced else text,
+            reasoning=reasoning if self._request.include_reasoning else None,
+            tool_calls=calls if may_call else (),
+        )
+
+    def _unparsed(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
+        return Delta(
+            completion.text,
+            self._tokens(completion),
             index=completion.index,
             finish_reason=completion.finish_reason,
             stop_reason=completion.stop_reason,
             prompt=prompt,
+            hidden=len(completion.token_ids) if self._hides else 0,
+            reasoning_tokens=self._count_reasoning(completion),
+            choice_fields=_choice_fields(completion),
+            response_fields=_response_fields(self._request, output),
         )
 
+    def _tokens(self, completion: CompletionOutput) -> tuple[Token, ...]:
+        return () if self._hides else completion_tokens(completion, self._request.prompt, self._decode)
 
-def _tokens(completion: CompletionOutput, decode: Callable[[int], str]) -> Iterator[Token]:
-    for i, token in enumerate(completion.token_ids):
-        if completion.logprobs is None:
-            yield Token(token, decode(token))
-        else:
-            yield _token_with_top(token, completion.logprobs[i], decode)
-
-
-def _prompt_tokens(output: RequestOutput, decode: Callable[[int], str]) -> Iterator[Token]:
-    all_logprobs: Sequence[Mapping[int, Any] | None] = output.prompt_logprobs or ()
-    for i, token in enumerate(output.prompt_token_ids or ()):
-        logprobs = all_logprobs[i] if i < len(all_logprobs) else None
-        yield _token_with_top(token, logprobs, decode) if logprobs else Token(token, decode(token))
+    def _count_reasoning(self, completion: CompletionOutput) -> int | None:
+        if self._parser is None or not self._counts_reasoning:
+            return None
+        self._ids += completion.token_ids
+        if completion.finish_reason is None and not self._counts_each:
+            return None
+        return int(self._parser.count_reasoning_tokens(tuple(self._ids)))
 
 
-def _token_with_top(token: int, logprobs: Mapping[int, Any], decode: Callable[[int], str]) -> Token:
-    """A token with the most likely tokens at its position, best first."""
-    ranked = sorted(logprobs.items(), key=lambda item: item[1].rank or 0)
-    top = tuple(_token(id_, logprob, decode) for id_, logprob in ranked)
-    chosen = _token(token, logprobs[token], decode)
-    return Token(chosen.id, chosen.text, chosen.logprob, top)
+def _choice_fields(completion: CompletionOutput) -> Mapping[str, Any]:
+    experts = completion.routed_experts
+    return {} if experts is None else {"routed_experts": numpy2base64(experts)}
 
 
-def _token(token: int, logprob: Any, decode: Callable[[int], str]) -> Token:
-    text = logprob.decoded_token if logprob.decoded_token is not None else decode(token)
-    return Token(token, text, max(logprob.logprob, MIN_LOGPROB))
+def _response_fields(request: ChatRequest | TextRequest, output: RequestOutput) -> Mapping[str, Any]:
+    """What only vLLM's server puts into a response; most have none of it."""
+    if not output.finished:
+        return {}
+    names = () if request.stream else ("kv_transfer_params", "ec_transfer_params")
+    fields = {name: value for name in names if (value := getattr(output, name)) is not None}
+    # Of several completions only one would be described.
+    speculation = build_spec_decoding_metrics(output) if (request.n or 1) == 1 else None
+    if speculation is not None:
+        fields["metrics"] = PerRequestMetrics(speculative_decoding=speculation).model_dump()
+    return fields

@@ -1,13 +1,12 @@
-"""A vLLM engine that is loaded: prompts in, completions out."""
+"""A vLLM engine that is loaded: prompts in, deltas out."""
 
 import asyncio
 import contextlib
-import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
@@ -19,14 +18,9 @@ from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving
-from handler.errors import EngineFailure, InvalidRequest, Unavailable, UnknownAdapter
+from handler.errors import EngineFailure, InvalidRequest, LumiError, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
-
-T = TypeVar("T")
-P = TypeVar("P", ChatPrompt, TextPrompt, Prompt)
-Ask = Callable[[Any], Awaitable[Any]]
-Read = Callable[[Any], AsyncGenerator[T, None]]  # vLLM's events -> ours
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
 STOP_SECONDS = 10
@@ -61,25 +55,26 @@ class VllmEngine:
     def holds(self, digest: str) -> bool:
         return self._cache is not None and self._cache.is_cached_item(digest)
 
-    async def complete(self, prompt: Prompt) -> bytes:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         with self._with_adapter(prompt) as adapted:
-            answer = await self._with_retry(partial(self._ask, adapted))
-        text: str = answer.model_dump_json()
-        return text.encode()
-
-    def stream(self, prompt: Prompt) -> AsyncGenerator[bytes, None]:
-        return self._open_stream(self._ask, _chunks, prompt)
-
-    async def generate(self, prompt: TextPrompt) -> AsyncGenerator[Delta, None]:
-        if not prompt.stream:
-            with self._with_adapter(prompt) as adapted:
-                deltas = await self._with_retry(partial(self._ask_for_deltas, adapted))
-            for delta in deltas:
-                yield delta
-            return
-        async with contextlib.aclosing(self._open_stream(self._ask_for_deltas, _deltas, prompt)) as stream:
-            async for delta in stream:
-                yield delta
+            if not prompt.stream:
+                for delta in await self._with_retry(partial(self._ask, adapted)):
+                    yield delta
+                return
+            first, rest = await self._with_retry(partial(self._open, adapted))
+            finished = False
+            try:
+                async with contextlib.aclosing(rest):
+                    if first is not None:
+                        yield first
+                    async for delta in rest:
+                        yield delta
+                finished = True
+            except Exception as fault:
+                raise _reported(fault) from fault
+            finally:
+                if not finished:
+                    self._abort(prompt)
 
     async def tokenize(self, prompt: Prompt) -> Sequence[int]:
         return cast("Sequence[int]", await self._with_retry(partial(self._tokens, prompt)))
@@ -112,34 +107,17 @@ class VllmEngine:
             self._llm.output_handler.cancel()
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
-    async def _open_stream(self, ask: Ask, read: Read[T], prompt: Prompt) -> AsyncGenerator[T, None]:
-        with self._with_adapter(prompt) as adapted:
-            first, rest = await self._with_retry(partial(self._open, ask, read, adapted))
-            finished = False
-            try:
-                async with contextlib.aclosing(rest):
-                    if first is not None:
-                        yield first
-                    async for chunk in rest:
-                        yield chunk
-                finished = True
-            finally:
-                if not finished:
-                    self._abort(prompt)
-
-    async def _open(self, ask: Ask, read: Read[T], prompt: Prompt) -> tuple[T | None, AsyncGenerator[T, None]]:
-        """The first chunk of a stream, before which vLLM may still reject the request, and the rest."""
-        stream = read(await ask(prompt))
+    async def _open(self, prompt: Prompt) -> tuple[Delta | None, AsyncGenerator[Delta, None]]:
+        """The first delta of a stream, before which vLLM may still reject the request, and the rest."""
+        stream = await self._ask(prompt)
         try:
             return await anext(stream, None), stream
-        except Unavailable as drift:  # an error event does not carry its type
-            raise RetryableRequestError from drift
         except BaseException:
             self._abort(prompt)
             raise
 
     @contextlib.contextmanager
-    def _with_adapter(self, prompt: P) -> Iterator[P]:
+    def _with_adapter(self, prompt: Prompt) -> Iterator[Prompt]:
         """The prompt as vLLM takes it, which names an adapter by a key. Raises UnknownAdapter for one that was removed since
         the request was admitted."""
         if prompt.model is None or prompt.model in self.card.names:
@@ -154,9 +132,6 @@ class VllmEngine:
         if isinstance(prompt, ChatPrompt):
             return _unwrap(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
         return _unwrap(await self._serving.texts.create_completion(self._text_request(prompt)))
-
-    async def _ask_for_deltas(self, prompt: TextPrompt) -> Any:
-        return _unwrap(await self._serving.deltas.create_completion(self._text_request(prompt)))
 
     async def _tokens(self, prompt: Prompt) -> list[int]:
         renderer = self._serving.chat.online_renderer
@@ -182,10 +157,7 @@ class VllmEngine:
                 # repairs the first and asks for a retry, which the client need not know of.
                 return await attempt()
         except Exception as fault:
-            error = translate(fault)
-            if isinstance(error, EngineFailure):
-                log.exception("vLLM failed on a request")
-            raise error from fault
+            raise _reported(fault) from fault
 
     def _abort(self, prompt: Prompt) -> None:
         name = prompt.request_id
@@ -218,24 +190,9 @@ def _unwrap(response: Any) -> Any:
     raise translate_response(response.error.message, response.error.code, response.error.param)
 
 
-async def _chunks(events: AsyncGenerator[str, None]) -> AsyncGenerator[bytes, None]:
-    """vLLM's server-sent events -> the JSON of each chunk; an error event is raised."""
-    async with contextlib.aclosing(events):
-        async for event in events:
-            data = event.removeprefix("data: ").rstrip("\n")
-            if data == "[DONE]":
-                continue
-            if data.startswith('{"error"'):
-                error = json.loads(data)["error"]
-                raise translate_response(error["message"], error["code"], error["param"])
-            yield data.encode()
-
-
-async def _deltas(events: AsyncGenerator[list[Delta], None]) -> AsyncGenerator[Delta, None]:
-    try:
-        async with contextlib.aclosing(events):
-            async for deltas in events:
-                for delta in deltas:
-                    yield delta
-    except Exception as fault:
-        raise translate(fault) from fault
+def _reported(fault: Exception) -> LumiError:
+    """Our error for `fault`, which is logged if it is the engine's."""
+    error = translate(fault)
+    if isinstance(error, EngineFailure):
+        log.error("vLLM failed on a request", exc_info=fault)
+    return error

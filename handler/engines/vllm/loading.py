@@ -19,7 +19,7 @@ from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
 from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
-from handler.engines.vllm.serving import build_serving, check_constructors
+from handler.engines.vllm.serving import Serving, build_serving, check_constructors
 
 
 async def start(settings: VllmSettings) -> VllmEngine:
@@ -49,17 +49,19 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
     await asyncio.to_thread(serving.chat.online_renderer.warmup)
     freeze_gc_heap()
     placeholder = image_placeholder(llm.model_config)
-    card = _card(llm, settings.names, placeholder(1), chats=template.exists)
+    card = _card(llm, settings, serving, placeholder(1), chats=template.exists)
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
     stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
     return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, stats=stats)
 
 
-def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None, *, chats: bool) -> ModelCard:
+def _card(
+    llm: AsyncLLM, settings: VllmSettings, serving: Serving, placeholder: str | None, *, chats: bool
+) -> ModelCard:
     max_images = _max_images(llm)
     return ModelCard(
-        names=names,
+        names=settings.names,
         max_model_len=llm.model_config.max_model_len,
         supports_images=max_images != 0,
         max_images=max_images,
@@ -68,6 +70,7 @@ def _card(llm: AsyncLLM, names: tuple[str, ...], placeholder: str | None, *, cha
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,
         created=int(time.time()),
+        fingerprint=serving.chat.system_fingerprint,
     )
 
 

@@ -1,4 +1,4 @@
-"""A live AsyncLLM -> the objects of vLLM's own server that answer prompts.
+"""A live AsyncLLM -> the objects of vLLM's own server that answer prompts, as deltas.
 
 Their constructors are not a public contract: between releases they gain and lose arguments. CONSTRUCTORS lists those
 that each is given, and a start fails if one is missing: without `trust_request_chat_template`, for example, a client's
@@ -11,13 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from typing import Any
 
-from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
-from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engines.vllm.adapters.served import ServedModels
 from handler.engines.vllm.chat_template import ChatTemplate
-from handler.engines.vllm.deltas import DeltaServing
+from handler.engines.vllm.deltas import ChatDeltas, TextDeltas
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.requests import Renderer
 from handler.errors import StartError
@@ -25,11 +23,10 @@ from handler.errors import StartError
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The handlers of vLLM's server: chat completions, text completions, and text completions as `Delta`."""
+    """The handlers of vLLM's server: chat completions and text completions."""
 
-    chat: OpenAIServingChat
-    texts: OpenAIServingCompletion
-    deltas: DeltaServing
+    chat: ChatDeltas
+    texts: TextDeltas
 
 
 _TEMPLATE = frozenset(
@@ -47,9 +44,8 @@ _TEMPLATE = frozenset(
 _ENGINE = frozenset({"engine_client", "models", "online_renderer", "request_logger", "enable_prompt_tokens_details"})
 CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
     Renderer: _TEMPLATE | {"model_config", "renderer", "trust_request_mm_kwargs"},
-    OpenAIServingChat: _TEMPLATE | _ENGINE | {"response_role"},
-    OpenAIServingCompletion: _ENGINE,
-    DeltaServing: _ENGINE,
+    ChatDeltas: _TEMPLATE | _ENGINE | {"response_role"},
+    TextDeltas: _ENGINE,
 }
 
 
@@ -75,7 +71,7 @@ def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings, t
     }
     values["online_renderer"] = renderer = _build(Renderer, values)
     renderer.adds_special_tokens = template.adds_special_tokens
-    return Serving(*(_build(kind, values) for kind in (OpenAIServingChat, OpenAIServingCompletion, DeltaServing)))
+    return Serving(*(_build(kind, values) for kind in (ChatDeltas, TextDeltas)))
 
 
 def check_constructors(constructors: Mapping[Callable[..., Any], frozenset[str]] = CONSTRUCTORS) -> None:
