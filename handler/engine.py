@@ -138,6 +138,17 @@ class ReadPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A prompt as the model would read it: its `tokens`, with those of its images; what the processor has made of the
+    images, by the model's names for it, a tensor for each image or one for all; and the sampling parameters in force, by
+    OpenAI's names or vLLM's."""
+
+    tokens: Sequence[int]
+    tensors: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text of a completion: all of it at once, or one chunk of a stream.
 
@@ -234,8 +245,8 @@ class Engine(EngineNode, Protocol):
         """The completions of the prompt: one delta each unless `prompt.stream`. Raises RequestError or ServerError, before
         the first delta or later. Closing the generator aborts the request."""
 
-    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
-        """The ids of the prompt's tokens, with those of its images."""
+    async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
+        """What the model would read, for each text of the prompt; nothing is generated. Raises RequestError."""
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from handler.chat import Chat
 from handler.completion import Completions
-from handler.engine import Engine
+from handler.engine import Engine, Prompt
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
 from handler.payload.fields import expect
@@ -40,14 +41,18 @@ class Tokens:
 
     async def tokenize(self, request: ChatRequest | CompletionRequest, context: RequestContext) -> bytes:
         """`{"count", "max_model_len", "tokens"}` as JSON text. Raises RequestError."""
-        if isinstance(request, ChatRequest):
-            async with self._chat.prompt(request, context) as chat_prompt:
-                tokens = await self._engine.tokenize(chat_prompt)
-        else:
-            async with self._completions.prompt(request, context) as text_prompt:
-                tokens = await self._engine.tokenize(text_prompt)
+        async with self.prompt(request, context) as prompt:
+            tokens = [token for one in await self._engine.render(prompt) for token in one.tokens]
         card = self._engine.card
-        return json.dumps({"count": len(tokens), "max_model_len": card.max_model_len, "tokens": list(tokens)}).encode()
+        return json.dumps({"count": len(tokens), "max_model_len": card.max_model_len, "tokens": tokens}).encode()
+
+    def prompt(
+        self, request: ChatRequest | CompletionRequest, context: RequestContext
+    ) -> AbstractAsyncContextManager[Prompt]:
+        """The prompt for the engine, with images that are loaded for as long as the block lasts."""
+        if isinstance(request, ChatRequest):
+            return self._chat.prompt(request, context)
+        return self._completions.prompt(request, context)
 
     async def detokenize(self, payload: Mapping[str, Any]) -> bytes:
         """`{"prompt"}` as JSON text, for the `tokens` of `payload`. Raises RequestError."""

@@ -16,6 +16,7 @@ from handler.engine import (
     Prompt,
     PromptImage,
     ReadPrompt,
+    RenderedPrompt,
     Text,
     TextPrompt,
     Token,
@@ -82,9 +83,9 @@ class FakeEngine:
             prompt=deltas[0].prompt,
         )
 
-    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
+    async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
         """A token for each character of the description."""
-        return [ord(character) for character in describe(prompt)]
+        return [RenderedPrompt([ord(character) for character in describe(prompt)])]
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens))

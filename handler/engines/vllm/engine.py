@@ -12,10 +12,11 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, TextPrompt
+from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, RenderedPrompt, TextPrompt
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
+from handler.engines.vllm.rendered import rendered_prompt
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving
 from handler.errors import EngineFailure, InvalidRequest, LumiError, UnknownAdapter
@@ -76,8 +77,8 @@ class VllmEngine:
                 if not finished:
                     self._abort(prompt)
 
-    async def tokenize(self, prompt: Prompt) -> Sequence[int]:
-        return cast("Sequence[int]", await self._with_retry(partial(self._tokens, prompt)))
+    async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
+        return cast("Sequence[RenderedPrompt]", await self._with_retry(partial(self._render, prompt)))
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         tokenizer = self._llm.renderer.get_tokenizer()
@@ -133,14 +134,17 @@ class VllmEngine:
             return _unwrap(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
         return _unwrap(await self._serving.texts.create_completion(self._text_request(prompt)))
 
-    async def _tokens(self, prompt: Prompt) -> list[int]:
-        renderer = self._serving.chat.online_renderer
+    async def _render(self, prompt: Prompt) -> list[RenderedPrompt]:
         # The engine will not receive these images: they must not enter the cache of what it has.
+        renderer = self._serving.chat.online_renderer
+        request: ChatRequest | TextRequest
         if isinstance(prompt, ChatPrompt):
-            _, inputs = _unwrap(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
+            request = self._chat_request(prompt)
+            _, inputs = _unwrap(await renderer.render_chat(request, skip_mm_cache=True))
         else:
-            inputs = _unwrap(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
-        return [token for one in inputs for token in one["prompt_token_ids"]]
+            request = self._text_request(prompt)
+            inputs = _unwrap(await renderer.render_completion(request, skip_mm_cache=True))
+        return [rendered_prompt(one, request, self._serving.chat.default_sampling_params) for one in inputs]
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
         return chat_request(prompt, self._escaper, self._embeds_width)
