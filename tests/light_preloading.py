@@ -1,5 +1,6 @@
 """What the fork server of tests/test_forking.py imports in place of vLLM, and what its forks do."""
 
+import logging
 import os
 import sys
 import time
@@ -27,3 +28,22 @@ def nested(writer):
 def sleep(writer):
     writer.send(os.getpid())
     time.sleep(600)
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def fail_below(message):
+    """As vLLM's workers do: the exception is logged there, and the process above raises another one."""
+    worker = EngineContext().Process(target=log_failure, args=(message,))
+    worker.start()
+    worker.join()
+    raise RuntimeError("WorkerProc initialization failed. See stack trace for root cause.")
+
+
+def log_failure(message):
+    try:
+        fail(message)
+    except ValueError:
+        logging.getLogger("vllm.worker").exception("WorkerProc failed to start.")

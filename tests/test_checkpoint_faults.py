@@ -30,10 +30,19 @@ FAULTS = {
         r"embed_tokens.weight is \[16, 6\], but config.json says that the language model is 8 wide",
     ),
     "tensor of one layer": (without(SECOND), f"has no tensor {SECOND}, which all other layers there have"),
+    "tensor of the last layer": (
+        without("language_model.model.layers.2.k.weight"),
+        "layers.2.k.weight, which all other layers there have",
+    ),
+    "shape of one tensor": (
+        {**TENSORS, SECOND: ("BF16", (8, 4))},
+        r"layers.1.k.weight is \[8, 4\], in all other layers it is \[8, 8\]",
+    ),
+    "head": (without("language_model.lm_head.weight"), r"has no tensor lm_head.weight, and its config.json says"),
     "last layer": (without(*LAST), "has 2 layers in language_model.model.layers, and its config.json says 3"),
     "layer in the middle": (
         without(*(name for name in TENSORS if "layers.1." in name)),
-        "has no tensor language_model.model.layers.1,",
+        "has no layer language_model.model.layers.1, but later ones",
     ),
 }
 
@@ -50,6 +59,10 @@ SOUND = {
     "a first layer with something else in place": {
         **without("language_model.model.layers.0.k.weight"),
         "language_model.model.layers.0.dense.weight": ("BF16", (8, 8)),
+    },
+    "layers of different widths": {
+        **TENSORS,
+        **{f"language_model.model.layers.1.{name}.weight": ("BF16", (8, 4)) for name in ("q", "k")},
     },
     "packed weights": {**TENSORS, EMBEDDING: ("I32", (16, 1))},
     "a tower whose last layer has less": {
@@ -75,6 +88,13 @@ def test_a_placeholder_may_be_among_the_words_or_in_the_older_file(tmp_path):
     check(tmp_path / "b", tokenizer={"model": {"vocab": [["a", 0.0]] * 6}})
     older = {"tokenizer_config.json": {"added_tokens_decoder": {"5": {"content": "<image>"}}}}
     check(tmp_path / "c", tokenizer={**TOKENIZER, "added_tokens": []}, **older)
+
+
+def test_the_embedding_may_serve_as_the_head(tmp_path):
+    tensors = without("language_model.lm_head.weight")
+    tied = {**CONFIG, "text_config": {**CONFIG["text_config"], "tie_word_embeddings": True}}
+    check(tmp_path / "a", tensors=tensors, config=tied)
+    check(tmp_path / "b", tensors=tensors, config={**CONFIG, "tie_word_embeddings": True})
 
 
 def test_without_a_placeholder_or_a_fast_tokenizer_nothing_is_said(tmp_path):

@@ -1,9 +1,8 @@
 """A checkpoint whose parts contradict each other is refused before it is loaded, for minutes, to the same end."""
 
-import itertools
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from handler.checkpoint.configuration import VISION, text_config
@@ -14,10 +13,13 @@ from handler.errors import StartError
 _VISION = re.compile(r"vis(ion|ual)|vpm|vit\b|image|img|sam_model|patch_embed", re.IGNORECASE)
 _EMBEDDING = re.compile(r"(model\.|language_model\.|text_model\.|thinker\.|llm\.)*embed_tokens\.weight")
 _LAYER = re.compile(r"(?P<stack>.*?\blayers)\.(?P<number>\d+)\.(?P<rest>.+)")
+_HEAD = re.compile(r"head|output|embed_out")
 _WHOLE = ("F64", "F32", "F16", "BF16")  # others may hold several elements in one
 _ENOUGH_LAYERS = 3  # to tell the odd one out
 
-_Stacks = Mapping[str, Mapping[int, set[str]]]
+_Layer = Mapping[str, tuple[int, ...]]  # the shapes of its tensors by their names
+_Stacks = Mapping[str, Mapping[int, _Layer]]
+_Shapes = Mapping[str, Mapping[int, tuple[int, ...]]]  # by the name in a layer, and its number
 
 
 def check_tensors(model: str, config: Mapping[str, Any], tensors: Sequence[Tensor]) -> None:
@@ -31,7 +33,7 @@ def check_tensors(model: str, config: Mapping[str, Any], tensors: Sequence[Tenso
         )
     _check_embedding(model, config, tensors)
     stacks = _stacks(tensors)
-    _check_depth(model, config, tensors, stacks)
+    _check_language(model, config, tensors, stacks)
     for stack, layers in stacks.items():
         _check_layers(model, stack, layers)
 
@@ -71,38 +73,76 @@ def _check_embedding(model: str, config: Mapping[str, Any], tensors: Sequence[Te
 
 
 def _stacks(tensors: Sequence[Tensor]) -> _Stacks:
-    """By stack of layers and number, the names of the tensors of a layer."""
-    stacks: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    """The layers by the name of their stack and their number."""
+    stacks: dict[str, dict[int, dict[str, tuple[int, ...]]]] = defaultdict(lambda: defaultdict(dict))
     for tensor in tensors:
         if match := _LAYER.fullmatch(tensor.name):
-            stacks[match["stack"]][int(match["number"])].add(match["rest"])
+            stacks[match["stack"]][int(match["number"])][match["rest"]] = tensor.shape
     return stacks
 
 
-def _check_depth(model: str, config: Mapping[str, Any], tensors: Sequence[Tensor], stacks: _Stacks) -> None:
-    depth = text_config(config).get("num_hidden_layers")
-    for tensor in tensors:
-        stack = tensor.name.replace("embed_tokens.weight", "layers")
-        if _EMBEDDING.fullmatch(tensor.name) and stack in stacks and isinstance(depth, int):
-            found = max(stacks[stack]) + 1
-            if found < depth:
-                raise StartError(
-                    f"{model} has {found} layers in {stack}, and its config.json says {depth} (num_hidden_layers); upload all "
-                    "files of the model."
-                )
+def _check_language(model: str, config: Mapping[str, Any], tensors: Sequence[Tensor], stacks: _Stacks) -> None:
+    """The language model has all layers, and a head unless the embedding serves as one."""
+    text = text_config(config)
+    depth, tied = text.get("num_hidden_layers"), text.get("tie_word_embeddings")
+    embedding = next((tensor.name for tensor in tensors if _EMBEDDING.fullmatch(tensor.name)), None)
+    if embedding is None:
+        return
+    stack = embedding.replace("embed_tokens.weight", "layers")
+    found = max(stacks.get(stack, ()), default=-1) + 1
+    if isinstance(depth, int) and 0 < found < depth:
+        raise StartError(
+            f"{model} has {found} layers in {stack}, and its config.json says {depth} (num_hidden_layers); upload all "
+            "files of the model."
+        )
+    untied = tied is False and not config.get("tie_word_embeddings")
+    if untied and not any(_HEAD.search(tensor.name) for tensor in tensors):
+        raise StartError(
+            f"{model} has no tensor lm_head.weight, and its config.json says that the embedding does not serve as one "
+            "(tie_word_embeddings); upload all files of the model."
+        )
 
 
-def _check_layers(model: str, stack: str, layers: Mapping[int, set[str]]) -> None:
-    """A tensor that all layers but one have is missing there, if that one has nothing in its place.
-
-    The last layer is left out: in several towers it has less than the others on purpose.
+def _check_layers(model: str, stack: str, layers: Mapping[int, _Layer]) -> None:
+    """One layer of a stack is not like the others: it lacks a tensor and has nothing in its place, or a single tensor of it
+    has a shape of its own. vLLM would load some of these, and answer nonsense.
     """
-    for number in range(max(layers)):
-        others = [names for other, names in layers.items() if other != number]
-        own = layers.get(number, set())
-        missing = sorted(set.intersection(*others) - own)
-        if missing and len(others) >= _ENOUGH_LAYERS - 1 and own.issubset(itertools.chain(*others)):
-            name = f"{stack}.{number}.{missing[0]}" if own else f"{stack}.{number}"
+    gap = next((number for number in range(max(layers)) if number not in layers), None)
+    if gap is not None:
+        raise StartError(f"{model} has no layer {stack}.{gap}, but later ones; upload all files of the model again.")
+    if len(layers) < _ENOUGH_LAYERS:
+        return
+    shapes: dict[str, dict[int, tuple[int, ...]]] = defaultdict(dict)
+    for number, layer in layers.items():
+        for name, shape in layer.items():
+            shapes[name][number] = shape
+    _check_names(model, stack, layers.keys(), shapes)
+    _check_shapes(model, stack, len(layers), shapes)
+
+
+def _check_names(model: str, stack: str, numbers: Collection[int], shapes: _Shapes) -> None:
+    replaced = {number for own in shapes.values() if len(own) == 1 for number in own}
+    if _VISION.search(stack):
+        replaced.add(max(numbers))  # in several towers the last layer has less than the others on purpose
+    for name, own in shapes.items():
+        lacking = set(numbers) - own.keys() - replaced
+        if len(own) == len(numbers) - 1 and lacking:
             raise StartError(
-                f"{model} has no tensor {name}, which all other layers there have; upload all files of the model again."
+                f"{model} has no tensor {stack}.{lacking.pop()}.{name}, which all other layers there have; upload all files of "
+                "the model again."
+            )
+
+
+def _check_shapes(model: str, stack: str, depth: int, shapes: _Shapes) -> None:
+    odd: dict[int, list[str]] = defaultdict(list)
+    for name, own in shapes.items():
+        counts = Counter(own.values()).most_common()
+        if len(own) == depth and [count for _, count in counts] == [depth - 1, 1]:
+            odd[next(number for number, shape in own.items() if shape == counts[1][0])].append(name)
+    for number, names in odd.items():
+        if len(names) == 1:  # a layer that is narrower on purpose has several such tensors
+            others = next(shape for other, shape in shapes[names[0]].items() if other != number)
+            raise StartError(
+                f"{model}: the tensor {stack}.{number}.{names[0]} is {list(shapes[names[0]][number])}, in all other layers it is "
+                f"{list(others)}; upload all files of the model again."
             )

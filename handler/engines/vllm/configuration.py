@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import pydantic
 import torch
 from vllm import envs
 from vllm.config import ParallelConfig, VllmConfig
@@ -18,10 +17,12 @@ from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import check_tower_adapters
 from handler.engines.vllm.arguments import parse_texts
 from handler.engines.vllm.attention import attention_difference
+from handler.engines.vllm.causes import gather_causes
 from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import lacks_placeholder
-from handler.engines.vllm.preloading import use_forks
+from handler.engines.vllm.preloading import use_engine_processes
+from handler.engines.vllm.reasons import is_pointer, reason
 from handler.errors import LumiError, OptionError, StartError
 
 log = logging.getLogger("lumi.engine")
@@ -30,17 +31,21 @@ log = logging.getLogger("lumi.engine")
 @contextlib.contextmanager
 def load_errors(settings: VllmSettings) -> Iterator[None]:
     """Raises StartError in place of every exception of vLLM: the model could not be loaded."""
-    try:
-        yield
-    except LumiError:
-        raise
-    except Exception as fault:
-        raise StartError(f"vLLM could not load {settings.arguments['model']}: {_reason(fault)}") from fault
+    with gather_causes() as first_cause:
+        try:
+            yield
+        except LumiError:
+            raise
+        except Exception as fault:
+            why = reason(fault)
+            if is_pointer(why):
+                why = first_cause() or why
+            raise StartError(f"vLLM could not load {settings.arguments['model']}: {why}") from fault
 
 
 def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConfig:
     """vLLM's configuration for `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
-    use_forks()
+    use_engine_processes()
     arguments = {**settings.arguments, **parse_texts(settings.texts)}
     arguments["tensor_parallel_size"] = tensor_parallel_size(arguments, torch.cuda.device_count())
     args = AsyncEngineArgs(**cpu_patch.with_worker_extension(arguments))
@@ -96,24 +101,3 @@ def _interleave_only_placeholders(model_config: Any) -> None:
     media = model_config.multimodal_config
     if media is not None and lacks_placeholder(model_config):
         media.interleave_mm_strings = False
-
-
-def _reason(fault: BaseException) -> str:
-    """The message of the outermost exception, and of the innermost what is not in it."""
-    inner = fault
-    while (cause := inner.__cause__ or inner.__context__) is not None:
-        inner = cause
-    message = _message(fault).strip() or type(fault).__name__
-    added = _message(inner).strip()
-    return message if added in message else f"{message} ({added})"
-
-
-def _message(fault: BaseException) -> str:
-    if not isinstance(fault, pydantic.ValidationError):
-        return str(fault)
-    message = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
-    if "divisible by tensor parallel size" in message:
-        return (
-            f"{message} Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it."
-        )
-    return message

@@ -67,7 +67,7 @@ class VllmFactory:
     async def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
         """Raises StartError where the files of the model show that it cannot be served."""
         arguments = {**self._settings.arguments, "model": model}
-        found = await asyncio.to_thread(inspect_local, model, {**self._settings.texts, **arguments})
+        found = await in_background(lambda: inspect_local(model, {**self._settings.texts, **arguments}))
         if overrides := found.assignment.overrides:
             log.info("vLLM has this model under another name: hf_overrides=%s", overrides)
             arguments["hf_overrides"] = overrides

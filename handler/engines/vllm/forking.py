@@ -24,6 +24,7 @@ from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_p
 from pathlib import Path
 from typing import Any
 
+from handler.engines.vllm.causes import causes_file, write_causes
 from handler.engines.vllm.private_names import PrivateName, replace_names
 from handler.errors import StartError
 
@@ -116,7 +117,14 @@ def has_fork_server() -> bool:
 
 
 class EngineProcess(context.ForkServerProcess):
-    """A process of the engine: forked if that makes no difference, else spawned as vLLM does on its own."""
+    """A process of the engine: forked if that makes no difference, else spawned as vLLM does on its own. It writes why it
+    fails where the one that started it reads."""
+
+    causes: Path | None = None
+
+    def run(self) -> None:
+        with write_causes(self.causes):
+            super().run()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # vLLM configures its processes through the environment, and a fork has the server's.
@@ -127,6 +135,7 @@ class EngineProcess(context.ForkServerProcess):
         if _stopped.is_set():
             # A thread that is still loading a model would leave an orphan.
             raise RuntimeError("The engine is being stopped.")
+        process.causes = causes_file()
         if _can_fork():
             try:
                 return popen_forkserver.Popen(process)

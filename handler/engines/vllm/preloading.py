@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import cloudpickle
 import torch
+from vllm import envs
 from vllm.platforms import current_platform
 from vllm.plugins import load_general_plugins
 
@@ -37,17 +38,19 @@ def preload() -> None:
             importlib.import_module(name or MODULES[0])
     if current_platform.is_cpu():
         importlib.import_module("handler.engines.vllm.headers").precompile_when_needed()  # imports PyTorch's compiler
-    use_forks()
+    use_engine_processes()
     if obstacle := _obstacle_to_forks():
         # The parent notices that this process has ended, and spawns as vLLM does on its own.
         sys.exit(f"lumi: vLLM's import {obstacle}, so that no process can be forked from this one.")
 
 
-def use_forks() -> None:
-    """Have vLLM fork the processes that it starts from the fork server. Without a server nothing changes."""
-    if has_fork_server():
+def use_engine_processes() -> None:
+    """Have vLLM start processes that are forked from the fork server, if there is one, and that report why they fail."""
+    # An operator may have chosen another way to start processes.
+    if has_fork_server() or envs.VLLM_WORKER_MULTIPROC_METHOD == "spawn":
         for name in (PrivateName.CORE_CONTEXT, PrivateName.COORDINATOR_CONTEXT, PrivateName.WORKER_CONTEXT):
             name.set(EngineContext)
+    if has_fork_server():
         PrivateName.RUN_IN_SUBPROCESS.set(_run_in_fork)
 
 
