@@ -121,7 +121,8 @@ def _check_layers(model: str, stack: str, layers: Mapping[int, _Layer]) -> None:
 
 
 def _check_names(model: str, stack: str, numbers: Collection[int], shapes: _Shapes) -> None:
-    replaced = {number for own in shapes.values() if len(own) == 1 for number in own}
+    # A layer that has something of its own is another kind of layer; so may the first be, which some encoders do not normalise.
+    replaced = {min(numbers), *(number for own in shapes.values() if len(own) == 1 for number in own)}
     if _VISION.search(stack):
         replaced.add(max(numbers))  # in several towers the last layer has less than the others on purpose
     for name, own in shapes.items():
