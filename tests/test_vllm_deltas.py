@@ -252,7 +252,7 @@ MESSAGES = (Message("user", "what is it"), Message("assistant", "It is "))
 
 
 def _chat(handlers, parameters, streams, messages=MESSAGES[:1]):
-    from handler.engines.vllm.placeholders import PlaceholderEscaper
+    from handler.engines.placeholders import PlaceholderEscaper
     from handler.engines.vllm.requests import chat_request
 
     if streams:
@@ -325,7 +325,7 @@ def test_a_call_that_was_cut_off_ends_as_on_vllms_server(served, streams):
 
 
 def _text(handlers, parameters, streams, texts=TEXTS[:1]):
-    from handler.engines.vllm.placeholders import PlaceholderEscaper
+    from handler.engines.placeholders import PlaceholderEscaper
     from handler.engines.vllm.requests import text_request
 
     if streams:

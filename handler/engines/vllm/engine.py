@@ -13,9 +13,10 @@ from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, RenderedPrompt, TextPrompt
+from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
-from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
+from handler.engines.vllm.placeholders import Placeholder
 from handler.engines.vllm.rendered import rendered_prompt
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving

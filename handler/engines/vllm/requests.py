@@ -21,7 +21,8 @@ from vllm.multimodal.media.base import MediaWithBytes
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
-from handler.engines.vllm.placeholders import Placeholder, PlaceholderEscaper
+from handler.engines.placeholders import PlaceholderEscaper
+from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
 
 # Old names of structured output, which vLLM has dropped and would ignore.
