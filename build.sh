@@ -6,12 +6,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 usage() {
     cat <<'TEXT'
 usage: ./build.sh COMMAND [--device cpu|gpu]
+       ./build.sh check [--device cpu|gpu] [--instance-type TYPE]
        ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
           (without one: the included model, demo/model) on http://localhost:8080
   check   print the options in effect, what the model is, and the equivalent `vllm serve` line; loads nothing
+            --instance-type TYPE  whether the model fits that instance type of SageMaker, and what to change if not
   test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
@@ -213,6 +215,7 @@ while [ $# -gt 0 ]; do
     case "$command $1" in
         *" --device") wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
         *" --device="*) wanted=${1#*=}; shift ;;
+        "check --instance-type") extra=("$1" "${2:-}"); shift; [ $# -eq 0 ] || shift ;;
         "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$tag" ] || die "--tag needs a name" ;;
         "image --push") target=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$target" ] || die "--push needs a repository" ;;
         "image --report") report=yes; shift ;;
@@ -231,7 +234,7 @@ case "$command" in
     serve | check)
         install "$lock"
         default_to_demo
-        exec .venv/bin/python -m container "$command"
+        exec .venv/bin/python -m container "$command" ${extra[@]+"${extra[@]}"}
         ;;
     test)
         install "$lock"

@@ -12,6 +12,7 @@ from handler.errors import StartError
 
 USAGE = """\
 usage: serve | check [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
+       check [--instance-type TYPE]
        ping
 
   serve  serve the model that HF_MODEL_ID or OPTION_MODEL_ID names, or the one in /opt/ml/model
@@ -21,10 +22,12 @@ usage: serve | check [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
   -m, --models       the model: file:/a/directory, s3://bucket/prefix or a Hugging Face id, and the name to serve it under
   -s, --model-store  the directory that holds the model, in place of /opt/ml/model
   -f, --config-file  server settings (job_queue_size=100 and so on); those of the environment win
+  --instance-type    of check: the SageMaker instance type that the model is to fit, such as ml.g5.2xlarge
   -h, --help         this text
 """
 COMMANDS = ("serve", "check", "ping")
 _FLAGS = {"-m": "models", "-s": "model-store", "-f": "config-file", "-h": "help", "-w": "workflows", "-i": "install"}
+_OF_CHECK = "instance-type"
 # name:version:engine:device=address, in brackets or not; only the name has an effect.
 _NAMED = re.compile(r"\[?(?P<name>[\w.-]+)(?::[^=/\]]*)?]?=(?P<address>.+)")
 _UNSUPPORTED = {
@@ -36,12 +39,13 @@ _UNSUPPORTED = {
 @dataclass(frozen=True)
 class Command:
     """What to do. `settings` are variables, of which the environment's own win; `model_directory` is where the model
-    and its serving.properties are, and `server_file` LMI's config.properties, if not in their usual places."""
+    and its serving.properties are, and `server_file` LMI's config.properties, if not in their usual places. `instance_type` is what `check` compares with."""
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     model_directory: Path | None = None
     server_file: Path | None = None
+    instance_type: str | None = None
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -51,25 +55,32 @@ def parse(arguments: Sequence[str]) -> Command:
         return Command("help")
     if name.startswith("-"):
         name, rest = "serve", list(arguments)
+    _check_name(name, rest)
+    settings: dict[str, str] = {}
+    directory: Path | None = None
+    server_file: Path | None = None
+    instance_type: str | None = None
+    for flag, values in _flags(rest):
+        if flag == "help":
+            return Command("help")
+        if flag == "config-file":
+            server_file = _file(_single(flag, values))
+        elif flag == _OF_CHECK:
+            instance_type = _instance_type(name, _single(flag, values))
+        elif flag == "model-store":
+            directory = directory or _readable_directory(_single(flag, values))
+        else:
+            directory = _model(_single(flag, values), settings) or directory
+    return Command(name, settings, directory, server_file, instance_type)
+
+
+def _check_name(name: str, rest: Sequence[str]) -> None:
     if name == "batch":
         raise StartError("The command batch is not supported yet: requests are answered over HTTP, not from files.")
     if name not in COMMANDS:
         raise StartError(f"{name!r} is not a command.\n{USAGE}")
     if name == "ping" and rest:
         raise StartError(f"The command ping takes no arguments; {rest[0]!r} is one.\n{USAGE}")
-    settings: dict[str, str] = {}
-    directory: Path | None = None
-    server_file: Path | None = None
-    for flag, values in _flags(rest):
-        if flag == "help":
-            return Command("help")
-        if flag == "config-file":
-            server_file = _file(_single(flag, values))
-        elif flag == "model-store":
-            directory = directory or _readable_directory(_single(flag, values))
-        else:
-            directory = _model(_single(flag, values), settings) or directory
-    return Command(name, settings, directory, server_file)
 
 
 def _flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -83,7 +94,7 @@ def _flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             found[-1][1].append(word)
             continue
         name = _FLAGS.get(flag, flag.removeprefix("--"))
-        if name not in _FLAGS.values():
+        if name not in (*_FLAGS.values(), _OF_CHECK):
             raise StartError(f"{word!r} is not an argument.\n{USAGE}")
         if name in _UNSUPPORTED:
             raise StartError(f"{word!r} is not supported: {_UNSUPPORTED[name]}")
@@ -108,6 +119,14 @@ def _model(value: str, settings: dict[str, str]) -> Path | None:
         return _readable_directory(re.sub(r"^file:(//)?", "", address))
     settings["OPTION_MODEL_ID"] = address
     return None
+
+
+def _instance_type(command: str, value: str) -> str:
+    if command != "check":
+        raise StartError(
+            f"--instance-type {value} is an argument of check; {command} runs on the machine that it is on."
+        )
+    return value
 
 
 def _file(text: str) -> Path:

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from typing import Any
 
 import uvloop
 
@@ -35,6 +34,7 @@ from container.start.startup import Startup
 from container.start.vllm_settings import vllm_settings
 from handler.engine import EngineFactory
 from handler.engines import vllm
+from handler.engines.assignment import TRANSFORMERS, Assignment
 from handler.engines.vllm.caches import cache_environment
 from handler.engines.vllm.factory import VllmFactory
 from handler.engines.vllm.launch import ENVIRONMENT
@@ -62,13 +62,13 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         environ.update(resolved.options.env)
         for name, value in ENVIRONMENT.items():
             environ.setdefault(name, value)
-        return serve(resolved, environ) if command.name == "serve" else check(resolved)
+        return serve(resolved, environ) if command.name == "serve" else check(resolved, command.instance_type)
     except StartError as fault:
         print(f"lumi cannot start:\n{mask(str(fault))}", file=sys.stderr)  # noqa: T201  # as plain text, however logs are formatted
         return 1
 
 
-def check(resolved: Resolved) -> int:
+def check(resolved: Resolved, instance_type: str | None = None) -> int:
     """Print the options in force, what the model is, and what vLLM would be started with; nothing is loaded."""
     print(explain(resolved), flush=True)  # noqa: T201  # the answer of the command
     located = locate_model(resolved.options)
@@ -77,25 +77,28 @@ def check(resolved: Resolved) -> int:
     if located is None:
         return 0
     settings = vllm_settings(resolved.options, located)
-    overrides = _describe_model(resolved.options, located)
+    assignment = _describe_model(resolved.options, located, instance_type)
+    if assignment is not None and assignment.engine == TRANSFORMERS:
+        return 0
     if settings.texts:  # the import of vLLM takes seconds
         if vllm.cuda() is None or inspect().gpus:
             vllm.validate(settings.texts)
         else:
             print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
-    print(vllm_serve_line(resolved.options, {**settings.arguments, **overrides}, settings.names))  # noqa: T201
+    told = {"hf_overrides": assignment.overrides} if assignment is not None and assignment.overrides else {}
+    print(vllm_serve_line(resolved.options, {**settings.arguments, **told}, settings.names))  # noqa: T201
     return 0
 
 
-def _describe_model(options: Options, located: Located) -> dict[str, Any]:
-    """Print what the files of the model say; the arguments that vLLM needs besides. Raises StartError as a start would."""
+def _describe_model(options: Options, located: Located, instance_type: str | None) -> Assignment | None:
+    """Print what the files of the model say; None if they cannot be read yet. Raises StartError as a start would."""
     files = model_files(options, located)
     if files is None:
         print(f"{located.source} is an archive: what is in it is known only once a start has unpacked it")  # noqa: T201
-        return {}
-    report = report_on(files, options)
+        return None
+    report = report_on(files, options, instance_type)
     print(describe(report), flush=True)  # noqa: T201
-    return {"hf_overrides": report.assignment.overrides} if report.assignment.overrides else {}
+    return report.assignment
 
 
 def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:

@@ -21,9 +21,45 @@ TENSORS = {
     "multi_modal_projector.linear_1.weight": ("BF16", (8, 4)),
 }
 
+# The configurations of LLaVA 1.5 7B, Gemma 3 4B and Qwen2.5-VL 7B, as far as they matter for memory.
+CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+}
+LLAVA = {  # as on the hub: what is Llama's default is left out
+    "model_type": "llava",
+    "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
+    "vision_config": CLIP,
+}
+GEMMA = {
+    "model_type": "gemma3",
+    "mm_tokens_per_image": 256,
+    "text_config": {
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
+    "vision_config": {"model_type": "siglip_vision_model", "image_size": 896, "patch_size": 14},
+}
+QWEN = {
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 128000,
+    "sliding_window": 32768,
+    "use_sliding_window": False,
+    "vision_config": {"patch_size": 14, "spatial_merge_size": 2},
+}
 
-def safetensors(tensors=None, cut=0):
-    """The bytes of a file with these tensors, without the last `cut`."""
+
+def safetensors(tensors=None, cut=0, *, body=True):
+    """The bytes of a file with these tensors, without the last `cut`; or of its header alone."""
     header, end = {}, 0
     for name, (dtype, shape) in (TENSORS if tensors is None else tensors).items():
         size = SIZES[dtype]
@@ -32,7 +68,7 @@ def safetensors(tensors=None, cut=0):
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header).encode()
-    content = struct.pack("<Q", len(text)) + text + bytes(end)
+    content = struct.pack("<Q", len(text)) + text + (bytes(end) if body else b"")
     return content[: len(content) - cut]
 
 

@@ -100,3 +100,13 @@ def test_the_environment_wins_over_a_file_of_server_settings(tmp_path):
     rows = {line.split()[0]: line.split()[1] for line in printed.splitlines() if line[:1].islower()}
     assert (rows["job_queue_size"], rows["port"]) == ("8", "9090")
     assert rows["dtype"] == "float32"  # from the serving.properties of the directory
+
+
+@pytest.mark.parametrize("words", [["--instance-type", "ml.g5.2xlarge"], ["--instance-type=ml.g5.2xlarge"]])
+def test_check_compares_with_an_instance_type(words):
+    assert parse(["check", *words]).instance_type == "ml.g5.2xlarge"
+
+
+def test_an_instance_type_is_nothing_to_serve_by():
+    with pytest.raises(StartError, match="is an argument of check"):
+        parse(["serve", "--instance-type", "ml.g5.2xlarge"])

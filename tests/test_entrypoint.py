@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -233,7 +234,10 @@ def test_check_names_the_code_and_executes_nothing(tmp_path):
 def test_check_describes_the_model_and_refuses_what_a_start_would(tmp_path):
     outcome = run("check", OPTION_MODEL_ID=str(write_checkpoint(tmp_path / "whole")))
     assert outcome.returncode == 0, outcome.stderr
-    assert "model class    LlavaForConditionalGeneration" in outcome.stdout
+    assert re.search(r"^model class +LlavaForConditionalGeneration$", outcome.stdout, re.MULTILINE)
+    outcome = run("check", "--instance-type", "ml.g9.huge", OPTION_MODEL_ID=str(tmp_path / "whole"))
+    assert outcome.returncode == 1
+    assert "'ml.g9.huge' is not a type" in outcome.stderr
     dropped = {"architectures": ["Tarsier2ForConditionalGeneration"], "vision_config": {}}
     refused = write_checkpoint(tmp_path / "dropped", config=dropped)
     sentences = {run(command, OPTION_MODEL_ID=str(refused)).stderr.splitlines()[-1] for command in ("check", "serve")}

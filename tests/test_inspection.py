@@ -13,7 +13,7 @@ from handler.checkpoint.files import DirectoryFiles
 from handler.engines.vllm.factory import VllmFactory
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import StartError
-from tests.checkpoints import CONFIG, safetensors, write_checkpoint
+from tests.checkpoints import CONFIG, TENSORS, safetensors, write_checkpoint
 from tests.s3_server import s3_served
 
 
@@ -27,10 +27,29 @@ def report(directory, **environ):
 
 def test_a_model_is_described(tmp_path):
     text = describe(report(write_checkpoint(tmp_path, **{"chat_template.jinja": b"{{ messages }}"})))
-    assert "engine         vLLM\n" in text
-    assert "model class    LlavaForConditionalGeneration\n" in text
-    assert "takes          text, image\n" in text
-    assert "chat template  chat_template.jinja" in text
+    rows = dict(line.split("  ", 1) for line in text.splitlines())
+    said = {name: value.strip() for name, value in rows.items()}
+    assert said["engine"] == "vLLM"
+    assert said["model class"] == "LlavaForConditionalGeneration"
+    assert said["takes"] == "text, image"
+    assert said["chat template"] == "chat_template.jinja"
+    assert said["context"] == "2048 tokens"
+    assert said["language model"].startswith("0.0 million parameters; BF16 1 kB;")
+    assert said["KV cache"].startswith("96 bytes a token; ")
+    assert said["largest image"].startswith("4 tokens")
+    assert said["ml.g4dn.xlarge"].startswith("fits (1 x T4")
+
+
+def test_a_type_that_is_named_is_compared_whether_or_not_it_fits(tmp_path):
+    large = {**TENSORS, "language_model.lm_head.weight": ("BF16", (10**10,))}
+    header = safetensors(large, body=False)
+    (write_checkpoint(tmp_path) / "model.safetensors").write_bytes(header)
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.truncate(len(header) + 2 * 10**10 + 10**4)
+    (named,) = report_on(DirectoryFiles(tmp_path), options(tmp_path), "ml.g5.2xlarge").fits
+    assert not named.fits
+    assert "does NOT fit" in describe(report_on(DirectoryFiles(tmp_path), options(tmp_path), "g5.2xlarge"))
+    assert report(tmp_path).fits[0].instance.gpu_gib > 22
 
 
 @pytest.mark.parametrize(

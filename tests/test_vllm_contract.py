@@ -13,12 +13,14 @@ from blake3 import blake3
 from PIL import Image
 
 from container.options import TABLE
+from handler.checkpoint.memory import context_length, kv_cache
 from handler.engine import ChatPrompt, Message, PromptImage
 from handler.engines import vllm as engine
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import InvalidRequest, OptionError, RequestError, ServerError, StartError
 from handler.media.images import LazyImage
 from handler.media.limits import MediaLimits
+from tests.checkpoints import GEMMA, LLAVA, QWEN
 
 pytestmark = [
     pytest.mark.engine,
@@ -376,3 +378,23 @@ def test_what_is_compiled_ahead_of_time_for_a_cpu_still_cannot_be_loaded():
 
     assert ".finalize_loading(" in inspect.getsource(decorators._try_load_aot_compiled_fn)
     assert not hasattr(Compiled, "finalize_loading")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        ("LlavaForConditionalGeneration", LLAVA),
+        ("Gemma3ForConditionalGeneration", GEMMA),
+        ("Qwen2_5_VLForConditionalGeneration", QWEN),
+    ],
+)
+def test_what_check_says_of_cache_and_context_is_what_vllm_derives(tmp_path, architecture, config):
+    from vllm.config import ParallelConfig
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [architecture], **config}))
+    theirs = AsyncEngineArgs(model=str(tmp_path), dtype="bfloat16").create_model_config()
+    alone = ParallelConfig()
+    layer = 2 * theirs.get_num_kv_heads(alone) * theirs.get_head_size()
+    assert kv_cache(config, 2).token_bytes == 2 * layer * theirs.get_num_layers(alone)
+    assert context_length(config, {}) == theirs.max_model_len

@@ -57,7 +57,7 @@ PACKAGES = (
     _package(
         "container.inspection",
         "what `check` says of a model before anything is loaded",
-        "options",
+        "model_store options",
         "checkpoint engines",
     ),
     _package("container.nodes", "an engine on several machines: membership, rendezvous, connection", "options"),

@@ -31,8 +31,7 @@ def vision_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with transformers' defaults for its type."""
-    given = {name: value for name, value in config.items() if value is not None}
-    return {**_defaults(str(config.get("model_type", ""))), **given}
+    return {**_defaults(str(config.get("model_type", ""))), **config}
 
 
 def default_type(config: Mapping[str, Any], part: str) -> str:
