@@ -13,9 +13,10 @@ CONFIG = {
     "vision_config": {"model_type": "clip_vision_model", "hidden_size": 4, "image_size": 28, "patch_size": 14},
 }
 TOKENIZER = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 5, "content": "<image>"}]}
+LAYER = ("q", "k", "v", "o", "up", "down")
 TENSORS = {
     "language_model.model.embed_tokens.weight": ("BF16", (16, 8)),
-    **{f"language_model.model.layers.{n}.{name}.weight": ("BF16", (8, 8)) for n in range(3) for name in ("q", "k")},
+    **{f"language_model.model.layers.{n}.{name}.weight": ("BF16", (8, 8)) for n in range(3) for name in LAYER},
     "language_model.lm_head.weight": ("BF16", (16, 8)),
     "vision_tower.vision_model.embeddings.patch_embedding.weight": ("BF16", (4, 3, 14, 14)),
     "multi_modal_projector.linear_1.weight": ("BF16", (8, 4)),

@@ -6,7 +6,7 @@ from handler.checkpoint.faults import check_placeholder, check_tensors
 from handler.checkpoint.files import DirectoryFiles, read_json
 from handler.checkpoint.tensors import read_tensors
 from handler.errors import StartError
-from tests.checkpoints import CONFIG, TENSORS, TOKENIZER, without, write_checkpoint
+from tests.checkpoints import CONFIG, LAYER, TENSORS, TOKENIZER, without, write_checkpoint
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
 SECOND = "language_model.model.layers.1.k.weight"
@@ -42,7 +42,7 @@ FAULTS = {
     "last layer": (without(*LAST), "has 2 layers in language_model.model.layers, and its config.json says 3"),
     "layer in the middle": (
         without(*(name for name in TENSORS if "layers.1." in name)),
-        "has no layer language_model.model.layers.1, but later ones",
+        "has 2 layers in language_model.model.layers, and its config.json says 3",
     ),
 }
 
@@ -64,11 +64,15 @@ SOUND = {
         **TENSORS,
         **{f"language_model.model.layers.1.{name}.weight": ("BF16", (8, 4)) for name in ("q", "k")},
     },
+    "a small network whose layers have gaps and other widths": {
+        **TENSORS,
+        **{f"projector.layers.{n}.weight": ("U8", (2, 1 + (n > 0))) for n in (0, 2, 4)},
+    },
     "packed weights": {**TENSORS, EMBEDDING: ("I32", (16, 1))},
     "a tower whose last layer has less": {
         **TENSORS,
-        **{f"vision_tower.layers.{number}.down": ("U8", (1,)) for number in range(3)},
-        **{f"vision_tower.layers.{number}.up": ("U8", (1,)) for number in range(4)},
+        **{f"vision_tower.layers.{number}.pooled": ("U8", (1,)) for number in range(3)},
+        **{f"vision_tower.layers.{number}.{name}": ("U8", (1,)) for number in range(4) for name in LAYER},
     },
 }
 
@@ -76,6 +80,11 @@ SOUND = {
 @pytest.mark.parametrize("case", SOUND)
 def test_what_may_be_is_not_refused(tmp_path, case):
     check(tmp_path, tensors=SOUND[case])
+
+
+def test_layers_are_compared_with_those_of_their_kind(tmp_path):
+    kinds = {**CONFIG["text_config"], "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+    check(tmp_path, tensors=without(SECOND), config={**CONFIG, "text_config": kinds})
 
 
 def test_a_tokenizer_without_the_placeholder_is_refused(tmp_path):

@@ -34,7 +34,7 @@ def test_a_model_is_described(tmp_path):
     assert said["takes"] == "text, image"
     assert said["chat template"] == "chat_template.jinja"
     assert said["context"] == "2048 tokens"
-    assert said["language model"].startswith("0.0 million parameters; BF16 1 kB;")
+    assert said["language model"].startswith("0.0 million parameters; BF16 3 kB;")
     assert said["KV cache"].startswith("96 bytes a token; ")
     assert said["largest image"].startswith("4 tokens")
     assert said["ml.g4dn.xlarge"].startswith("fits (1 x T4")
@@ -109,3 +109,18 @@ def test_of_a_model_on_s3_only_small_files_and_headers_are_read(tmp_path, monkey
         found = report_on(files, options("s3://bucket/models"))
         assert found.assignment.model_class == "LlavaForConditionalGeneration"
         assert store.sent < 2**20
+
+
+def test_a_configuration_of_an_unknown_form_is_left_to_vllm(tmp_path):
+    write_checkpoint(tmp_path, config={**CONFIG, "architectures": ["LlavaForConditionalGeneration", {}]}, tokenizer=[1])
+    (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": 7}')
+    with pytest.raises(StartError, match="a form that check cannot read"):
+        report(tmp_path)
+    assert "hf_overrides" not in start(tmp_path).arguments
+
+
+def test_vllm_refuses_what_only_transformers_serves(tmp_path):
+    write_checkpoint(tmp_path, config={**CONFIG, "architectures": ["MllamaForConditionalGeneration"]})
+    assert report(tmp_path).assignment.engine == "transformers"
+    with pytest.raises(StartError, match="cannot be served by vLLM, which does not have its architecture Mllama"):
+        start(tmp_path)

@@ -53,7 +53,7 @@ def demand(
         kv=kv,
         max_tokens=max_tokens,
         tensor_parallel=None if degree == "max" else int(degree),
-        heads=int(text.get("num_attention_heads") or 1),
+        heads=_size(text, "num_attention_heads") or 1,
         utilisation=options.gpu_memory_utilization or UTILISATION,
         is_quantised=quantised or options.quantize is not None,
     )
@@ -61,17 +61,24 @@ def demand(
 
 def encoder_bytes(vision: Mapping[str, Any], text: Mapping[str, Any], image_tokens: int, element: int) -> int:
     """What the largest image takes: its embeddings in the encoder's cache, and the activations of a layer of the tower."""
-    width = int(vision.get("hidden_size") or vision.get("embed_dim") or 0)
-    merged = int(vision.get("spatial_merge_size") or 1) ** 2
-    activations = image_tokens * merged * (int(vision.get("intermediate_size") or 4 * width) + _LIVE_WIDTHS * width)
-    return (image_tokens * int(text.get("hidden_size") or 0) + activations) * element
+    width = _size(vision, "hidden_size") or _size(vision, "embed_dim")
+    merged = (_size(vision, "spatial_merge_size") or 1) ** 2
+    activations = image_tokens * merged * ((_size(vision, "intermediate_size") or 4 * width) + _LIVE_WIDTHS * width)
+    return (image_tokens * _size(text, "hidden_size") + activations) * element
 
 
 def _working_bytes(
     text: Mapping[str, Any], vision: Mapping[str, Any], options: Options, element: int, image_tokens: int | None
 ) -> int:
-    hidden, inner = int(text.get("hidden_size") or 0), int(text.get("intermediate_size") or 0)
+    hidden, inner = _size(text, "hidden_size"), _size(text, "intermediate_size")
     tokens = options.max_rolling_batch_prefill_tokens or _BATCHED_TOKENS
     activations = tokens * (_LIVE_WIDTHS * hidden + 2 * inner) * element
-    sampler = 2 * options.max_rolling_batch_size * int(text.get("vocab_size") or 0) * TYPE_BYTES["float32"]
+    sampler = 2 * options.max_rolling_batch_size * _size(text, "vocab_size") * TYPE_BYTES["float32"]
     return activations + sampler + (encoder_bytes(vision, text, image_tokens, element) if image_tokens else 0)
+
+
+def _size(config: Mapping[str, Any], name: str) -> int:
+    """The field as a number, the largest where it has one for each layer; 0 if there is none."""
+    value = config.get(name)
+    sizes = value if isinstance(value, list) else [value]
+    return max((size for size in sizes if isinstance(size, int)), default=0)

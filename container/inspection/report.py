@@ -17,6 +17,7 @@ from handler.checkpoint.parts import Part, parts
 from handler.engines.assignment import Assignment
 from handler.engines.inspection import inspect
 from handler.engines.vllm.registry import has_fallback_template
+from handler.errors import StartError
 
 _SUGGESTED = 3  # of the types that fit, the first; one for each kind of GPU
 
@@ -43,6 +44,15 @@ class ModelReport:
 
 def report_on(files: ModelFiles, options: Options, instance_type: str | None = None) -> ModelReport:
     """Raises StartError where a start would, with the same sentence, or if there is no such instance type."""
+    try:
+        return _report(files, options, instance_type)
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise StartError(
+            f"The configuration of {files.name} has a form that check cannot read ({fault!r}); a start leaves it to vLLM."
+        ) from fault
+
+
+def _report(files: ModelFiles, options: Options, instance_type: str | None) -> ModelReport:
     found = inspect(files, {**options.vllm_arguments(), **options.engine_arguments})
     config = found.config
     element = element_bytes(options)

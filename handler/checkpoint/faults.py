@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from handler.checkpoint.configuration import VISION, text_config
@@ -16,6 +16,7 @@ _LAYER = re.compile(r"(?P<stack>.*?\blayers)\.(?P<number>\d+)\.(?P<rest>.+)")
 _HEAD = re.compile(r"head|output|embed_out")
 _WHOLE = ("F64", "F32", "F16", "BF16")  # others may hold several elements in one
 _ENOUGH_LAYERS = 3  # to tell the odd one out
+_ENOUGH_TENSORS = 5  # for a layer of a transformer
 
 _Layer = Mapping[str, tuple[int, ...]]  # the shapes of its tensors by their names
 _Stacks = Mapping[str, Mapping[int, _Layer]]
@@ -35,7 +36,8 @@ def check_tensors(model: str, config: Mapping[str, Any], tensors: Sequence[Tenso
     stacks = _stacks(tensors)
     _check_language(model, config, tensors, stacks)
     for stack, layers in stacks.items():
-        _check_layers(model, stack, layers)
+        for alike in _kinds(config, stack, layers):
+            _check_layers(model, stack, alike)
 
 
 def check_placeholder(files: ModelFiles, config: Mapping[str, Any]) -> None:
@@ -89,7 +91,7 @@ def _check_language(model: str, config: Mapping[str, Any], tensors: Sequence[Ten
     if embedding is None:
         return
     stack = embedding.replace("embed_tokens.weight", "layers")
-    found = max(stacks.get(stack, ()), default=-1) + 1
+    found = len(stacks.get(stack, ()))
     if isinstance(depth, int) and 0 < found < depth:
         raise StartError(
             f"{model} has {found} layers in {stack}, and its config.json says {depth} (num_hidden_layers); upload all "
@@ -103,21 +105,29 @@ def _check_language(model: str, config: Mapping[str, Any], tensors: Sequence[Ten
         )
 
 
+def _kinds(config: Mapping[str, Any], stack: str, layers: Mapping[int, _Layer]) -> Iterable[Mapping[int, _Layer]]:
+    """The layers by their kind, where config.json has several: sliding ones may have other tensors than full ones."""
+    named = () if _VISION.search(stack) else text_config(config).get("layer_types") or ()
+    kinds: dict[str, dict[int, _Layer]] = defaultdict(dict)
+    for number, layer in layers.items():
+        kinds[named[number] if number < len(named) else ""][number] = layer
+    return kinds.values()
+
+
 def _check_layers(model: str, stack: str, layers: Mapping[int, _Layer]) -> None:
     """One layer of a stack is not like the others: it lacks a tensor and has nothing in its place, or a single tensor of it
     has a shape of its own. vLLM would load some of these, and answer nonsense.
+
+    A few tensors in each are a small network of some kind; its layers need not be alike.
     """
-    gap = next((number for number in range(max(layers)) if number not in layers), None)
-    if gap is not None:
-        raise StartError(f"{model} has no layer {stack}.{gap}, but later ones; upload all files of the model again.")
-    if len(layers) < _ENOUGH_LAYERS:
+    if len(layers) < _ENOUGH_LAYERS or min(map(len, layers.values())) < _ENOUGH_TENSORS:
         return
     shapes: dict[str, dict[int, tuple[int, ...]]] = defaultdict(dict)
     for number, layer in layers.items():
         for name, shape in layer.items():
             shapes[name][number] = shape
     _check_names(model, stack, layers.keys(), shapes)
-    _check_shapes(model, stack, len(layers), shapes)
+    _check_shapes(model, stack, layers.keys(), shapes)
 
 
 def _check_names(model: str, stack: str, numbers: Collection[int], shapes: _Shapes) -> None:
@@ -134,14 +144,15 @@ def _check_names(model: str, stack: str, numbers: Collection[int], shapes: _Shap
             )
 
 
-def _check_shapes(model: str, stack: str, depth: int, shapes: _Shapes) -> None:
+def _check_shapes(model: str, stack: str, numbers: Collection[int], shapes: _Shapes) -> None:
     odd: dict[int, list[str]] = defaultdict(list)
     for name, own in shapes.items():
         counts = Counter(own.values()).most_common()
-        if len(own) == depth and [count for _, count in counts] == [depth - 1, 1]:
+        if len(own) == len(numbers) and [count for _, count in counts] == [len(numbers) - 1, 1]:
             odd[next(number for number, shape in own.items() if shape == counts[1][0])].append(name)
     for number, names in odd.items():
-        if len(names) == 1:  # a layer that is narrower on purpose has several such tensors
+        # A layer that is narrower on purpose has several such tensors, and the first and the last have their own purposes.
+        if len(names) == 1 and number not in (min(numbers), max(numbers)):
             others = next(shape for other, shape in shapes[names[0]].items() if other != number)
             raise StartError(
                 f"{model}: the tensor {stack}.{number}.{names[0]} is {list(shapes[names[0]][number])}, in all other layers it is "

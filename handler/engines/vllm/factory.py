@@ -5,14 +5,16 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from handler.concurrency import in_background
+from handler.engines.assignment import TRANSFORMERS
 from handler.engines.inspection import inspect_local
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.launch import VllmSettings
+from handler.errors import LumiError, StartError
 
 if TYPE_CHECKING:
     from handler.engines.vllm.engine import VllmEngine
@@ -67,10 +69,7 @@ class VllmFactory:
     async def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
         """Raises StartError where the files of the model show that it cannot be served."""
         arguments = {**self._settings.arguments, "model": model}
-        found = await in_background(lambda: inspect_local(model, {**self._settings.texts, **arguments}))
-        if overrides := found.assignment.overrides:
-            log.info("vLLM has this model under another name: hf_overrides=%s", overrides)
-            arguments["hf_overrides"] = overrides
+        arguments |= await in_background(lambda: _missing_arguments(model, {**self._settings.texts, **arguments}))
         if leader is not None:
             arguments.setdefault("data_parallel_address", leader)
         return replace(self._settings, arguments=arguments)
@@ -79,3 +78,22 @@ class VllmFactory:
         if module not in self._imports:
             self._imports[module] = in_background(lambda: importlib.import_module(f"handler.engines.vllm.{module}"))
         return self._imports[module]
+
+
+def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM has to be told besides `arguments`. Raises StartError where vLLM cannot serve the model."""
+    try:
+        assignment = inspect_local(model, arguments).assignment
+    except LumiError:
+        raise
+    except Exception:
+        log.exception("the files of %s could not be inspected before the start; vLLM decides", model)
+        return {}
+    if assignment.engine == TRANSFORMERS:
+        raise StartError(
+            f"{model} cannot be served by vLLM, which does not have its architecture {assignment.architecture}."
+        )
+    if not assignment.overrides:
+        return {}
+    log.info("vLLM has this model under another name: hf_overrides=%s", assignment.overrides)
+    return {"hf_overrides": assignment.overrides}
