@@ -64,8 +64,8 @@ class PromptBase:
     """What chat prompts and text prompts have in common. `model` is the name of the model, or of the adapter that is to respond.
 
     `parameters` are as the client sent them, without the prompt itself, `model` and `stream`; the engine validates them.
-    `images` are all images of the prompt. `prompt_tokens` asks for the tokens of the prompt, `token_texts` for the texts of
-    tokens; those with log probabilities have them in any case.
+    `images` are all images of the prompt. `tokens` asks for the tokens of completions, `prompt_tokens` for those of the
+    prompt, `token_texts` for their texts; those with log probabilities have them in any case.
     """
 
     request_id: str
@@ -73,6 +73,7 @@ class PromptBase:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False
     images: Sequence[PromptImage] = ()
+    tokens: bool = True
     prompt_tokens: bool = False
     token_texts: bool = False
 
@@ -153,9 +154,10 @@ class Delta:
     """New text of a completion: all of it at once, or one chunk of a stream.
 
     `text_index` counts the texts of a prompt, `index` the completions of each (`n` of them). `text` is without `reasoning`
-    and `tool_calls`, which the engine has parsed out of it, and None where that leaves nothing. `hidden` tokens are counted
-    but not among `tokens`: the client does not want to see the reasoning. `reasoning_tokens` counts those of the
-    completion so far, at its end and wherever continuous usage is asked for; None if the engine parses no reasoning.
+    and `tool_calls`, which the engine has parsed out of it, and None where that leaves nothing. `unlisted` tokens are
+    counted but not among `tokens`: they were not asked for, or the client does not want to see the reasoning.
+    `reasoning_tokens` counts those of the completion so far, at its end and wherever continuous usage is asked for; None
+    if the engine parses no reasoning.
 
     The last delta has `finish_reason` and `stop_reason`: the stop string that ended it, or the id of the token; None for
     the end-of-sequence token. The first delta of a text has `prompt`. `choice_fields` and `response_fields` are an
@@ -171,7 +173,7 @@ class Delta:
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     text_index: int = 0
-    hidden: int = 0
+    unlisted: int = 0
     reasoning_tokens: int | None = None
     choice_fields: Mapping[str, Any] = field(default_factory=dict)
     response_fields: Mapping[str, Any] = field(default_factory=dict)

@@ -95,7 +95,7 @@ def test_log_probabilities_name_the_chosen_token_first():
 
 
 def test_hidden_tokens_are_counted_and_not_shown():
-    answer = chat(Delta("x", hidden=4, prompt=READ, reasoning_tokens=3), logprobs=True, return_token_ids=True)
+    answer = chat(Delta("x", unlisted=4, prompt=READ, reasoning_tokens=3), logprobs=True, return_token_ids=True)
     assert (answer["choices"][0]["logprobs"], answer["choices"][0]["token_ids"]) == (None, None)
     assert answer["usage"]["completion_tokens"] == 4
     assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}

@@ -185,7 +185,7 @@ def _compare(handlers, prompt, make_request, kind):
     theirs, ours = handlers
     card = ModelCard(("mine",), 100, supports_images=True, fingerprint=theirs.system_fingerprint)
     response = kind(prompt, card, "mine")
-    prompt = dataclasses.replace(prompt, prompt_tokens=response.needs_prompt_tokens)
+    prompt = dataclasses.replace(prompt, tokens=response.needs_tokens, prompt_tokens=response.needs_prompt_tokens)
     expected = asyncio.run(_theirs(theirs, make_request(prompt)))
     found = asyncio.run(_ours(ours, make_request(prompt), response))
     said = [_comparable(chunk) for chunk in expected if _says_something(chunk)]

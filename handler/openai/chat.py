@@ -87,8 +87,8 @@ class ChatResponse(Response):
         return message
 
     def _details(self, delta: Delta) -> tuple[dict[str, Any] | None, list[int] | None]:
-        """`logprobs` and `token_ids`: neither for hidden tokens, which they would show."""
-        if delta.hidden:
+        """`logprobs` and `token_ids`: neither if the engine hides the tokens, which are those of reasoning."""
+        if delta.unlisted:
             return None, None
         return (
             chat_logprobs(delta.tokens, self._options) if self._options.logprobs else None,

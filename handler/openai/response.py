@@ -32,6 +32,7 @@ class Response(ABC):
             "model": model,
         }
         self._own_fields: Mapping[str, Any] = {}
+        self.needs_tokens = options.logprobs or options.token_ids
         # Most chunks of a stream differ in their text only: the rest is encoded once.
         self._is_plain = not (options.logprobs or options.token_ids or options.continuous_usage)
         self._plain_start = f'{to_json(self._head)[:-1]},"choices":['

@@ -44,4 +44,5 @@ class Responses:
         return TextResponse(prompt, card, model)
 
     def _deltas(self, prompt: Prompt, response: ChatResponse | TextResponse) -> AsyncGenerator[Delta, None]:
-        return self._engine.generate(replace(prompt, prompt_tokens=response.needs_prompt_tokens))
+        asking = replace(prompt, tokens=response.needs_tokens, prompt_tokens=response.needs_prompt_tokens)
+        return self._engine.generate(asking)

@@ -26,7 +26,7 @@ class TextResponse(Response):
         self._read(delta)
         position = self._number(delta)
         is_first = position not in self._begun
-        if not (delta.text or delta.tokens or delta.finish_reason):
+        if not (delta.text or delta.tokens or delta.unlisted or delta.finish_reason):
             return
         self._begun.add(position)
         self._usage.count(position, delta)

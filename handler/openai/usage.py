@@ -16,7 +16,7 @@ class Usage:
 
     def count(self, choice: int, delta: Delta) -> None:
         """Add the tokens of `delta`, which belongs to the choice number `choice`."""
-        self._generated[choice] += len(delta.tokens) + delta.hidden
+        self._generated[choice] += len(delta.tokens) + delta.unlisted
         if delta.reasoning_tokens is not None:
             self._reasoning[choice] = delta.reasoning_tokens
 

@@ -17,7 +17,7 @@ from vllm.parser.abstract_parser import Parser
 from vllm.renderers.chat_utils import make_tool_call_id
 from vllm.utils.serial_utils import numpy2base64
 
-from handler.engine import Delta, ReadPrompt, Token, ToolCall
+from handler.engine import Delta, Prompt, ReadPrompt, ToolCall
 from handler.engines.vllm.requests import ChatRequest, TextRequest
 from handler.engines.vllm.tokens import completion_tokens, read_prompt
 from handler.errors import EngineFailure
@@ -96,10 +96,11 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
         **__: Any,
     ) -> AsyncGenerator[Delta, None]:
         begun = set()
+        source = request.source
         async for number, output in outputs:
             if output.prompt is None:
                 output.prompt = self._extract_prompt_text(inputs[number])
-            for delta in self._deltas(request, output, number, is_first=number not in begun):
+            for delta in self._deltas(request, source, output, number, is_first=number not in begun):
                 yield delta
             begun.add(number)
 
@@ -109,23 +110,27 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
         return [
             delta
             for number, output in enumerate(outputs)
-            for delta in self._deltas(request, output, number, is_first=True)
+            for delta in self._deltas(request, request.source, output, number, is_first=True)
         ]
 
-    def _deltas(self, request: TextRequest, output: RequestOutput, number: int, *, is_first: bool) -> list[Delta]:
+    def _deltas(
+        self, request: TextRequest, source: Prompt, output: RequestOutput, number: int, *, is_first: bool
+    ) -> list[Delta]:
         decode = self.renderer.get_tokenizer().decode
-        prompt = read_prompt(output, request.source, decode) if is_first else None
+        prompt = read_prompt(output, source, decode) if is_first else None
         deltas: list[Delta] = []
         for completion in output.outputs:
             self._raise_if_error(completion.finish_reason, output.request_id)
+            tokens = completion_tokens(completion, source, decode)
             delta = Delta(
                 completion.text,
-                completion_tokens(completion, request.source, decode),
+                tokens,
                 index=completion.index,
                 finish_reason=completion.finish_reason,
                 stop_reason=completion.stop_reason,
                 prompt=None if deltas else prompt,
                 text_index=number,
+                unlisted=0 if tokens else len(completion.token_ids),
                 choice_fields=_choice_fields(completion),
                 response_fields=_response_fields(request, output),
             )
@@ -146,6 +151,7 @@ class _Choice:
         counts_reasoning: bool,
     ) -> None:
         self._request = request
+        self._prompt = request.prompt  # pydantic is slow to give it
         self._parser = parser
         self._decode = tokenizer.decode
         self._calls_by_itself = calls_by_itself
@@ -160,7 +166,7 @@ class _Choice:
         delta = self._unparsed(completion, output, prompt)
         if self._parser is None:
             # Before the first token there may be an output without any.
-            return delta if delta.tokens or delta.finish_reason else replace(delta, text=None)
+            return delta if completion.token_ids or delta.finish_reason else replace(delta, text=None)
         message = self._parser.parse_delta(
             delta_text=completion.text,
             delta_token_ids=list(completion.token_ids),
@@ -203,21 +209,19 @@ class _Choice:
         )
 
     def _unparsed(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
+        tokens = () if self._hides else completion_tokens(completion, self._prompt, self._decode)
         return Delta(
             completion.text,
-            self._tokens(completion),
+            tokens,
             index=completion.index,
             finish_reason=completion.finish_reason,
             stop_reason=completion.stop_reason,
             prompt=prompt,
-            hidden=len(completion.token_ids) if self._hides else 0,
+            unlisted=0 if tokens else len(completion.token_ids),
             reasoning_tokens=self._count_reasoning(completion),
             choice_fields=_choice_fields(completion),
             response_fields=_response_fields(self._request, output),
         )
-
-    def _tokens(self, completion: CompletionOutput) -> tuple[Token, ...]:
-        return () if self._hides else completion_tokens(completion, self._request.prompt, self._decode)
 
     def _count_reasoning(self, completion: CompletionOutput) -> int | None:
         if self._parser is None or not self._counts_reasoning:

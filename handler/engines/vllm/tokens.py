@@ -23,7 +23,9 @@ def read_prompt(output: RequestOutput, prompt: Prompt, decode: Decode) -> ReadPr
 
 
 def completion_tokens(completion: CompletionOutput, prompt: Prompt, decode: Decode) -> tuple[Token, ...]:
-    """The tokens of `completion`."""
+    """The tokens of `completion`, if they are asked for."""
+    if not prompt.tokens:
+        return ()
     if completion.logprobs is not None:
         places = zip(completion.token_ids, completion.logprobs, strict=False)
         return tuple(_token_with_likeliest(token, place, decode) for token, place in places)
