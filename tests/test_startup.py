@@ -68,7 +68,7 @@ def test_a_model_without_code_is_served_by_the_engine(directory):
     assert factory.steps == ["preload", f"start {directory}", "close"]
     assert factory.engine.stopped
     assert stages[0] == Stage.MODEL
-    assert stages[-4:] == [Stage.ADAPTERS, Stage.ENGINE, Stage.ADAPTERS, Stage.WARM_UP]
+    assert stages[-4:] == [Stage.FETCH_ADAPTERS, Stage.ENGINE, Stage.ADAPTERS, Stage.WARM_UP]
 
 
 def test_ready_means_that_an_image_was_answered(directory):

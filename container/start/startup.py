@@ -39,6 +39,7 @@ class Stage(enum.StrEnum):
     MODEL = "fetching the model"
     OWN_MODEL = "loading the model with the user's code"
     NODES = "joining the nodes"
+    FETCH_ADAPTERS = "fetching the adapters"
     ENGINE = "loading the model"
     ADAPTERS = "loading the adapters"
     WARM_UP = "answering a first request"
@@ -193,7 +194,7 @@ class Startup:
 
     async def _start_engine(self, joined: JoinedNodes) -> StartedEngine:
         """Adapters are fetched and checked first: that takes less time than the model."""
-        self._enter(Stage.ADAPTERS)
+        self._enter(Stage.FETCH_ADAPTERS)
         options, homes = self._options, adapter_homes(joined.model.path)
         store = adapter_store(options, homes)
         self._cleanup.callback(store.close)
