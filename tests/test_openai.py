@@ -142,7 +142,7 @@ def test_an_engines_own_fields_reach_the_client():
 
 
 def test_the_texts_of_a_prompt_are_choices_in_order_and_their_usage_is_summed():
-    answer = text(Delta("a", (token(5),), prompt=READ), Delta("b", (token(6),), text_index=1, prompt=READ))
+    answer = text(Delta("b", (token(6),), text_index=1, prompt=READ), Delta("a", (token(5),), prompt=READ))
     assert [(choice["index"], choice["text"]) for choice in answer["choices"]] == [(0, "a"), (1, "b")]
     assert answer["usage"]["prompt_tokens"] == 6
     assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 4

@@ -38,13 +38,13 @@ class Response(ABC):
         self._plain_start = f'{to_json(self._head)[:-1]},"choices":['
 
     def complete(self, deltas: Sequence[Delta]) -> bytes:
-        """The completion, of which `deltas` has all choices."""
+        """The completion, of which `deltas` has all choices, in any order."""
         for delta in deltas:
             self._read(delta)
             self._usage.count(self._number(delta), delta)
         response = {
             **self._head,
-            "choices": [self._choice(delta) for delta in deltas],
+            "choices": [self._choice(delta) for delta in sorted(deltas, key=self._number)],
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
             "usage": self._usage.total(),
