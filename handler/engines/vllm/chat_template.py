@@ -33,8 +33,9 @@ def find_chat_template(renderer: BaseRenderer, model_config: Any, given: str | N
         given, rendered = of_family, _render(renderer, of_family)
     if rendered is None:
         return ChatTemplate(None, exists=False)
-    adds = model_config.is_multimodal_model and _lacks_bos(rendered, renderer.tokenizer)
-    return ChatTemplate(given, adds_special_tokens=adds)
+    # A family may say that its processor puts them where they belong: PaliGemma's BOS token stands after the image.
+    may_add = model_config.is_multimodal_model and renderer.default_chat_tok_params.add_special_tokens
+    return ChatTemplate(given, adds_special_tokens=may_add and _lacks_bos(rendered, renderer.tokenizer))
 
 
 def _lacks_bos(prompt: dict[str, Any], tokenizer: Any) -> bool:
