@@ -29,11 +29,11 @@ def measuring(families: Iterable[Family], directory: Path) -> Iterator[Measure]:
         ProcessPoolExecutor(1, spawn, initializer=served.preload) as servers,
     ):
         servers.submit(int)  # the first work begins the process
-        made = {family.name: references.submit(_reference, family.name, directory) for family in families}
+        made = {family.name: references.submit(_reference, family, directory) for family in families}
 
         def measure(family: Family) -> Mapping[str, Comparison]:
             reference = made[family.name].result()
-            answers = servers.submit(served.served_answers, directory / family.name, family.environ)
+            answers = servers.submit(served.served_answers, directory / family.name, family.chats, family.environ)
             return compare(reference, answers.result())
 
         try:
@@ -50,12 +50,12 @@ def build_checkpoint(name: str, directory: Path) -> Path:
     return checkpoint
 
 
-def _reference(name: str, directory: Path) -> Answers:
-    checkpoint = build_checkpoint(name, directory)
-    if hasattr(_module(name), "reference"):  # the authors' code has the model in another form
-        checkpoint = _module(name).reference(checkpoint)
+def _reference(family: Family, directory: Path) -> Answers:
+    checkpoint = build_checkpoint(family.name, directory)
+    if hasattr(_module(family.name), "reference"):  # the authors' code has the model in another form
+        checkpoint = _module(family.name).reference(checkpoint)
     # It imports torch, which only this process needs.
-    answers: Answers = importlib.import_module("tests.models.reference").reference_answers(checkpoint)
+    answers: Answers = importlib.import_module("tests.models.reference").reference_answers(checkpoint, family.chats)
     return answers
 
 

@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,15 @@ def preload() -> None:
     atexit.register(_forks.close)
 
 
-def served_answers(directory: Path, environ: Mapping[str, str]) -> Answers:
+def served_answers(directory: Path, chats: Sequence[str], environ: Mapping[str, str]) -> Answers:
     """The answers of a server with these options in its environment. Raises StartError."""
-    return asyncio.run(_answers({**ENVIRON, **environ, "HF_MODEL_ID": str(directory)}))
+    return asyncio.run(_answers(chats, {**ENVIRON, **environ, "HF_MODEL_ID": str(directory)}))
 
 
-async def _answers(environ: Mapping[str, str]) -> Answers:
+async def _answers(chats: Sequence[str], environ: Mapping[str, str]) -> Answers:
     async with _serve(environ) as service:
-        answers = await asyncio.gather(*(_answer(service, name, chat) for name, chat in CHATS.items()))
-    return dict(zip(CHATS, answers, strict=True))
+        answers = await asyncio.gather(*(_answer(service, name, CHATS[name]) for name in chats))
+    return dict(zip(chats, answers, strict=True))
 
 
 @contextlib.asynccontextmanager

@@ -41,16 +41,15 @@ def write_tokenizer(
     added: Sequence[str],
     kind: str,
     prepended: str | None = None,
-    size: int | None = None,
+    words: Sequence[str] = (),
     **config: object,
 ) -> dict[str, int]:
     """Write tokenizer.json and tokenizer_config.json; the ids of all tokens.
 
-    `added` are special tokens after the trained ones, which fill up to `size`. `prepended` is put before every text that
-    is tokenized with special tokens. `kind` is the class that the config names.
+    `words` and the special tokens `added` come after the trained ones. `prepended` is put before every text that is
+    tokenized with special tokens. `kind` is the class that the config names.
     """
-    fill = (size or tokenizer.get_vocab_size()) - tokenizer.get_vocab_size()
-    tokenizer.add_tokens([f"<unused{number}>" for number in range(fill)])
+    tokenizer.add_tokens(list(words))
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in added])
     if prepended is not None:
         first = (prepended, tokenizer.token_to_id(prepended))

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -13,24 +12,21 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 SEED = 5
 
 
-def write_weights(
-    directory: Path, names: Mapping[str, str], *, model_class: Any = AutoModelForImageTextToText, drop: str = "^$"
-) -> None:
+def write_weights(directory: Path, names: Mapping[str, str]) -> None:
     """Write model.safetensors for the config in `directory`.
 
     `names` are patterns of transformers' names and what the hub has instead; the first that matches the beginning counts.
-    `drop` matches what the hub's files leave out.
     """
     config = AutoConfig.from_pretrained(directory)
     config.dtype = torch.float32
     torch.manual_seed(SEED)
-    model = model_class.from_config(config) if hasattr(model_class, "from_config") else model_class(config)
+    model = AutoModelForImageTextToText.from_config(config)
     randomise(model)
     tied = set(model.all_tied_weights_keys)
     tensors = {
         _rename(name, names): tensor.contiguous().clone()
         for name, tensor in model.state_dict().items()
-        if name not in tied and not re.search(drop, name)
+        if name not in tied
     }
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
