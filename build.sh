@@ -7,6 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh check [--device cpu|gpu] [--instance-type TYPE]
+       ./build.sh test [--device cpu|gpu] [--all]
        ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
@@ -14,7 +15,9 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
           (without one: the included model, demo/model) on http://localhost:8080
   check   print the options in effect, what the model is, and the equivalent `vllm serve` line; loads nothing
             --instance-type TYPE  whether the model fits that instance type of SageMaker, and what to change if not
-  test    everything CI runs: lint, types, unit tests, and the real engine with the model that ships
+  test    everything CI runs: lint, types, unit tests, the real engine with the model that ships, and a dozen small models
+          of other families against transformers
+            --all              every family of docs/models.md, not the dozen alone
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
             --push REPOSITORY  build, then push it, to Amazon ECR for instance; log in first, with the printed command.
@@ -202,6 +205,7 @@ wanted=auto
 tag=
 target=
 report=
+tested=()
 extra=()
 if [ "$command" = bench ]; then
     case "${1:-}" in
@@ -219,6 +223,7 @@ while [ $# -gt 0 ]; do
         "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$tag" ] || die "--tag needs a name" ;;
         "image --push") target=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$target" ] || die "--push needs a repository" ;;
         "image --report") report=yes; shift ;;
+        "test --all") tested=(--all); shift ;;
         "image --") shift; extra=("$@"); break ;;
         *) usage >&2; die "unknown argument '$1'" ;;
     esac
@@ -243,7 +248,7 @@ case "$command" in
         .venv/bin/ruff check .
         .venv/bin/ruff format --check .
         .venv/bin/mypy
-        exec .venv/bin/python -m pytest
+        exec .venv/bin/python -m pytest ${tested[@]+"${tested[@]}"}
         ;;
     image)
         device=$(device "$wanted")
