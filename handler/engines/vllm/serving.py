@@ -17,6 +17,7 @@ from handler.engines.vllm.adapters.served import ServedModels
 from handler.engines.vllm.chat_template import ChatTemplate
 from handler.engines.vllm.deltas import ChatDeltas, TextDeltas
 from handler.engines.vllm.launch import VllmSettings
+from handler.engines.vllm.mistral import accept_undecoded_images
 from handler.engines.vllm.requests import Renderer
 from handler.errors import StartError
 
@@ -71,6 +72,7 @@ def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings, t
     }
     values["online_renderer"] = renderer = _build(Renderer, values)
     renderer.adds_special_tokens = template.adds_special_tokens
+    accept_undecoded_images(llm.renderer.tokenizer)
     return Serving(*(_build(kind, values) for kind in (ChatDeltas, TextDeltas)))
 
 

@@ -20,6 +20,9 @@ FIRST = (
     "<pad>",
     "[IMG_BREAK]",
     "[IMG_END]",
+    "[PREFIX]",
+    "[MIDDLE]",
+    "[SUFFIX]",
 )
 IMAGE_ID = FIRST.index("[IMG]")
 TEMPLATE = (
