@@ -22,6 +22,7 @@ from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import lacks_placeholder
 from handler.engines.vllm.preloading import use_engine_processes
+from handler.engines.vllm.quantisation import check_quantisation
 from handler.engines.vllm.reasons import is_pointer, reason
 from handler.errors import LumiError, OptionError, StartError
 
@@ -58,6 +59,8 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
     _interleave_only_placeholders(config.model_config)
     if difference := attention_difference(config.model_config, on_cpu=current_platform.is_cpu()):
         log.warning(difference)
+    if current_platform.is_cpu():
+        _check_cpu(config.model_config)
     check_tower_adapters(config)
     return config
 
@@ -93,6 +96,12 @@ def _check_vision(model_config: Any) -> None:
     config = model_config.hf_config
     if found := vision_field({name: getattr(config, name, None) for name in VISION_FIELDS}):
         raise StartError(text_only_refusal(model_config.model, found, config.architectures or ()))
+
+
+def _check_cpu(model_config: Any) -> None:
+    quantised = model_config.model_arch_config.quantization_config
+    if difference := check_quantisation(model_config.model, quantised, torch.cpu.get_capabilities()):
+        log.warning(difference)
 
 
 def _interleave_only_placeholders(model_config: Any) -> None:
