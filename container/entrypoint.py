@@ -31,10 +31,13 @@ from container.start.machine import CheckedMachine, check_machine, inspect
 from container.start.memory import is_killed_for_memory, keep_large_blocks
 from container.start.model import locate_model, model_files
 from container.start.startup import Startup
+from container.start.transformers_settings import transformers_settings
 from container.start.vllm_settings import vllm_settings
 from handler.engine import EngineFactory
 from handler.engines import vllm
 from handler.engines.assignment import TRANSFORMERS, Assignment
+from handler.engines.choice import EngineChoice, check_allowed
+from handler.engines.transformers.factory import TransformersFactory
 from handler.engines.vllm.caches import cache_environment
 from handler.engines.vllm.factory import VllmFactory
 from handler.engines.vllm.launch import ENVIRONMENT
@@ -76,9 +79,13 @@ def check(resolved: Resolved, instance_type: str | None = None) -> int:
         print(f"{code.file} is executed at the start; if it answers requests, vLLM is not started")  # noqa: T201
     if located is None:
         return 0
+    if resolved.options.transformers_engine == "always":
+        print(f"{located.source} is run by transformers: OPTION_TRANSFORMERS_ENGINE=always")  # noqa: T201
+        return 0
     settings = vllm_settings(resolved.options, located)
     assignment = _describe_model(resolved.options, located, instance_type)
     if assignment is not None and assignment.engine == TRANSFORMERS:
+        check_allowed(assignment, resolved.options.transformers_engine)
         return 0
     if settings.texts:  # the import of vLLM takes seconds
         if vllm.cuda() is None or inspect().gpus:
@@ -115,7 +122,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     factory = None
     if checked.located is not None:
         inherited = environ if options.preload_engine else None
-        factory = VllmFactory(vllm_settings(options, checked.located), inherited)
+        factory = choose_engine(options, checked.located, inherited)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
@@ -126,6 +133,19 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
             "or set OPTION_KV_CACHE_MEMORY_BYTES lower"
         )
     return code
+
+
+def choose_engine(options: Options, located: Located, inherited: MutableMapping[str, str] | None) -> EngineFactory:
+    """What starts the engine once the model is here. `inherited` is the environment of vLLM's processes, if they are to be
+    forked from one."""
+    settings = vllm_settings(options, located)
+    return EngineChoice(
+        VllmFactory(settings, inherited),
+        TransformersFactory(transformers_settings(options, settings)),
+        options.transformers_engine,
+        located.source,
+        {**settings.texts, **settings.arguments},
+    )
 
 
 def front_end(options: Options) -> Serving:

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import re
 import signal
@@ -243,3 +244,15 @@ def test_check_describes_the_model_and_refuses_what_a_start_would(tmp_path):
     sentences = {run(command, OPTION_MODEL_ID=str(refused)).stderr.splitlines()[-1] for command in ("check", "serve")}
     assert len(sentences) == 1
     assert "vLLM 0.23.0 was the last that had it" in sentences.pop()
+
+
+def test_check_says_which_engine_runs_a_model_that_vllm_has_dropped(tmp_path):
+    config = {"architectures": ["MllamaForConditionalGeneration"], "model_type": "mllama", "vision_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = run("check", OPTION_MODEL_ID=str(tmp_path))
+    assert "transformers" in done.stdout
+    assert "vllm serve /" not in done.stdout
+    refused = run("check", OPTION_MODEL_ID=str(tmp_path), OPTION_TRANSFORMERS_ENGINE="never")
+    assert "OPTION_TRANSFORMERS_ENGINE=never refuses" in refused.stderr
+    always = run("check", OPTION_TRANSFORMERS_ENGINE="always")
+    assert f"{MODEL} is run by transformers" in always.stdout

@@ -97,7 +97,8 @@ def test_only_the_start_picks_an_engine():
     }
     pickers.remove("container.ping")  # asks for the names of its arguments only
     # What is said of a model names the engine that would serve it.
-    assert pickers == {"container.entrypoint", "container.start.vllm_settings", "container.inspection.report"}
+    settings = {"container.start.vllm_settings", "container.start.transformers_settings"}
+    assert pickers == {"container.entrypoint", "container.inspection.report"} | settings
 
 
 def test_only_the_main_module_touches_the_environment():

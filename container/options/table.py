@@ -117,6 +117,10 @@ class Options(BaseModel):
         "starts sooner; with false each of them imports vLLM, as in `vllm serve`.")] = True
     seed: Annotated[int | None, Declared(
         ENGINE, sizes.whole(0), "Seed for requests that have none.", engine="seed", unset=_VLLM)] = None
+    transformers_engine: Annotated[Literal["auto", "always", "never"], Declared(
+        ENGINE, values.choice("auto", "always", "never"),
+        "Whether transformers runs the model in place of vLLM: auto does so for the families that vLLM no longer has "
+        "(docs/transformers-engine.md).")] = "auto"
     env: Annotated[Mapping[str, str], FrozenItems, Declared(
         ENGINE, engine_environment, "More environment variables for the engine: NAME=value,OTHER=value or a JSON object. "
         "They win over the container's own.", unset="none")] = FrozenMapping()

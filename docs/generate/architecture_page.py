@@ -90,7 +90,7 @@ PACKAGES = (
     _package("handler.openai", "what an engine generates as OpenAI's objects", "", "engine"),
     _package(
         "handler.engines",
-        "the engines: vLLM, and a fake one for fast tests; which one serves a model",
+        "the engines: vLLM, transformers, and a fake one for fast tests; which one serves a model",
         "",
         "adapters checkpoint concurrency engine",
     ),

@@ -38,7 +38,8 @@ A chat completion with an image, from the socket to vLLM and back:
 6. `VllmEngine.generate` in `handler/engines/vllm/engine.py`: the prompt becomes vLLM's `ChatCompletionRequest`;
    text that looks like a placeholder token is made harmless; vLLM's own `OpenAIServingChat` applies the chat
    template, runs the model and parses reasoning and tool calls; `deltas.py` yields a `Delta` in place of its JSON.
-   vLLM's exceptions become ours (`failures.py`).
+   vLLM's exceptions become ours (`failures.py`). For a model that vLLM no longer has, `EngineChoice` in
+   `handler/engines/choice.py` has started `TransformersEngine` in its place, whose `Worker` yields the same deltas.
 7. `Responses` in `handler/openai/responses.py` takes the deltas of any engine: `ChatResponse` (`chat.py`) writes the
    completion, or the chunks of a stream, with log probabilities and usage.
 8. The way back is the return values: JSON text, a response, and in the edge one log line and the metrics. A stream

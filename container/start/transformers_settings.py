@@ -1,0 +1,63 @@
+"""Options -> TransformersSettings, and which options mean nothing to that engine."""
+
+from container.options import TABLE, Options
+from handler.engines.transformers.launch import TransformersSettings
+from handler.engines.vllm.launch import VllmSettings
+
+# Options of vLLM that this engine has as well, or that are none of an engine's business.
+HEEDED = frozenset(
+    {
+        "revision",
+        "trust_remote_code",
+        "served_model_name",
+        "max_model_len",
+        "max_rolling_batch_size",
+        "dtype",
+        "seed",
+        "limit_mm_per_prompt",
+        "mm_processor_kwargs",
+        "allowed_media_domains",
+        "chat_template",
+        "chat_template_content_format",
+        "default_chat_template_kwargs",
+        "host",
+        "port",
+        # It refuses adapters in words of its own.
+        "enable_lora",
+        "lora_modules",
+    }
+)
+HEEDED_ARGUMENTS = frozenset({"download_dir", "load_format"})
+
+
+def transformers_settings(options: Options, vllm: VllmSettings) -> TransformersSettings:
+    """What the transformers engine is started with, where vLLM would be with `vllm`."""
+    return TransformersSettings(
+        names=vllm.names,
+        revision=options.revision,
+        token=options.hf_token.get_secret_value() if options.hf_token else None,
+        cache_directory=options.engine_arguments.get("download_dir"),
+        trust_remote_code=options.trust_remote_code,
+        dtype=options.dtype,
+        max_model_len=None if options.max_model_len == -1 else options.max_model_len,  # auto
+        max_rows=options.max_rolling_batch_size,
+        seed=options.seed,
+        chat_template=vllm.chat_template,
+        chat_template_content_format=vllm.chat_template_content_format,
+        default_chat_template_kwargs=vllm.default_chat_template_kwargs,
+        processor_arguments=options.mm_processor_kwargs or {},
+        without_effect=without_effect(options),
+    )
+
+
+def without_effect(options: Options) -> tuple[str, ...]:
+    """The names of options that are set, and that only vLLM heeds."""
+    own = [
+        option.name
+        for option in TABLE
+        if (option.declared.engine or option.declared.flag)
+        and option.name not in HEEDED
+        and (value := getattr(options, option.name)) != option.default
+        and not (type(value) is int and value == 1)  # one GPU, one replica, one node
+    ]
+    return tuple(f"OPTION_{name.upper()}" for name in (*own, *sorted({*options.engine_arguments} - HEEDED_ARGUMENTS)))
