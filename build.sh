@@ -7,6 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh check [--device cpu|gpu] [--instance-type TYPE]
+       ./build.sh diff [--device cpu|gpu] REQUEST
        ./build.sh test [--device cpu|gpu] [--all]
        ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
@@ -15,6 +16,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
           (without one: the included model, demo/model) on http://localhost:8080
   check   print the options in effect, what the model is, and the equivalent `vllm serve` line; loads nothing
             --instance-type TYPE  whether the model fits that instance type of SageMaker, and what to change if not
+  diff    print side by side what transformers and vLLM make of a request in a JSON file (docs/diff.md)
   test    everything CI runs: lint, types, unit tests, the real engine with the model that ships, and a dozen small models
           of other families against transformers
             --all              every family of docs/models.md, not the dozen alone
@@ -219,6 +221,7 @@ while [ $# -gt 0 ]; do
     case "$command $1" in
         *" --device") wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
         *" --device="*) wanted=${1#*=}; shift ;;
+        "diff "*) extra+=("$1") ;;
         "check --instance-type") extra=("$1" "${2:-}"); shift; [ $# -eq 0 ] || shift ;;
         "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$tag" ] || die "--tag needs a name" ;;
         "image --push") target=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$target" ] || die "--push needs a repository" ;;
@@ -230,13 +233,13 @@ while [ $# -gt 0 ]; do
 done
 
 case "$command" in
-    serve | check | test)
+    serve | check | diff | test)
         lock=requirements/$(device "$wanted").txt
         ;;
 esac
 
 case "$command" in
-    serve | check)
+    serve | check | diff)
         install "$lock"
         default_to_demo
         exec .venv/bin/python -m container "$command" ${extra[@]+"${extra[@]}"}

@@ -13,10 +13,13 @@ from handler.errors import StartError
 USAGE = """\
 usage: serve | check [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
        check [--instance-type TYPE]
+       diff REQUEST [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
        ping
 
   serve  serve the model that HF_MODEL_ID or OPTION_MODEL_ID names, or the one in /opt/ml/model
   check  print every option in force, what the model is, and the equivalent `vllm serve` line; loads nothing
+  diff   print side by side what transformers and vLLM make of the request in a JSON file (- is stdin): rendered prompt,
+         tokens, images, sampling, answer; the exit code is that of diff(1)
   ping   exit with 0 if the server on this machine is ready
 
   -m, --models       the model: file:/a/directory, s3://bucket/prefix or a Hugging Face id, and the name to serve it under
@@ -25,7 +28,7 @@ usage: serve | check [-m [NAME=]MODEL] [-s DIRECTORY] [-f FILE]
   --instance-type    of check: the SageMaker instance type that the model is to fit, such as ml.g5.2xlarge
   -h, --help         this text
 """
-COMMANDS = ("serve", "check", "ping")
+COMMANDS = ("serve", "check", "diff", "ping")
 _FLAGS = {"-m": "models", "-s": "model-store", "-f": "config-file", "-h": "help", "-w": "workflows", "-i": "install"}
 _OF_CHECK = "instance-type"
 # name:version:engine:device=address, in brackets or not; only the name has an effect.
@@ -39,13 +42,15 @@ _UNSUPPORTED = {
 @dataclass(frozen=True)
 class Command:
     """What to do. `settings` are variables, of which the environment's own win; `model_directory` is where the model
-    and its serving.properties are, and `server_file` LMI's config.properties, if not in their usual places. `instance_type` is what `check` compares with."""
+    and its serving.properties are, and `server_file` LMI's config.properties, if not in their usual places. `instance_type` is
+    what `check` compares with, `request` the file of `diff`."""
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     model_directory: Path | None = None
     server_file: Path | None = None
     instance_type: str | None = None
+    request: str | None = None
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -56,6 +61,7 @@ def parse(arguments: Sequence[str]) -> Command:
     if name.startswith("-"):
         name, rest = "serve", list(arguments)
     _check_name(name, rest)
+    request = rest.pop(0) if name == "diff" else None
     settings: dict[str, str] = {}
     directory: Path | None = None
     server_file: Path | None = None
@@ -71,7 +77,7 @@ def parse(arguments: Sequence[str]) -> Command:
             directory = directory or _readable_directory(_single(flag, values))
         else:
             directory = _model(_single(flag, values), settings) or directory
-    return Command(name, settings, directory, server_file, instance_type)
+    return Command(name, settings, directory, server_file, instance_type, request)
 
 
 def _check_name(name: str, rest: Sequence[str]) -> None:
@@ -79,6 +85,8 @@ def _check_name(name: str, rest: Sequence[str]) -> None:
         raise StartError("The command batch is not supported yet: requests are answered over HTTP, not from files.")
     if name not in COMMANDS:
         raise StartError(f"{name!r} is not a command.\n{USAGE}")
+    if name == "diff" and (not rest or (rest[0].startswith("-") and rest[0] != "-")):
+        raise StartError(f"The command diff needs the file of a request, before its other arguments.\n{USAGE}")
     if name == "ping" and rest:
         raise StartError(f"The command ping takes no arguments; {rest[0]!r} is one.\n{USAGE}")
 

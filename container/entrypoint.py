@@ -1,4 +1,4 @@
-"""`serve` and `check`: everything is wired here, and only here an engine is chosen."""
+"""`serve`, `check` and `diff`: everything is wired here, and only here an engine is chosen."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ import uvloop
 from container import logs
 from container.address_file import publish_address
 from container.commands import USAGE, parse
+from container.diff.run import FAILED, compare, read_request
 from container.http.admission import Admission
 from container.http.app import build_app
 from container.http.health import Health
@@ -65,10 +66,12 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         environ.update(resolved.options.env)
         for name, value in ENVIRONMENT.items():
             environ.setdefault(name, value)
+        if command.request is not None:
+            return diff(resolved, environ, command.request)
         return serve(resolved, environ) if command.name == "serve" else check(resolved, command.instance_type)
     except StartError as fault:
         print(f"lumi cannot start:\n{mask(str(fault))}", file=sys.stderr)  # noqa: T201  # as plain text, however logs are formatted
-        return 1
+        return FAILED if arguments[:1] == ["diff"] else 1
 
 
 def check(resolved: Resolved, instance_type: str | None = None) -> int:
@@ -133,6 +136,22 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
             "or set OPTION_KV_CACHE_MEMORY_BYTES lower"
         )
     return code
+
+
+def diff(resolved: Resolved, environ: MutableMapping[str, str], request: str) -> int:
+    """Print what vLLM and transformers make of the request in a file; the exit code. Raises StartError."""
+    options, payload = resolved.options, read_request(request)
+    for name, value in {"VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING"}.items():
+        environ.setdefault(name, value)  # stdout has the report
+    checked = check_machine(options, locate_model(options), cuda=vllm.cuda())
+    if checked.located is None:
+        raise StartError("No model is named; set HF_MODEL_ID.")
+    settings = vllm_settings(options, checked.located)
+    engines = (
+        ("vLLM", VllmFactory(settings, environ if options.preload_engine else None)),
+        ("transformers", TransformersFactory(transformers_settings(options, settings))),
+    )
+    return asyncio.run(compare(options, checked, engines, payload))
 
 
 def choose_engine(options: Options, located: Located, inherited: MutableMapping[str, str] | None) -> EngineFactory:

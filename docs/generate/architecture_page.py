@@ -37,9 +37,15 @@ PACKAGES = (
     ),
     _package(
         "container.entrypoint",
-        "the commands `serve` and `check`; the only module that chooses an engine",
-        "address_file commands http inspection logs model_store nodes options server start",
+        "the commands `serve`, `check` and `diff`; the only module that chooses an engine",
+        "address_file commands diff http inspection logs model_store nodes options server start",
         "engine engines",
+    ),
+    _package(
+        "container.diff",
+        "the command `diff`: what two engines make of a request, side by side",
+        "nodes options start",
+        "engine service",
     ),
     _package("container.server", "the life of the process: listen, start, watch, drain, stop", "http nodes start"),
     _package(

@@ -1,0 +1,1 @@
+"""A request and two engines -> what each makes of it, side by side: `lumi diff`."""
