@@ -124,6 +124,14 @@ def test_a_model_that_nothing_can_serve_is_refused_with_the_nearest_that_works(n
     assert words in refusal(name, **fields)
 
 
+def test_a_quantisation_that_vllm_lacks_is_refused():
+    four = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    assert "bitsandbytes" not in read_registry().quantisations
+    assert "cannot read weights quantised by bitsandbytes" in refusal("LlavaForConditionalGeneration", **four)
+    awq = {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    assert assigned("LlavaForConditionalGeneration", **awq).engine == VLLM
+
+
 def test_a_configuration_without_architectures_is_refused():
     assert "OPTION_HF_OVERRIDES" in refusal()
 

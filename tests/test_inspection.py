@@ -122,5 +122,7 @@ def test_a_configuration_of_an_unknown_form_is_left_to_vllm(tmp_path):
 def test_vllm_refuses_what_only_transformers_serves(tmp_path):
     write_checkpoint(tmp_path, config={**CONFIG, "architectures": ["MllamaForConditionalGeneration"]})
     assert report(tmp_path).assignment.engine == "transformers"
+    four = report_on(DirectoryFiles(tmp_path), options(tmp_path), "ml.g5.12xlarge")
+    assert four.fits[0].degree == 1
     with pytest.raises(StartError, match="cannot be served by vLLM, which does not have its architecture Mllama"):
         start(tmp_path)

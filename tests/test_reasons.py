@@ -28,6 +28,18 @@ SENTENCES = {
         ),
         "does not know the model type zoo. Use an image with newer packages",
     ),
+    "unknown quantisation": (
+        ValueError("Unknown quantization method: bitsandbytes. Must be one of ['awq', 'fp8']."),
+        "cannot read weights quantised by bitsandbytes. Use the checkpoint that is not quantised",
+    ),
+    "kernel of another processor": (
+        ValueError("Failed to find a kernel that can implement the linear layer. Reasons:\n X requires AMX"),
+        "Reasons: X requires AMX. Quantised weights of this kind need another CPU or a GPU.",
+    ),
+    "type of the computation": (
+        ValueError("torch.float32 is not supported for quantization method awq."),
+        "Set OPTION_DTYPE=bf16 or fp16.",
+    ),
     "absent package": (ModuleNotFoundError("No module named 'timm.layers'"), "with `pip install timm`"),
     "absent package of transformers": (
         ImportError(

@@ -11,7 +11,7 @@ from handler.checkpoint.parts import LANGUAGE, Part
 
 _FLOATS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 # How many bytes each parameter takes that was stored whole, if vLLM quantises while it loads.
-_WHILE_LOADING = {"fp8": 1.0, "fp8_per_tensor": 1.0, "fp8_per_block": 1.0, "bitsandbytes": 0.6, "int8_per_channel": 1.0}
+_WHILE_LOADING = {"fp8": 1.0, "fp8_per_tensor": 1.0, "fp8_per_block": 1.0, "int8_per_channel": 1.0}
 _BATCHED_TOKENS = 8192  # vLLM's default on GPUs for max_num_batched_tokens in a server
 _LIVE_WIDTHS = 6  # activations of a layer that live at once, in widths of the model
 

@@ -1,7 +1,7 @@
 """ModelReport: what is known of a model before it is loaded; nothing here prints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from container.inspection.demand import demand, element_bytes, encoder_bytes, loaded_bytes
@@ -14,7 +14,7 @@ from handler.checkpoint.files import ModelFiles, read_json
 from handler.checkpoint.image_tokens import image_tokens
 from handler.checkpoint.memory import TYPE_BYTES, KvCache, context_length, kv_cache
 from handler.checkpoint.parts import Part, parts
-from handler.engines.assignment import Assignment
+from handler.engines.assignment import TRANSFORMERS, Assignment
 from handler.engines.inspection import inspect
 from handler.engines.vllm.registry import has_fallback_template
 from handler.errors import StartError
@@ -63,6 +63,8 @@ def _report(files: ModelFiles, options: Options, instance_type: str | None) -> M
     takes_images = "image" in found.assignment.modalities
     tokens = image_tokens(files, config, options.media_max_picture_pixels) if takes_images else None
     wanted = demand(config, options, there, kv=kv, max_tokens=max_tokens or 0, image_tokens=tokens)
+    if found.assignment.engine == TRANSFORMERS:  # it computes on one GPU
+        wanted = replace(wanted, tensor_parallel=1)
     return ModelReport(
         assignment=found.assignment,
         template=template_source(files, options.chat_template, _fallback_template(config)),

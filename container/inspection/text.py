@@ -66,7 +66,8 @@ def _instances(report: ModelReport) -> Iterator[tuple[str, str]]:
 
 def _fit(fit: Fit) -> str:
     kind = f"{fit.instance.gpus} x {fit.instance.gpu} with {fit.instance.gpu_gib} GiB"
-    weights = f"weights {format_bytes(fit.weight_bytes)} on each of {fit.degree} GPUs"
+    shared = f" on each of {fit.degree} GPUs" if fit.degree > 1 else ""
+    weights = f"weights {format_bytes(fit.weight_bytes)}{shared}"
     if not fit.fits:
         return f"does NOT fit ({kind}; {weights}). Change one: {'; '.join(fit.cures)}"
     requests = f", {fit.concurrency:.1f} requests of the maximum length at once" if fit.concurrency else ""

@@ -14,6 +14,7 @@ VLLM = "vLLM"
 BACKEND = "vLLM, through its Transformers backend"
 TRANSFORMERS = "transformers"
 REMOTE = "vLLM, through its Transformers backend and the repository's own code"
+_BITSANDBYTES = "bitsandbytes"
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 
 
@@ -40,6 +41,7 @@ def assign(model: str, config: Mapping[str, Any], arguments: Mapping[str, Any]) 
         raise StartError(_needs_transformers_4(model, names, registry))
     if names and names[0] in architectures.TRANSFORMERS_ENGINE:
         return Assignment(TRANSFORMERS, names[0], names[0], ("image",))
+    _check_quantisation(model, config, registry)
     found = next((name for name in names if name in registry.models), None)
     if found is not None and not (text_only and found in registry.multimodal):
         modalities = registry.modalities(found) or (("image",) if found in registry.multimodal else ())
@@ -57,6 +59,16 @@ def assign(model: str, config: Mapping[str, Any], arguments: Mapping[str, Any]) 
 def hf_overrides(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What vLLM has to be told besides; nothing where the operator has said it."""
     return {} if arguments.get("hf_overrides") else architectures.hf_overrides(config)
+
+
+def _check_quantisation(model: str, config: Mapping[str, Any], registry: Registry) -> None:
+    scheme = config.get("quantization_config") or {}
+    # Of others vLLM knows more names than its list has.
+    if scheme.get("quant_method") == _BITSANDBYTES and _BITSANDBYTES not in registry.quantisations:
+        raise StartError(
+            f"{model} cannot be served: vLLM {registry.version} cannot read weights quantised by {_BITSANDBYTES}. Use the checkpoint "
+            "that is not quantised, or its AWQ, GPTQ, FP8 or compressed-tensors form."
+        )
 
 
 def _engine(name: str, registry: Registry) -> str:

@@ -17,6 +17,13 @@ _PACKAGE = (
 # What takes the place of a message; the first pattern that matches decides.
 _SENTENCES = (
     (
+        re.compile(r"Unknown quantization method: (?P<method>[\w-]+)"),
+        (
+            r"This vLLM cannot read weights quantised by \g<method>. Use the checkpoint that is not quantised, or its AWQ, GPTQ, "
+            r"FP8 or compressed-tensors form."
+        ),
+    ),
+    (
         re.compile(r"model type `(?P<type>[^`]+)`.*does not recognize this architecture", re.DOTALL),
         (
             r"The transformers of this image does not know the model type \g<type>. Use an image with newer packages; if the model "
@@ -37,6 +44,14 @@ _SENTENCES = (
 )
 # What is added to a message.
 _CURES = (
+    (
+        re.compile(r"float32 is not supported for quantization method"),
+        "Set OPTION_DTYPE=bf16 or fp16.",
+    ),
+    (
+        re.compile(r"Failed to find a kernel that can implement"),
+        "Quantised weights of this kind need another CPU or a GPU.",
+    ),
     (
         re.compile(r"divisible by tensor parallel size"),
         "Set OPTION_TENSOR_PARALLEL_DEGREE, which otherwise is the number of GPUs, to a divisor of it.",

@@ -27,6 +27,7 @@ class Registry:
     dropped: Mapping[str, str]
     plugins: Mapping[str, str]
     backend: frozenset[str]  # served through transformers' own class
+    quantisations: frozenset[str]
 
     def modalities(self, architecture: str) -> tuple[str, ...]:
         """What it takes besides text."""
@@ -56,6 +57,7 @@ def read_registry() -> Registry:
         dropped=tables["_PREVIOUSLY_SUPPORTED_MODELS"],
         plugins=tables["_OOT_SUPPORTED_MODELS"],
         backend=frozenset(backend),
+        quantisations=_quantisations(),
     )
 
 
@@ -80,6 +82,17 @@ def _version() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return "of an unknown version"
+
+
+def _quantisations() -> frozenset[str]:
+    """The names of the methods of quantisation."""
+    tree = ast.parse((_package() / "model_executor" / "layers" / "quantization" / "__init__.py").read_text())
+    literal = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "QuantizationMethods"
+    )
+    return frozenset(str(node.value) for node in ast.walk(literal) if isinstance(node, ast.Constant))
 
 
 def _literal_items(table: ast.Dict) -> dict[str, Any]:
