@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -10,6 +11,7 @@ import openai
 import pytest
 
 from demo.images import COLORS, SHAPES
+from handler.checkpoint.memory import kv_cache
 from tests.drawn import encode_image, image, post, url
 from tests.http_server import Response, http_server
 from tests.live import MODEL
@@ -293,6 +295,16 @@ def test_metrics_are_vllms_and_ours(live):
     assert live.metric("vllm:prompt_tokens_total") > 0
     assert live.metric("lumi_requests_total") > 0
     assert live.metric("lumi_requests_in_flight") == 0
+
+
+def test_the_cache_has_as_many_tokens_as_check_says(live):
+    (info,) = re.findall(r"^vllm:cache_config_info\{(.*)\}", live.client.get("/metrics").text, re.MULTILINE)
+    facts = dict(re.findall(r'(\w+)="([^"]*)"', info))
+    config = json.loads((MODEL / "config.json").read_text())
+    size = int(facts["kv_cache_memory_bytes"])
+    cached = kv_cache(config, element_bytes=4)  # demo/model computes in float32
+    block = cached.token_bytes * int(facts["block_size"])
+    assert int(facts["num_gpu_blocks"]) == size // block
 
 
 def test_the_log_has_a_line_of_json_for_each_request(live):
