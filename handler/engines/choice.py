@@ -55,12 +55,12 @@ class EngineChoice:
         if self._setting == "always":
             reason = "OPTION_TRANSFORMERS_ENGINE=always"
         else:
-            assignment = (await in_background(lambda: inspect_local(model, self._arguments))).assignment
-            check_allowed(assignment, self._setting)
-            if assignment.engine != TRANSFORMERS:
+            found = await in_background(lambda: inspect_local(model, self._arguments))
+            if found is None or found.assignment.engine != TRANSFORMERS:
                 await self._transformers.close()
                 return self._vllm
-            reason = f"vLLM has no {assignment.architecture}"
+            check_allowed(found.assignment, self._setting)
+            reason = f"vLLM has no {found.assignment.architecture}"
         log.info("%s is run by transformers, not by vLLM: %s", model, reason)
         await self._vllm.close()
         return self._transformers

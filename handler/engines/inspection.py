@@ -1,5 +1,6 @@
 """The files of a model -> what is known of it before anything is loaded. A start and the command `check` ask this alike."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from handler.checkpoint.files import DirectoryFiles, ModelFiles, read_json
 from handler.checkpoint.tensors import Tensor, read_tensors
 from handler.checkpoint.weight_files import weights
 from handler.engines.assignment import VLLM, Assignment, assign, is_text_only
-from handler.errors import StartError
+from handler.errors import LumiError, StartError
+
+log = logging.getLogger("lumi.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,16 @@ def inspect(files: ModelFiles, arguments: Mapping[str, Any]) -> Inspected:
     return Inspected(config, assignment, tensors)
 
 
-def inspect_local(model: str, arguments: Mapping[str, Any]) -> Inspected:
-    """The same of a directory, or of an id on the hub whose files are in its cache."""
-    return inspect(DirectoryFiles(_directory(model, arguments), model), arguments)
+def inspect_local(model: str, arguments: Mapping[str, Any]) -> Inspected | None:
+    """The same of a directory, or of an id on the hub whose files are in its cache; None if they have a form that is not
+    known here, which is no reason to end a start."""
+    try:
+        return inspect(DirectoryFiles(_directory(model, arguments), model), arguments)
+    except LumiError:
+        raise
+    except Exception:
+        log.exception("the files of %s could not be inspected before the start; vLLM decides", model)
+        return None
 
 
 def _in_index(files: ModelFiles, path: str) -> set[str]:

@@ -14,7 +14,7 @@ from handler.engines.assignment import TRANSFORMERS
 from handler.engines.inspection import inspect_local
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.launch import VllmSettings
-from handler.errors import LumiError, StartError
+from handler.errors import StartError
 
 if TYPE_CHECKING:
     from handler.engines.vllm.engine import VllmEngine
@@ -82,13 +82,10 @@ class VllmFactory:
 
 def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What vLLM has to be told besides `arguments`. Raises StartError where vLLM cannot serve the model."""
-    try:
-        assignment = inspect_local(model, arguments).assignment
-    except LumiError:
-        raise
-    except Exception:
-        log.exception("the files of %s could not be inspected before the start; vLLM decides", model)
+    found = inspect_local(model, arguments)
+    if found is None:
         return {}
+    assignment = found.assignment
     if assignment.engine == TRANSFORMERS:
         raise StartError(
             f"{model} cannot be served by vLLM, which does not have its architecture {assignment.architecture}."
