@@ -219,13 +219,14 @@ def test_a_gpu_without_memory_is_worth_a_retry(engine, monkeypatch):
     assert len(answer(engine, chat(TEXT)).tokens) == 12
 
 
-def test_a_gpu_that_has_failed_ends_the_engine(checkpoint, monkeypatch):
+@pytest.mark.parametrize("method", ["prefill", "step"])
+def test_a_gpu_that_has_failed_ends_the_engine(checkpoint, monkeypatch, method):
     broken = start(checkpoint)
 
-    def fail(batch, tokens):
+    def fail(*arguments):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(broken._worker._decoder, "step", fail)
+    monkeypatch.setattr(broken._worker._decoder, method, fail)
     for _ in range(2):  # the second comes when nothing runs any more
         with pytest.raises(EngineDead):
             answer(broken, chat(TEXT))
@@ -279,6 +280,19 @@ def test_the_loop_stays_free_while_the_model_computes(engine):
 
     # A step of the model takes longer than that where it blocks the loop; the bound leaves room for a busy machine.
     assert asyncio.run(longest_pause()) < 1
+
+
+def test_a_stop_ends_what_is_under_way(checkpoint):
+    made = start(checkpoint)
+
+    async def stop_soon():
+        running = asyncio.create_task(ask(made, chat(TEXT, max_tokens=2000, ignore_eos=True)))
+        await asyncio.sleep(0.2)
+        await made.stop()
+        with pytest.raises(EngineDead):
+            await running
+
+    asyncio.run(stop_soon())
 
 
 @pytest.mark.parametrize("harm", ["missing", "shape", "truncated"])

@@ -30,6 +30,7 @@ class Worker:
         self._max_rows = max_rows
         self._arrivals: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
+        self._starting: list[Request] = []
         self._rows: list[Completion] = []
         self._batch: Batch | None = None
         self._stopping = False
@@ -68,8 +69,8 @@ class Worker:
                         self._step()
         except Exception:
             log.exception("the engine has failed")
-            self._failed = True
-            self._end_all(_dead())
+        self._failed = True
+        self._end_all(_dead())
 
     def _receive(self) -> None:
         """Take what has arrived; wait for it if there is nothing else to do."""
@@ -89,8 +90,9 @@ class Worker:
             room = self._max_rows - len(self._rows)
             if self._rows and self._waiting[0].sampling.n > room:
                 return
-            group = self._next_group(room)
-            self._prefill(group)
+            self._starting = self._next_group(room)
+            self._prefill(self._starting)
+            self._starting = []
 
     def _next_group(self, room: int) -> list[Request]:
         """The oldest waiting request, and others that can be computed together with it."""
@@ -204,7 +206,7 @@ class Worker:
         while not self._arrivals.empty():
             if (request := self._arrivals.get()) is not None:
                 self._waiting.append(request)
-        for request in {row.request for row in self._rows} | set(self._waiting):
+        for request in {row.request for row in self._rows}.union(self._waiting, self._starting):
             request.deliver(error)
 
 
