@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from container.entrypoint import choose_engine
 from container.nodes.rendezvous import SingleNode
 from container.options import resolve
 from container.start.machine import check_machine
 from container.start.model import locate_model
 from container.start.startup import Startup
-from container.start.vllm_settings import vllm_settings
 from handler.engines import vllm
-from handler.engines.vllm.factory import VllmFactory
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.launch import ENVIRONMENT
 from handler.errors import RequestError
@@ -70,7 +69,7 @@ async def _answers(chats: Sequence[str], environ: Mapping[str, str]) -> Answers:
 async def _serve(environ: Mapping[str, str]) -> AsyncIterator[Service]:
     options = resolve(environ, engine_fields=vllm.field_names).options
     checked = check_machine(options, locate_model(options), cuda=vllm.cuda())
-    factory = VllmFactory(vllm_settings(options, checked.located))
+    factory = choose_engine(options, checked.located, None)
     startup = Startup(options, checked, factory, nodes=SingleNode(), follows=False, report=lambda _: None)
     try:
         ready = await startup.run()
