@@ -58,10 +58,11 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
         if last is None:
             raise EngineFailure("The engine ended the request without an answer.")
         prompt = self._read_prompt(request, last, mm_token_counts)
+        template_kwargs = self._effective_chat_template_kwargs(request) if self.parser_cls is not None else None
         deltas: list[Delta] = []
         for completion in last.outputs:
             self._raise_if_error(completion.finish_reason, last.request_id)
-            choice = self._choice(request, self._effective_chat_template_kwargs(request))
+            choice = self._choice(request, template_kwargs)
             deltas.append(choice.whole(completion, last, None if deltas else prompt))
         return deltas
 
