@@ -99,19 +99,14 @@ def test_what_is_computed_with_one_loading_is_not_found_by_the_next():
     assert len(set(map(str, prompts))) == 3
 
 
-def test_vllm_finds_adapters_where_ours_are_put_and_names_answers_as_we_do():
+def test_vllm_finds_adapters_where_ours_are_put():
     from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
-    from vllm.entrypoints.openai.models.serving import OpenAIServingModels
     from vllm.lora.request import LoRARequest
-
-    from handler.engines.vllm.adapters.served import ServedModels
 
     request = LoRARequest("a/cat.s#12", 12, "/kept")
     models = SimpleNamespace(lora_requests={"a/cat.s#12": request})
     serving, asked = SimpleNamespace(models=models), SimpleNamespace(model="a/cat.s#12")
     assert OpenAIServingChat._maybe_get_adapters(serving, asked) is request
-    assert OpenAIServingModels.model_name.__code__.co_varnames == ("self", "lora_request")
-    assert ServedModels.model_name(models, request) == "a/cat.s"
 
 
 def test_a_dead_engine_is_not_the_adapters_fault(model_config, tmp_path):

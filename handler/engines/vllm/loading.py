@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
@@ -12,7 +13,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from handler.concurrency import in_background
 from handler.engine import ModelCard
 from handler.engines.vllm.adapters import cpu_patch
-from handler.engines.vllm.adapters.served import ServedModels, VllmAdapters
+from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.chat_template import find_chat_template
 from handler.engines.vllm.configuration import create_config, load_errors
 from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
@@ -41,7 +42,9 @@ def _load(settings: VllmSettings) -> AsyncLLM:
 
 
 async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
-    models = ServedModels(llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names])
+    models = OpenAIServingModels(
+        llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names]
+    )
     given = load_chat_template(settings.chat_template)
     template = await asyncio.to_thread(find_chat_template, llm.renderer, llm.model_config, given)
     serving = build_serving(llm, models, settings, template)

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from typing import Any
 
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from handler.engines.vllm.adapters.served import ServedModels
 from handler.engines.vllm.chat_template import ChatTemplate
 from handler.engines.vllm.deltas import ChatDeltas, TextDeltas
 from handler.engines.vllm.launch import VllmSettings
@@ -50,7 +50,9 @@ CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
 }
 
 
-def build_serving(llm: AsyncLLM, models: ServedModels, settings: VllmSettings, template: ChatTemplate) -> Serving:
+def build_serving(
+    llm: AsyncLLM, models: OpenAIServingModels, settings: VllmSettings, template: ChatTemplate
+) -> Serving:
     """The handlers for the model in `llm`. `check_constructors` must have passed."""
     values = {
         "model_config": llm.model_config,

@@ -18,21 +18,6 @@ from handler.engines.vllm.adapters.layers import Layers
 from handler.engines.vllm.failures import translate
 from handler.errors import EngineDead, InvalidRequest, StartError, UnknownAdapter
 
-_SEPARATOR = "#"  # not allowed in the name of an adapter
-
-
-class ServedModels(OpenAIServingModels):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's list of models, in which each loading of an adapter has a key of its own: `name#number`.
-
-    vLLM's caches identify an adapter by its name: an entry computed with one must not be found for the next of that name.
-    """
-
-    def model_name(self, lora_request: LoRARequest | None = None) -> str:
-        """The `model` of a response."""
-        if lora_request is None:
-            return str(super().model_name())
-        return str(lora_request.lora_name.rpartition(_SEPARATOR)[0])
-
 
 def check_tower_adapters(config: Any) -> None:
     """Raises StartError where vLLM 0.32 would crash on the first image of a request with an adapter: for LLaVA it counts
@@ -60,7 +45,7 @@ class _Loaded:
 class VllmAdapters:
     """The adapters of a live AsyncLLM, for use on its event loop."""
 
-    def __init__(self, llm: AsyncLLM, models: ServedModels) -> None:
+    def __init__(self, llm: AsyncLLM, models: OpenAIServingModels) -> None:
         self._llm = llm
         self._models = models
         self._config = llm.vllm_config.lora_config
@@ -87,7 +72,9 @@ class VllmAdapters:
             raise InvalidRequest("LoRA adapters are not enabled. Start with OPTION_ENABLE_LORA=true.")
         await asyncio.to_thread(self._check, Path(adapter.directory))
         number = next(self._numbers)
-        request = LoRARequest(f"{adapter.name}{_SEPARATOR}{number}", number, adapter.directory)
+        # Each loading has a key of its own: vLLM's caches identify an adapter by it, and an entry computed with one must not
+        # be found for the next of that name. No name of an adapter has a #.
+        request = LoRARequest(f"{adapter.name}#{number}", number, adapter.directory)
         try:
             await self._llm.add_lora(request)
         except Exception as fault:
