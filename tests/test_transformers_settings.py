@@ -9,7 +9,7 @@ from container.start.transformers_settings import transformers_settings, without
 from container.start.vllm_settings import vllm_settings
 from handler.engines.transformers.factory import TransformersFactory
 from handler.engines.vllm import field_names
-from handler.errors import StartError
+from handler.errors import OptionError, StartError
 
 
 @pytest.fixture
@@ -62,3 +62,15 @@ def test_several_nodes_are_refused(options):
     for begin in (factory.start, factory.follow):
         with pytest.raises(StartError, match="one GPU of one machine"):
             asyncio.run(begin("model", "10.0.0.1"))
+
+
+def test_the_operators_defaults_for_sampling_hold(options):
+    made = settings(options(OPTION_OVERRIDE_GENERATION_CONFIG='{"temperature": 0}'))
+    assert made.generation_overrides == {"temperature": 0}
+    assert made.without_effect == ()
+
+
+@pytest.mark.parametrize("text", ["hot", "[]"])
+def test_defaults_for_sampling_that_are_no_object_are_refused(options, text):
+    with pytest.raises(OptionError, match="OPTION_OVERRIDE_GENERATION_CONFIG"):
+        settings(options(OPTION_OVERRIDE_GENERATION_CONFIG=text))

@@ -1,8 +1,13 @@
 """Options -> TransformersSettings, and which options mean nothing to that engine."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from container.options import TABLE, Options
 from handler.engines.transformers.launch import TransformersSettings
 from handler.engines.vllm.launch import VllmSettings
+from handler.errors import OptionError
 
 # Options of vLLM that this engine has as well, or that are none of an engine's business.
 HEEDED = frozenset(
@@ -27,7 +32,7 @@ HEEDED = frozenset(
         "lora_modules",
     }
 )
-HEEDED_ARGUMENTS = frozenset({"download_dir", "load_format"})
+HEEDED_ARGUMENTS = frozenset({"download_dir", "load_format", "override_generation_config"})
 
 
 def transformers_settings(options: Options, vllm: VllmSettings) -> TransformersSettings:
@@ -46,8 +51,23 @@ def transformers_settings(options: Options, vllm: VllmSettings) -> TransformersS
         chat_template_content_format=vllm.chat_template_content_format,
         default_chat_template_kwargs=vllm.default_chat_template_kwargs,
         processor_arguments=options.mm_processor_kwargs or {},
+        generation_overrides=_generation_overrides(options),
         without_effect=without_effect(options),
     )
+
+
+def _generation_overrides(options: Options) -> Mapping[str, Any]:
+    """The operator's defaults for sampling, which only vLLM's own parser reads otherwise. Raises OptionError."""
+    text = options.engine_arguments.get("override_generation_config", "{}")
+    try:
+        overrides = json.loads(text)
+    except ValueError:
+        overrides = None
+    if not isinstance(overrides, dict):
+        raise OptionError(
+            f'OPTION_OVERRIDE_GENERATION_CONFIG={text!r} is not a JSON object such as {{"temperature": 0}}.'
+        )
+    return overrides
 
 
 def without_effect(options: Options) -> tuple[str, ...]:

@@ -24,4 +24,5 @@ def measure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _family(item: pytest.Item) -> Family | None:
     callspec = getattr(item, "callspec", None)
-    return None if callspec is None else callspec.params.get("family")
+    family = None if callspec is None else callspec.params.get("family")
+    return family if isinstance(family, Family) else None  # other tests have parameters of this name

@@ -130,4 +130,32 @@ FAMILIES = (
             Difference(_RESIZED, answers=WITH_IMAGES),
         ),
     ),
+    Family(
+        "mllama",
+        "MllamaForConditionalGeneration",
+        "meta-llama/Llama-3.2-11B-Vision-Instruct",
+        engine="transformers",
+        always=True,
+    ),
+    Family("idefics2", "Idefics2ForConditionalGeneration", "HuggingFaceM4/idefics2-8b-chatty", engine="transformers"),
+    Family("chameleon", "ChameleonForConditionalGeneration", "facebook/chameleon-7b", engine="transformers"),
+    Family(
+        "fuyu",
+        "FuyuForCausalLM",
+        "adept/fuyu-8b",
+        engine="transformers",
+        chats=tuple(chat for chat in CHATS if chat not in WITH_TWO),
+    ),
+    Family(
+        "deepseek_vl",
+        "DeepseekVLForConditionalGeneration",
+        "deepseek-community/deepseek-vl-1.3b-chat",
+        engine="transformers",
+    ),
+    Family(
+        "deepseek_vl_hybrid",
+        "DeepseekVLHybridForConditionalGeneration",
+        "deepseek-community/deepseek-vl-7b-chat",
+        engine="transformers",
+    ),
 )

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.image_utils import load_image
 
+from handler.engines.chat_templates import family_template
 from tests.models.answer import Answer, Answers
 from tests.models.chats import CHATS, TOKENS, Message
 
@@ -23,6 +24,8 @@ def reference_answers(directory: Path, chats: Sequence[str]) -> Answers:
     )
     if wrong := {kind: names for kind, names in loaded.items() if names}:
         raise ValueError(f"transformers does not load {directory.name} as it is: {wrong}")
+    # What the model's card writes, where a checkpoint ships no template.
+    processor.chat_template = processor.chat_template or family_template(model.config)
     return {name: _answer(processor, model.eval(), CHATS[name]) for name in chats}
 
 

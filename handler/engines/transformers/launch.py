@@ -8,7 +8,7 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class TransformersSettings:
     """`names` are what requests may call the model. `max_rows` completions are decoded together. `seed` is for requests
-    that have none. `without_effect` are the options that are set and mean nothing here, to be logged."""
+    that have none, `generation_overrides` the operator's defaults, which win over the model's. `without_effect` are the options that are set and mean nothing here, to be logged."""
 
     names: tuple[str, ...]
     revision: str | None = None
@@ -23,4 +23,5 @@ class TransformersSettings:
     chat_template_content_format: str = "auto"
     default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     processor_arguments: Mapping[str, Any] = field(default_factory=dict)
+    generation_overrides: Mapping[str, Any] = field(default_factory=dict)
     without_effect: tuple[str, ...] = ()

@@ -172,7 +172,7 @@ def _placeholder_tokens(loaded: Loaded) -> Iterator[str]:
 
 def _defaults(model: Any, settings: TransformersSettings) -> Mapping[str, Any]:
     own = model.generation_config
-    defaults = {name: getattr(own, name, None) for name in _DEFAULTS}
+    defaults = {name: settings.generation_overrides.get(name, getattr(own, name, None)) for name in _DEFAULTS}
     return {**{name: value for name, value in defaults.items() if value is not None}, "seed": settings.seed}
 
 

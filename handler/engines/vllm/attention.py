@@ -23,4 +23,7 @@ def attention_difference(model_config: Any, *, on_cpu: bool) -> str | None:
         where = "vLLM attends in both directions inside images alone, and causally in the text of the prompt"
     else:
         return None
-    return f"{where}, unlike the authors of {family}: answers differ from theirs"
+    return (
+        f"{where}, unlike the authors of {family}: answers differ from theirs; "
+        "OPTION_TRANSFORMERS_ENGINE=always serves the model with their code, more slowly"
+    )
