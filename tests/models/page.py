@@ -65,7 +65,8 @@ def models_page(rows: Iterable[str], notes: str) -> str:
 
 def rows_of(page: str) -> dict[str, str]:
     """The rows that a page has, by the names of the families."""
-    lines = [line + "\n" for line in page.splitlines() if line.startswith("| ")][1:]
+    first = page.partition("\n## ")[0]  # the notes have tables of their own
+    lines = [line + "\n" for line in first.splitlines() if line.startswith("| ")][1:]
     return {line.split(" ")[1]: line for line in lines if not line.startswith("| ---")}
 
 
