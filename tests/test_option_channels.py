@@ -68,7 +68,7 @@ def test_of_two_channels_one_wins_and_a_warning_names_both(winner: str, loser: s
 TEXTS = ("false", "true", "1", "2", "a", "b", "http://h:1", "http://i:2", "bf16", "fp16", "0.5", "image=2", "image=3",
          '{"a": "1"}', '{"b": "2"}', "10.0.0.0/8", "11.0.0.0/8", "1,3,8,8", "1,3,9,9", "string", "openai", "json",
          "sse", "none", "lmi", "debug", "error", "image_features", '["algo-1", "algo-2"]', "algo-1", "x=/a", "y=/b",
-         "/a", "/b")  # fmt: skip
+         "/a", "/b", "always", "never")  # fmt: skip
 
 
 def read(entry: Option, label: str, text: str) -> object:

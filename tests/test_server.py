@@ -93,7 +93,7 @@ def test_draining_finishes_a_running_stream():
             wait_for(lambda: server.health.phase == "draining")
             server.call(engine.gate.set)
             rest = list(lines)
-        assert [json.loads(line)["choices"][0]["delta"]["content"] for line in (first, *rest)] == ["a", "b"]
+        assert [json.loads(line)["choices"][0]["delta"]["content"] for line in (first, *rest)] == ["", "a", "b"]
         assert server.wait() == 0
 
 

@@ -143,6 +143,7 @@ CHAT = [
             VICUNA + "USER: <image>\nOne? ASSISTANT: A cat. USER: Sure? ASSISTANT:",
         ),
         ("chameleon", None, "<image>One?<sep>A cat.<sep>Sure?"),
+        ("paligemma", None, "<image>One?A cat.Sure?"),
         ("fuyu", None, "One?\nA cat.\nSure?\n"),
     ],
 )

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 FEW = 12  # elements: a grid is shown, pixels are not
 
 
@@ -37,6 +35,8 @@ class Summary:
 
 def summarize(tensors: Sequence[Any]) -> Summary:
     """`tensors` are torch's, or numbers and lists that it makes tensors of."""
+    import torch  # noqa: PLC0415  # its import takes seconds, and other commands do without
+
     parts = [torch.as_tensor(tensor) for tensor in tensors]
     every = torch.cat([part.flatten().double() for part in parts]) if parts else torch.zeros(0, dtype=torch.double)
     few = every.numel() <= FEW

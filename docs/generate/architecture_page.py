@@ -45,7 +45,7 @@ PACKAGES = (
         "container.diff",
         "the command `diff`: what two engines make of a request, side by side",
         "nodes options start",
-        "engine service",
+        "engine images service",
     ),
     _package("container.server", "the life of the process: listen, start, watch, drain, stop", "http nodes start"),
     _package(

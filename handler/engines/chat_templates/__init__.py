@@ -5,7 +5,7 @@ from typing import Any
 
 # The model type of a checkpoint, and that of its language model (None: any) -> a file here. Sources, read 2026-11-21: the
 # model cards of llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-mistral-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf,
-# microsoft/Phi-3-vision-128k-instruct, adept/fuyu-8b and facebook/chameleon-7b, whose newer revisions have templates of
+# microsoft/Phi-3-vision-128k-instruct, adept/fuyu-8b, facebook/chameleon-7b and google/paligemma-3b-pt-224, whose newer revisions have templates of
 # the same text where they have one.
 _FILES: dict[tuple[str, str | None], str] = {
     ("llava", "llama"): "llava.jinja",
@@ -14,6 +14,7 @@ _FILES: dict[tuple[str, str | None], str] = {
     ("phi3_v", None): "phi3_v.jinja",
     ("fuyu", None): "fuyu.jinja",
     ("chameleon", None): "chameleon.jinja",
+    ("paligemma", None): "paligemma.jinja",
 }
 
 

@@ -50,8 +50,7 @@ class Prompts:
         self._max_model_len = max_model_len
         self._vocabulary = vocabulary
         self._arguments = arguments
-        begin = processor(text=["a"])["input_ids"][0][:2]
-        self._processor_writes_bos = list(begin) == [self._tokenizer.bos_token_id] * 2
+        self._processor_writes_bos = _writes_bos(processor, self._tokenizer.bos_token_id)
 
     def render(self, prompt: Prompt) -> list[Inputs]:
         """What the model takes, for each text. Raises InvalidRequest."""
@@ -114,8 +113,6 @@ class Prompts:
         images = _images(text.content)
         texts = self._escaper.escape_run(part for part in text.content if isinstance(part, str))
         pieces = [(self._placeholder or "") if isinstance(part, PromptImage) else next(texts) for part in text.content]
-        if images and self._placeholder is None and len(pieces) > 1 and pieces[1] == "\n":
-            del pieces[1]  # it separates an image from a text that has no place for it
         return self._process("".join(pieces), images, _flag(parameters, "add_special_tokens"), "prompt")
 
     def _process(self, text: str, images: Sequence[PromptImage], special: bool | None, param: str) -> Inputs:
@@ -159,6 +156,15 @@ class Prompts:
                 "at least one.",
                 param="prompt",
             )
+
+
+def _writes_bos(processor: Any, bos: int | None) -> bool:
+    """Whether the processor puts a BOS token before a text, in addition to the tokenizer's."""
+    try:
+        begin = processor(text=["a"])["input_ids"][0][:2]
+    except ValueError:  # PaliGemma's takes no text without an image
+        return False
+    return list(begin) == [bos, bos]
 
 
 def _images(content: str | Sequence[str | PromptImage | ImageEmbeds] | None) -> list[PromptImage]:
