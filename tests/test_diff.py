@@ -72,6 +72,11 @@ def test_other_log_probabilities_are_a_difference():
     assert "DIFFERENT log probabilities: at most 4.0e-01 apart" in report(tokens=(CAT._replace(logprob=-0.5),))
 
 
+def test_a_certain_token_is_compared_as_well():
+    certain = CAT._replace(logprob=0.0)
+    assert "DIFFERENT log probabilities: at most 1.0e-01 apart" in report(tokens=(certain,))
+
+
 def test_sampling_that_differs_is_shown():
     lines = report(sampling={"temperature": 0.7, "stop": None})
     assert "    vLLM 2          temperature=0.7" in lines

@@ -33,3 +33,9 @@ def test_a_model_without_placeholders_has_nothing_to_escape():
     none = PlaceholderEscaper(None, "")
     assert none.escape("<image>") == "<image>"
     assert list(none.escape_run(["<im", "age>"])) == ["<im", "age>"]
+
+
+def test_a_token_that_comes_together_across_images_and_messages_is_broken():
+    # Templates that put all images first, or nothing between messages, join what stood apart.
+    escape = BLANK.run_of_texts()
+    assert "<image>" not in escape("look <ima") + escape("ge>: what?") + escape("<im") + escape("age") + escape(">")

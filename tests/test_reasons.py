@@ -90,3 +90,15 @@ def test_an_exception_without_a_message_says_where_it_was_raised():
         check_shapes()
     bare = AssertionError().with_traceback(raising.value.__traceback__)
     assert reason(bare).startswith("AssertionError in check_shapes (")
+
+
+def test_an_exception_that_was_handled_is_no_reason():
+    def fail():
+        try:
+            raise ModuleNotFoundError("No module named 'optional'")
+        except ModuleNotFoundError:
+            raise ValueError("The model needs 40 GiB.") from None
+
+    with pytest.raises(ValueError, match="40 GiB") as raised:
+        fail()
+    assert reason(raised.value) == "The model needs 40 GiB."

@@ -55,3 +55,10 @@ def test_logits_stay_as_they_are():
     before = LOGITS.clone()
     draws(sampler(temperature=0, logit_bias={4: 100}, min_tokens=1, ends={1}), 1)
     assert torch.equal(LOGITS, before)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"repetition_penalty": 1e-38}, {"min_tokens": 5, "temperature": 1e308}, {"min_tokens": 5}]
+)
+def test_parameters_that_leave_no_token_take_the_likeliest(fields):
+    assert draws(sampler(ends=range(5), seed=1, **fields), 2, prompt=[0, 1, 2, 3, 4]) == [1, 1]

@@ -129,6 +129,10 @@ def _logprobs(one: Answer, other: Answer) -> Finding:
     """Of the answer, up to where it differs: after that the texts before them do."""
     at = first_difference([token.id for token in one.tokens], [token.id for token in other.tokens])
     pairs = zip(one.tokens[:at], other.tokens[:at], strict=False)
-    gaps = [abs(mine.logprob - theirs.logprob) for mine, theirs in pairs if mine.logprob and theirs.logprob]
+    gaps = [
+        abs(mine.logprob - theirs.logprob)
+        for mine, theirs in pairs
+        if mine.logprob is not None and theirs.logprob is not None
+    ]
     largest = max(gaps, default=0.0)
     return Finding("log probabilities", agrees=largest <= TIE, lines=(f"at most {largest:.1e} apart",))

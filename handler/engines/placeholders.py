@@ -29,13 +29,22 @@ class PlaceholderEscaper:
 
     def escape_run(self, texts: Iterable[str]) -> Iterator[str]:
         """The texts, escaped so that joining them makes no token either: `<ima` and `ge>` are separated."""
+        return map(self.run_of_texts(), texts)
+
+    def run_of_texts(self) -> Callable[[str], str]:
+        """What escapes one text after another of a prompt. A template may join any of them: some put all images first, and
+        some put nothing between messages."""
         tail = ""
-        for text in map(self.escape, texts):
-            apart = text
-            if self._pattern is not None and self._pattern.search(tail + text[:_MAX_TOKEN_LENGTH]):
-                apart = self._separator + text
+
+        def escape(text: str) -> str:
+            nonlocal tail
+            apart = self.escape(text)
+            if self._pattern is not None and self._pattern.search(tail + apart[:_MAX_TOKEN_LENGTH]):
+                apart = self._separator + apart
             tail = (tail + apart)[-_MAX_TOKEN_LENGTH:]
-            yield apart
+            return apart
+
+        return escape
 
     def escape_json(self, value: Any) -> Any:
         """`value` with all keys and texts escaped: templates print both."""

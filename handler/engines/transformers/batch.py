@@ -36,16 +36,17 @@ class Batch:
         self._drop_padding()
 
     def join(self, other: "Batch") -> None:
-        """Add the rows of `other` after these."""
+        """Add the rows of `other` after these. If memory runs out, this batch is as before."""
         columns = max(self.mask.shape[1], other.mask.shape[1])
         mine, theirs = self._layers(columns), other._layers(columns)  # noqa: SLF001  # of the same class
-        self.cache = DynamicCache()
+        cache = DynamicCache()
         for number in range(max(len(mine), len(theirs))):
             first = mine[number] if number < len(mine) else None
             second = theirs[number] if number < len(theirs) else None
-            self.cache.layers.append(_layer(_join(first, second, len(self.mask), len(other.mask))))
-        self.visible = _join_visible(self.visible, other.visible, len(self.mask), len(other.mask))
-        self.mask = torch.cat([_pad_left(self.mask, columns, dim=1), _pad_left(other.mask, columns, dim=1)])
+            cache.layers.append(_layer(_join(first, second, len(self.mask), len(other.mask))))
+        visible = _join_visible(self.visible, other.visible, len(self.mask), len(other.mask))
+        mask = torch.cat([_pad_left(self.mask, columns, dim=1), _pad_left(other.mask, columns, dim=1)])
+        self.cache, self.visible, self.mask = cache, visible, mask
 
     def _layers(self, columns: int) -> list[KeysAndValues | None]:
         layers: list[KeysAndValues | None] = []

@@ -25,7 +25,7 @@ class TokenTexts:
 
     def token(self, number: int, logprob: float, likeliest: tuple[Token, ...] = (), rank: int | None = None) -> Token:
         """The token `number` with its text and log probability."""
-        return Token(number, self._text(number), max(logprob, MIN_LOGPROB), likeliest, rank)
+        return Token(number, self._text(number), max(MIN_LOGPROB, logprob), likeliest, rank)
 
     def plain(self, number: int) -> Token:
         """The token `number` with its text."""

@@ -4,6 +4,7 @@ The names and defaults are those of vLLM's server, so that a client need not kno
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -40,6 +41,9 @@ class Sampling:
     logprobs: int | None = None
 
 
+_LARGEST = 1e300  # JSON has whole numbers that no float holds
+
+
 @dataclass(frozen=True, slots=True)
 class _Range:
     """The numbers that a field may have. `above` excludes `low` itself."""
@@ -59,6 +63,7 @@ class _Range:
         if is_number and self.kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         fits = is_number and (self.kind is float or isinstance(value, int)) and self.low <= value <= self.high
+        fits = fits and not (self.kind is float and abs(value) > _LARGEST)
         if not fits or (self.above and value == self.low):
             raise InvalidRequest(f"`{path}` is {value!r}; it must be {self}.", param=path)
         return self.kind(value)
@@ -69,11 +74,11 @@ NUMBERS: Mapping[str, _Range] = {
     "max_tokens": _Range(int, 1),
     "max_completion_tokens": _Range(int, 1),
     "min_tokens": _Range(int, 0),
-    "temperature": _Range(float, 0),
+    "temperature": _Range(float, 0, 100),
     "top_p": _Range(float, 0, 1, above=True),
     "top_k": _Range(int, -1),
     "min_p": _Range(float, 0, 1),
-    "repetition_penalty": _Range(float, 0, 2, above=True),
+    "repetition_penalty": _Range(float, 0.01, 100),
     "seed": _Range(int, -(2**63), 2**63 - 1),
 }
 FLAGS = ("ignore_eos", "include_stop_str_in_output", "skip_special_tokens")
@@ -115,6 +120,8 @@ HARMLESS = frozenset({"user", "cache_salt", "priority", "parallel_tool_calls", "
 
 # Fields that say how the completion is written, which the engine need not know.
 OF_THE_RESPONSE = frozenset({"stream_options", "return_token_ids", "return_tokens_as_token_ids", "return_prompt_text"})
+
+_TOKEN_ID = re.compile(r"[0-9]{1,10}")
 
 _COMMON = {*NUMBERS, *FLAGS, *REFUSED, *HARMLESS, *OF_THE_RESPONSE}
 _COMMON |= {"stop", "stop_token_ids", "logit_bias", "logprobs", "add_special_tokens"}
@@ -188,7 +195,7 @@ def _logit_bias(value: Any) -> Mapping[int, float]:
     if not isinstance(value, dict):
         raise InvalidRequest('`logit_bias` must be an object such as {"42": -100}.', param="logit_bias")
     bias = _Range(float, -100, 100)
-    if strange := next((key for key in value if not (isinstance(key, str) and key.isdecimal())), None):
+    if strange := next((key for key in value if not _TOKEN_ID.fullmatch(key)), None):
         raise InvalidRequest(f"`logit_bias` has the key {strange[:40]!r}; its keys are token ids.", param="logit_bias")
     return {int(key): bias.read(number, f"logit_bias.{key}") for key, number in value.items()}
 

@@ -1,8 +1,7 @@
 """Prompts -> what the model takes, by the model's own processor: chat template, image placeholders, BOS and pixels are its."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import jinja2
@@ -75,35 +74,21 @@ class Prompts:
         kwargs = options.get("chat_template_kwargs") or {}
         if not isinstance(kwargs, dict):
             raise InvalidRequest("`chat_template_kwargs` must be an object.", param="chat_template_kwargs")
-        messages = [self._message(message, self._template) for message in prompt.messages]
+        escape = self._escaper.run_of_texts()
+        messages = [self._message(message, self._template, escape) for message in prompt.messages]
         text = self._template.render(
             messages, begins=begins, continues=continues, variables=self._escaper.escape_json(kwargs)
         )
         images = [part for message in prompt.messages for part in _images(message.content)]
         return self._process(text, images, _flag(options, "add_special_tokens"), "messages")
 
-    def _message(self, message: Message, template: Template) -> dict[str, Any]:
+    def _message(self, message: Message, template: Template, escape: Callable[[str], str]) -> dict[str, Any]:
         content: Any = message.content
         if isinstance(content, str):
-            content = self._escaper.escape(content)
+            content = escape(content)
         elif content is not None:
-            content = list(self._parts(content))
+            content = [_part(part, escape) for part in content]
         return template.message(message.role, content, self._escaper.escape_json(message.fields), self._placeholder)
-
-    def _parts(self, content: Sequence[str | PromptImage | ImageEmbeds]) -> Iterator[dict[str, Any]]:
-        # A placeholder could come together from adjacent texts, so a run of texts is escaped as one.
-        for kind, parts in groupby(content, key=type):
-            if kind is str:
-                yield from ({"type": "text", "text": text} for text in self._escaper.escape_run(map(str, parts)))
-                continue
-            for part in parts:
-                if isinstance(part, ImageEmbeds):
-                    raise InvalidRequest(
-                        "Image embeddings are not supported for this model, which transformers runs and not vLLM; send the "
-                        "image itself.",
-                        param=part.path,
-                    )
-                yield {"type": "image"}
 
     def _text(self, text: Text, parameters: Mapping[str, Any]) -> Inputs:
         if text.tokens is not None:
@@ -165,6 +150,17 @@ def _writes_bos(processor: Any, bos: int | None) -> bool:
     except ValueError:  # PaliGemma's takes no text without an image
         return False
     return list(begin) == [bos, bos]
+
+
+def _part(part: str | PromptImage | ImageEmbeds, escape: Callable[[str], str]) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": escape(part)}
+    if isinstance(part, ImageEmbeds):
+        raise InvalidRequest(
+            "Image embeddings are not supported for this model, which transformers runs and not vLLM; send the image itself.",
+            param=part.path,
+        )
+    return {"type": "image"}
 
 
 def _images(content: str | Sequence[str | PromptImage | ImageEmbeds] | None) -> list[PromptImage]:

@@ -60,6 +60,10 @@ class Sampler:
         if self._greedy:
             return int(scores.argmax())
         probabilities = self._warpers(None, scores).softmax(-1)
+        if not probabilities.isfinite().all():
+            # Parameters that are each allowed may leave no token (all of them end the text, before `min_tokens`). On a GPU
+            # sampling from that would end the process.
+            return int(logits.argmax())
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
 

@@ -45,8 +45,7 @@ class Template:
             tokenize=False,
             add_generation_prompt=begins,
             continue_final_message=continues,
-            **self._variables,
-            **variables,
+            **{**self._variables, **variables},
         )
         return text
 

@@ -113,14 +113,6 @@ class Worker:
     def _prefill(self, group: Sequence[Request]) -> None:
         try:
             batch, logits = self._decoder.prefill([request.inputs for request in group])
-            indices = [index for index, request in enumerate(group) for _ in range(request.sampling.n)]
-            rows = [
-                Completion(request, number, self._tokenizer, self._texts, self._decoder.device)
-                for request in group
-                for number in range(request.sampling.n)
-            ]
-            batch.select(indices)
-            kept = self._choose(rows, logits[indices])
         except Exception as fault:  # noqa: BLE001  # whatever the model raises
             if len(group) == 1 or _is_fatal(fault):
                 _deliver_fault(group, fault)
@@ -128,6 +120,21 @@ class Worker:
             for request in group:  # one of them is at fault, or all together are too large
                 self._prefill([request])
             return
+        try:
+            self._start(group, batch, logits)
+        except Exception as fault:  # noqa: BLE001  # memory runs out where rows join, and those before them go on
+            _deliver_fault(group, fault)
+
+    def _start(self, group: Sequence[Request], batch: Batch, logits: torch.Tensor) -> None:
+        """Choose the first tokens of the group, and have its rows join the batch."""
+        indices = [index for index, request in enumerate(group) for _ in range(request.sampling.n)]
+        rows = [
+            Completion(request, number, self._tokenizer, self._texts, self._decoder.device)
+            for request in group
+            for number in range(request.sampling.n)
+        ]
+        batch.select(indices)
+        kept = self._choose(rows, logits[indices])
         if not kept:
             return
         batch.select(kept)

@@ -82,7 +82,7 @@ def is_pointer(text: str) -> bool:
 def reason(fault: BaseException) -> str:
     """The message of the outermost exception, and of the innermost what is not in it, with what to do where that is known."""
     inner = fault
-    while (cause := inner.__cause__ or inner.__context__) is not None:
+    while (cause := inner.__cause__ or (None if inner.__suppress_context__ else inner.__context__)) is not None:
         inner = cause
     message, added = _message(fault), _message(inner)
     if is_pointer(message) and isinstance(inner, EOFError | ConnectionError):

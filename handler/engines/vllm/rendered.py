@@ -26,7 +26,8 @@ def rendered_prompt(
     inputs: Mapping[str, Any], request: ChatRequest | TextRequest, defaults: Mapping[str, Any]
 ) -> RenderedPrompt:
     """`defaults` are the model's own sampling parameters, which hold where the request has none."""
-    parameters = request.to_sampling_params(1, dict(defaults))
+    # The length matters to nothing here, but may not be below the minimum.
+    parameters = request.to_sampling_params(max(1, request.min_tokens), dict(defaults))
     sampling = {name: getattr(parameters, name) for name in _SAMPLING}
     return RenderedPrompt(inputs["prompt_token_ids"], _tensors(inputs), sampling)
 

@@ -9,8 +9,7 @@ OpenAI's text completions have no images, but vLLM's prompts do: `TextRequest` c
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -92,7 +91,8 @@ def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: 
             parameters[name] = escaper.escape_json(parameters[name])
     # handler.payload has validated the messages; vLLM's own check walks unions and reports pages of errors.
     request: ChatRequest = ChatRequest.model_validate({**parameters, "messages": []})
-    request.messages = [_message(message, escaper, embeds_width) for message in prompt.messages]
+    escape = escaper.run_of_texts()
+    request.messages = [_message(message, escaper, escape, embeds_width) for message in prompt.messages]
     request._prompt = prompt  # noqa: SLF001  # declared above
     return request
 
@@ -115,31 +115,31 @@ def _parameters(prompt: Prompt) -> dict[str, Any]:
     return {**parameters, "model": prompt.model, "stream": prompt.stream, "request_id": prompt.request_id}
 
 
-def _message(message: Message, escaper: PlaceholderEscaper, embeds_width: int) -> dict[str, Any]:
+def _message(
+    message: Message, escaper: PlaceholderEscaper, escape: Callable[[str], str], embeds_width: int
+) -> dict[str, Any]:
     fields: dict[str, Any] = escaper.escape_json(message.fields) if message.fields else {}
     if "tool_calls" in fields:
         fields["tool_calls"] = [_tool_call(call, escaper) for call in message.fields["tool_calls"]]
     content: Any = message.content
     if isinstance(content, str):
-        content = escaper.escape(content)
+        content = escape(content)
     elif content is not None:
-        content = list(_parts(content, escaper, embeds_width))
+        content = list(_parts(content, escape, embeds_width))
     return {**fields, "role": message.role, "content": content}
 
 
 def _parts(
-    content: Iterable[str | PromptImage | ImageEmbeds], escaper: PlaceholderEscaper, embeds_width: int
+    content: Iterable[str | PromptImage | ImageEmbeds], escape: Callable[[str], str], embeds_width: int
 ) -> Iterator[dict[str, Any]]:
-    # A placeholder could come together from adjacent texts, so a run of texts is escaped as one.
-    for kind, parts in groupby(content, key=type):
-        if kind is str:
-            yield from ({"type": "text", "text": text} for text in escaper.escape_run(map(str, parts)))
-        for part in parts:
-            if isinstance(part, PromptImage):
-                yield {"type": "image_pil", "image_pil": _media(part), "uuid": part.digest}
-            elif isinstance(part, ImageEmbeds):
-                _check_embeds(part, embeds_width)
-                yield {"type": "image_embeds", "image_embeds": part.data}
+    for part in content:
+        if isinstance(part, str):
+            yield {"type": "text", "text": escape(part)}
+        elif isinstance(part, PromptImage):
+            yield {"type": "image_pil", "image_pil": _media(part), "uuid": part.digest}
+        else:
+            _check_embeds(part, embeds_width)
+            yield {"type": "image_embeds", "image_embeds": part.data}
 
 
 def _media(image: PromptImage) -> MediaWithBytes[Any]:
