@@ -95,8 +95,8 @@ def check(resolved: Resolved, instance_type: str | None = None) -> int:
             vllm.validate(settings.texts)
         else:
             print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
-    told = {"hf_overrides": assignment.overrides} if assignment is not None and assignment.overrides else {}
-    print(vllm_serve_line(resolved.options, {**settings.arguments, **told}, settings.names))  # noqa: T201
+    overrides = {"hf_overrides": assignment.overrides} if assignment is not None and assignment.overrides else {}
+    print(vllm_serve_line(resolved.options, {**settings.arguments, **overrides}, settings.names))  # noqa: T201
     return 0
 
 

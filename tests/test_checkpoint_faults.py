@@ -99,6 +99,11 @@ def test_a_placeholder_may_be_among_the_words_or_in_the_older_file(tmp_path):
     check(tmp_path / "c", tokenizer={**TOKENIZER, "added_tokens": []}, **older)
 
 
+def test_quantised_layers_need_not_be_alike(tmp_path):
+    config = {**CONFIG, "quantization_config": {"quant_method": "fp8", "ignored_layers": ["model.layers.1.k"]}}
+    check(tmp_path, tensors=without(SECOND), config=config)
+
+
 def test_the_embedding_may_serve_as_the_head(tmp_path):
     tensors = without("language_model.lm_head.weight")
     tied = {**CONFIG, "text_config": {**CONFIG["text_config"], "tie_word_embeddings": True}}

@@ -58,7 +58,7 @@ def test_a_type_that_is_named_is_compared_whether_or_not_it_fits(tmp_path):
         ({"chat_template.json": {"chat_template": "x"}}, "chat_template.json"),
         ({"processor_config.json": {"chat_template": "x"}}, "processor_config.json"),
         ({"tokenizer_config.json": {"chat_template": "x"}}, "tokenizer_config.json"),
-        ({}, None),
+        ({}, "Lumi's own for llava"),
     ],
 )
 def test_the_chat_template_has_a_source(tmp_path, files, source):

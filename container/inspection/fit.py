@@ -73,20 +73,24 @@ def _gpu(demand: Demand, instance: Instance, degree: int) -> tuple[int, int, int
     return weights, free, request
 
 
+def _divides(demand: Demand, degree: int) -> bool:
+    """Whether vLLM can give each of `degree` GPUs its part: of the heads, and of those of keys and values or whole ones."""
+    shared = demand.kv.shards if demand.kv is not None else 1
+    return demand.heads % degree == 0 and (shared % degree == 0 or degree % shared == 0)
+
+
 def _cures(demand: Demand, instance: Instance, degree: int, free: int, request: int) -> list[str]:
     if degree > instance.gpus:
         return [f"OPTION_TENSOR_PARALLEL_DEGREE={degree} needs {degree} GPUs; it has {instance.gpus}"]
-    if demand.heads % degree:
-        divisors = [number for number in range(1, instance.gpus + 1) if demand.heads % number == 0]
-        return [
-            f"OPTION_TENSOR_PARALLEL_DEGREE={divisors[-1]}: {demand.heads} attention heads cannot be divided by {degree}"
-        ]
+    if not _divides(demand, degree):
+        widest = max(number for number in range(1, instance.gpus + 1) if _divides(demand, number))
+        return [f"OPTION_TENSOR_PARALLEL_DEGREE={widest}: the model's attention heads cannot be divided by {degree}"]
     if free > 0 and free >= request:
         return []
     found: list[str] = []
     for wider in range(degree + 1, instance.gpus + 1):
         _, more, needed = _gpu(demand, instance, wider)
-        if demand.heads % wider == 0 and more > 0 and more >= needed:
+        if _divides(demand, wider) and more > 0 and more >= needed:
             found.append(f"OPTION_TENSOR_PARALLEL_DEGREE={wider}")
             break
     if free > 0 and demand.kv is not None and demand.kv.token_bytes:

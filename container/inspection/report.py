@@ -15,6 +15,7 @@ from handler.checkpoint.image_tokens import image_tokens
 from handler.checkpoint.memory import TYPE_BYTES, KvCache, context_length, kv_cache
 from handler.checkpoint.parts import Part, parts
 from handler.engines.assignment import TRANSFORMERS, Assignment
+from handler.engines.chat_templates import family_file
 from handler.engines.inspection import inspect
 from handler.engines.vllm.registry import has_fallback_template
 from handler.errors import StartError
@@ -98,4 +99,6 @@ def _cached_bytes(options: Options, element: int) -> int:
 
 def _fallback_template(config: Mapping[str, Any]) -> str | None:
     family = str(config.get("model_type", ""))
-    return f"vLLM's own for {family}" if has_fallback_template(family) else None
+    if has_fallback_template(family):
+        return f"vLLM's own for {family}"
+    return f"Lumi's own for {family}" if family_file(family, text_config(config).get("model_type")) else None

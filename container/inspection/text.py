@@ -9,6 +9,7 @@ from container.model_store.progress import format_bytes
 from handler.checkpoint.memory import KvCache
 from handler.checkpoint.parts import Part
 
+_SUPPORTED = ("image",)  # what handler.payload accepts
 _NO_TEMPLATE = "none: `messages` needs OPTION_CHAT_TEMPLATE; `prompt` and `inputs` do not"
 _UNKNOWN = "not in the model's files"
 
@@ -25,8 +26,13 @@ def _rows(report: ModelReport) -> Iterator[tuple[str, str]]:
     yield "engine", assignment.engine
     yield "model class", assignment.model_class
     if assignment.overrides:
-        yield "told to vLLM", f"OPTION_HF_OVERRIDES={json.dumps(dict(assignment.overrides))}"
-    yield "takes", ", ".join(("text", *assignment.modalities))
+        yield "set for vLLM", f"OPTION_HF_OVERRIDES={json.dumps(dict(assignment.overrides))}"
+    unsupported = [name for name in assignment.modalities if name not in _SUPPORTED]
+    takes = ", ".join(("text", *(name for name in assignment.modalities if name in _SUPPORTED)))
+    yield (
+        "takes",
+        takes + (f" (its class also takes {' and '.join(unsupported)}: not supported yet)" if unsupported else ""),
+    )
     yield "chat template", report.template or _NO_TEMPLATE
     yield "context", f"{report.context} tokens" if report.context else _UNKNOWN
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from container.options import TABLE, Options
-from handler.engines.transformers.launch import TransformersSettings
+from handler.engines.transformers.launch import OVERRIDES, TransformersSettings
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import OptionError
 
 # Options of vLLM that this engine has as well, or that are none of an engine's business.
-HEEDED = frozenset(
+SUPPORTED = frozenset(
     {
         "revision",
         "trust_remote_code",
@@ -32,7 +32,7 @@ HEEDED = frozenset(
         "lora_modules",
     }
 )
-HEEDED_ARGUMENTS = frozenset({"download_dir", "load_format", "override_generation_config"})
+SUPPORTED_ARGUMENTS = frozenset({"download_dir", "load_format", "override_generation_config"})
 
 
 def transformers_settings(options: Options, vllm: VllmSettings) -> TransformersSettings:
@@ -67,17 +67,24 @@ def _generation_overrides(options: Options) -> Mapping[str, Any]:
         raise OptionError(
             f'OPTION_OVERRIDE_GENERATION_CONFIG={text!r} is not a JSON object such as {{"temperature": 0}}.'
         )
+    if bad := next((name for name, value in overrides.items() if not isinstance(value, int | float)), None):
+        raise OptionError(f"OPTION_OVERRIDE_GENERATION_CONFIG has {bad}={overrides[bad]!r}, which is not a number.")
     return overrides
 
 
 def without_effect(options: Options) -> tuple[str, ...]:
-    """The names of options that are set, and that only vLLM heeds."""
+    """The names of options that are set, and that only vLLM has."""
     own = [
         option.name
         for option in TABLE
         if (option.declared.engine or option.declared.flag)
-        and option.name not in HEEDED
+        and option.name not in SUPPORTED
         and (value := getattr(options, option.name)) != option.default
         and not (type(value) is int and value == 1)  # one GPU, one replica, one node
     ]
-    return tuple(f"OPTION_{name.upper()}" for name in (*own, *sorted({*options.engine_arguments} - HEEDED_ARGUMENTS)))
+    arguments = sorted({*options.engine_arguments} - SUPPORTED_ARGUMENTS)
+    sampling = sorted(_generation_overrides(options).keys() - OVERRIDES)
+    return (
+        *(f"OPTION_{name.upper()}" for name in (*own, *arguments)),
+        *(f"{name} of OPTION_OVERRIDE_GENERATION_CONFIG" for name in sampling),
+    )

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from handler.checkpoint.configuration import VISION, text_config
+from handler.checkpoint.configuration import VISION, complete, text_config
 from handler.checkpoint.files import ModelFiles, read_json
 from handler.checkpoint.tensors import Tensor
 from handler.errors import StartError
@@ -35,6 +35,8 @@ def check_tensors(model: str, config: Mapping[str, Any], tensors: Sequence[Tenso
     _check_embedding(model, config, tensors)
     stacks = _stacks(tensors)
     _check_language(model, config, tensors, stacks)
+    if config.get("quantization_config"):
+        return  # a recipe may leave single modules of single layers as they are, or give them other bits
     for stack, layers in stacks.items():
         for alike in _kinds(config, stack, layers):
             _check_layers(model, stack, alike)
@@ -97,7 +99,7 @@ def _check_language(model: str, config: Mapping[str, Any], tensors: Sequence[Ten
             f"{model} has {found} layers in {stack}, and its config.json says {depth} (num_hidden_layers); upload all "
             "files of the model."
         )
-    untied = tied is False and not config.get("tie_word_embeddings")
+    untied = tied is False and not complete(config).get("tie_word_embeddings")
     if untied and not any(_HEAD.search(tensor.name) for tensor in tensors):
         raise StartError(
             f"{model} has no tensor lm_head.weight, and its config.json says that the embedding does not serve as one "

@@ -40,7 +40,8 @@ class Tensor:
 def read_tensors(files: ModelFiles, weights: Collection[str]) -> tuple[Tensor, ...]:
     """The tensors of the safetensors files among `weights`. Raises StartError where a file is broken, or one is missing."""
     sizes = files.sizes()
-    named = _index(files) if any(not path.startswith("consolidated") for path in weights) else {}
+    indexed = any(path.endswith(".safetensors") and not path.startswith("consolidated") for path in weights)
+    named = _index(files) if indexed else {}
     missing = sorted(set(named.values()) - sizes.keys())
     if missing:
         raise StartError(

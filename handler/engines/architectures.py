@@ -65,7 +65,7 @@ def vision_field(config: Mapping[str, Any]) -> str | None:
 
 
 def hf_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM has to be told of a checkpoint whose architecture it has under another name; else nothing."""
+    """What vLLM needs for a checkpoint whose architecture it has under another name; else nothing."""
     named = set(architectures(config))
     # The language part of both is the architecture of text-only models, which vLLM would take it for.
     if config.get("vision_config") is not None and named & {"ChatGLMModel", "ChatGLMForConditionalGeneration"}:

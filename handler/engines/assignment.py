@@ -20,7 +20,7 @@ _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """`engine` runs `model_class`. vLLM has to be told `overrides`. `modalities` are what a request may have besides text."""
+    """`engine` runs `model_class`. `overrides` are what vLLM needs besides. `modalities` are what a request may have besides text."""
 
     engine: str
     architecture: str
@@ -57,7 +57,7 @@ def assign(model: str, config: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 
 def hf_overrides(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM has to be told besides; nothing where the operator has said it."""
+    """What vLLM needs besides; nothing where the operator has set it."""
     return {} if arguments.get("hf_overrides") else architectures.hf_overrides(config)
 
 

@@ -47,7 +47,7 @@ def compare(reference: Answers, served: Answers) -> Mapping[str, Comparison]:
 def compare_one(reference: Answer, served: Answer) -> Comparison:
     if reference.fault is not None or served.fault is not None:
         if reference.fault is not None and served.fault is not None:
-            return Comparison()
+            return Comparison(fault=f"both refuse: {reference.fault}")
         who = "Lumi" if reference.fault is None else "transformers"
         return Comparison(fault=f"{who} refuses: {served.fault or reference.fault}")
     token = _first_difference(reference.tokens, served.tokens)

@@ -1,7 +1,7 @@
 """What counts as a difference of two answers."""
 
 from tests.models.answer import Answer
-from tests.models.comparison import Comparison, compare_one
+from tests.models.comparison import compare_one
 from tests.models.families import FAMILIES
 from tests.models.measurement import build_checkpoint
 
@@ -54,7 +54,7 @@ def test_a_refusal_of_one_side_is_a_difference_that_says_whose():
     assert not compared.is_prompt_equal
     assert not compared.is_answer_equal
     assert str(compared) == "Lumi refuses: InvalidRequest: no"
-    assert compare_one(Answer(fault="a"), Answer(fault="b")) == Comparison()
+    assert str(compare_one(Answer(fault="a"), Answer(fault="b"))) == "both refuse: a"
 
 
 def test_every_difference_names_chats_of_its_family_and_a_reason():

@@ -21,5 +21,10 @@ _FILES: dict[tuple[str, str | None], str] = {
 def family_template(config: Any) -> str | None:
     """The chat template for a checkpoint with `config`, a transformers configuration; None if its family has none here."""
     language = getattr(getattr(config, "text_config", None), "model_type", None)
-    file = _FILES.get((config.model_type, language)) or _FILES.get((config.model_type, None))
+    file = family_file(config.model_type, language)
     return None if file is None else (Path(__file__).parent / file).read_text()
+
+
+def family_file(model_type: str, language: str | None) -> str | None:
+    """The name of that template, for the type of a checkpoint and that of its language model."""
+    return _FILES.get((model_type, language)) or _FILES.get((model_type, None))

@@ -36,7 +36,7 @@ class TransformersFactory:
         for option in self._settings.without_effect:
             log.warning("%s has no effect: %s is run by transformers, not by vLLM", option, model)
         loaded = await in_background(lambda: loading.load(self._settings, model))
-        engine: TransformersEngine = loading.start(loaded, self._settings)
+        engine: TransformersEngine = await in_background(lambda: loading.start(loaded, self._settings))
         return engine
 
     async def follow(self, model: str, leader: str | None) -> EngineNode:

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Sampling parameters that a model's generation_config.json may set, and the operator over it.
+OVERRIDES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
 
 @dataclass(frozen=True, slots=True)
 class TransformersSettings:
-    """`names` are what requests may call the model. `max_rows` completions are decoded together. `seed` is for requests
-    that have none, `generation_overrides` the operator's defaults, which win over the model's. `without_effect` are the options that are set and mean nothing here, to be logged."""
+    """`names` are what requests may call the model. `max_rows` completions are decoded together. `seed` begins
+    the random numbers of requests that have none, `generation_overrides` the operator's defaults, which win over the model's. `without_effect` are the options that are set and mean nothing here, to be logged."""
 
     names: tuple[str, ...]
     revision: str | None = None

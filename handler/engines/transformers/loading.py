@@ -16,15 +16,13 @@ from handler.engines.chat_templates import family_template
 from handler.engines.placeholders import config_tokens, escaper_of
 from handler.engines.transformers.decoder import Decoder
 from handler.engines.transformers.engine import TransformersEngine
-from handler.engines.transformers.launch import TransformersSettings
+from handler.engines.transformers.launch import OVERRIDES, TransformersSettings
 from handler.engines.transformers.parameters import CHAT_PARAMETERS, TEXT_PARAMETERS
 from handler.engines.transformers.prompts import Prompts
 from handler.engines.transformers.templates import Template, template_text
 from handler.engines.transformers.worker import Worker
 from handler.errors import LumiError, OptionError, StartError
 
-# Sampling parameters that a model's generation_config.json may set, as vLLM takes them from there.
-_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _GATED = "trust_remote_code=True"
 
 
@@ -75,7 +73,14 @@ def load(settings: TransformersSettings, name: str) -> Loaded:
 
 
 def start(loaded: Loaded, settings: TransformersSettings) -> TransformersEngine:
-    """The engine; its thread runs."""
+    """The engine; its thread runs. Raises StartError."""
+    if settings.seed is not None:
+        torch.manual_seed(settings.seed)
+    with _load_errors(loaded.name):
+        return _engine(loaded, settings)
+
+
+def _engine(loaded: Loaded, settings: TransformersSettings) -> TransformersEngine:
     processor, tokenizer, model = loaded.processor, loaded.tokenizer, loaded.model
     placeholder = None if _puts_images_first(processor) else str(processor.image_token)
     text = template_text(settings.chat_template, processor) or family_template(model.config)
@@ -172,8 +177,8 @@ def _placeholder_tokens(loaded: Loaded) -> Iterator[str]:
 
 def _defaults(model: Any, settings: TransformersSettings) -> Mapping[str, Any]:
     own = model.generation_config
-    defaults = {name: settings.generation_overrides.get(name, getattr(own, name, None)) for name in _DEFAULTS}
-    return {**{name: value for name, value in defaults.items() if value is not None}, "seed": settings.seed}
+    defaults = {name: settings.generation_overrides.get(name, getattr(own, name, None)) for name in OVERRIDES}
+    return {name: value for name, value in defaults.items() if value is not None}
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -10,6 +10,9 @@ from vllm.utils.mistral import is_mistral_tokenizer
 
 from handler.engines.chat_templates import family_template
 
+_USER = {"role": "user", "content": "hi"}
+_CHATS = ((_USER,), ({"role": "system", "content": "hi"}, _USER))  # some templates ask for a system message
+
 log = logging.getLogger("lumi.engine")
 
 
@@ -54,10 +57,12 @@ def _render(renderer: BaseRenderer, template: str | None) -> dict[str, Any] | No
     # Mistral's own tokenizer gives token ids alone.
     how = {"tokenize": is_mistral_tokenizer(renderer.tokenizer), "add_generation_prompt": True}
     params = ChatParams(chat_template=template, chat_template_kwargs=how)
-    try:
-        _, prompt = renderer.render_messages([{"role": "user", "content": "hi"}], params)
-    except ChatTemplateResolutionError:
-        return None
-    except ValueError:  # what vLLM raises for all errors of a template; the first request will report it
-        return {}
-    return dict(prompt)
+    for chat in _CHATS:
+        try:
+            return dict(renderer.render_messages(list(chat), params)[1])
+        except ChatTemplateResolutionError:
+            return None
+        except ValueError as fault:  # what vLLM raises for all errors of a template
+            refusal = fault
+    log.warning("the chat template renders no short chat (%s); no special tokens are added to chats", refusal)
+    return {}

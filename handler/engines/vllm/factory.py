@@ -81,7 +81,7 @@ class VllmFactory:
 
 
 def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM has to be told besides `arguments`. Raises StartError where vLLM cannot serve the model."""
+    """What vLLM is started with. Raises StartError where vLLM cannot serve the model."""
     found = inspect_local(model, arguments)
     if found is None:
         return {}
