@@ -140,3 +140,8 @@ def test_the_language_part_of_a_vision_checkpoint_is_served_on_purpose():
     alone = {"language_model_only": "true"}
     assert assigned("LlavaForConditionalGeneration", arguments=alone, **VISION).modalities == ()
     assert assigned("GlmForCausalLM", arguments=alone, vision_config={}).modalities == ()
+
+
+def test_aya_visions_logits_are_those_of_its_authors():
+    fields = {"model_type": "aya_vision", "vision_config": {}, "text_config": {"logit_scale": 0.25}}
+    assert assigned("AyaVisionForConditionalGeneration", **fields).overrides == {"text_config": {"logit_scale": 1.0}}

@@ -65,13 +65,17 @@ def vision_field(config: Mapping[str, Any]) -> str | None:
 
 
 def hf_overrides(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM needs for a checkpoint whose architecture it has under another name; else nothing."""
+    """What vLLM needs for a checkpoint whose architecture it has under another name, or computes otherwise than the authors;
+    else nothing."""
     named = set(architectures(config))
     # The language part of both is the architecture of text-only models, which vLLM would take it for.
     if config.get("vision_config") is not None and named & {"ChatGLMModel", "ChatGLMForConditionalGeneration"}:
         return {"architectures": ["GLM4VForCausalLM"]}
     if config.get("model_type") == "deepseek_vl_v2" and named <= {"DeepseekV2ForCausalLM", "DeepseekVLV2ForCausalLM"}:
         return {} if "DeepseekVLV2ForCausalLM" in named else {"architectures": ["DeepseekVLV2ForCausalLM"]}
+    if config.get("model_type") == "aya_vision":
+        # vLLM multiplies the logits by the scale of the language model, which transformers' Aya Vision does not.
+        return {"text_config": {"logit_scale": 1.0}}
     return {}
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handler.engines import architectures
@@ -49,7 +49,7 @@ def assign(model: str, config: Mapping[str, Any], arguments: Mapping[str, Any]) 
     elif found is not None:
         assignment = Assignment(VLLM, found, registry.models[found][1], (), overrides)
     else:
-        assignment = _through_transformers(model, config, names, registry)
+        assignment = replace(_through_transformers(model, config, names, registry), overrides=overrides)
     seen = architectures.vision_field(config)
     if seen is not None and not assignment.modalities and not text_only:
         raise StartError(architectures.text_only_refusal(model, seen, names))

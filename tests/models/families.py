@@ -96,17 +96,7 @@ FAMILIES = (
             ),
         ),
     ),
-    Family(
-        "aya_vision",
-        "AyaVisionForConditionalGeneration",
-        "CohereLabs/aya-vision-8b",
-        differences=(
-            Difference(
-                "vLLM multiplies the logits by the config's logit_scale, which transformers' Aya Vision does not.",
-                answers=tuple(CHATS),
-            ),
-        ),
-    ),
+    Family("aya_vision", "AyaVisionForConditionalGeneration", "CohereLabs/aya-vision-8b"),
     Family(
         "gemma3n",
         "Gemma3nForConditionalGeneration",

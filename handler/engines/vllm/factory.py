@@ -81,7 +81,7 @@ class VllmFactory:
 
 
 def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM is started with. Raises StartError where vLLM cannot serve the model."""
+    """What vLLM needs besides `arguments`. Raises StartError where vLLM cannot serve the model."""
     found = inspect_local(model, arguments)
     if found is None:
         return {}
@@ -92,5 +92,8 @@ def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, An
         )
     if not assignment.overrides:
         return {}
-    log.info("vLLM has this model under another name: hf_overrides=%s", assignment.overrides)
+    log.info(
+        "set for vLLM, which has this model under another name or computes it otherwise: hf_overrides=%s",
+        assignment.overrides,
+    )
     return {"hf_overrides": assignment.overrides}
