@@ -1,5 +1,6 @@
 """A cause on its way from a process to the one that started it; tests/test_engine.py has it with vLLM."""
 
+import functools
 import logging
 import os
 
@@ -55,6 +56,17 @@ def test_nothing_is_known_of_a_process_that_was_killed():
     with gather_causes() as first_cause:
         run(os._exit, 9)
         assert first_cause() is None
+
+
+def test_a_factory_of_records_that_was_set_meanwhile_stays():
+    before = logging.getLogRecordFactory()
+    try:
+        with gather_causes():
+            theirs = functools.partial(logging.getLogRecordFactory())
+            logging.setLogRecordFactory(theirs)
+        assert logging.getLogRecordFactory() is theirs
+    finally:
+        logging.setLogRecordFactory(before)
 
 
 def test_nobody_waits_for_causes_after_a_start():

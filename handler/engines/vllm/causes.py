@@ -18,6 +18,7 @@ _FATAL = (
     "failed to start"  # in vLLM's log line about a process that ends; exceptions that it survives are logged as well
 )
 
+_is_watching = False
 _file: Path | None = None  # where this process, and those that it starts, write
 
 
@@ -43,16 +44,23 @@ def write_causes(file: Path | None) -> Iterator[None]:
         yield
         return
     before, _file = _file, file
-    factory = logging.getLogRecordFactory()
-    logging.setLogRecordFactory(partial(_make_record, factory))  # a handler would not outlive vLLM's own configuration
+    _watch_records()
     try:
         yield
     except Exception as fault:
         _write(fault, fatal=True)
         raise
     finally:
-        logging.setLogRecordFactory(factory)
         _file = before
+
+
+def _watch_records() -> None:
+    """See each record that is logged in this process from now on. A handler would not outlive vLLM's own configuration, and
+    vLLM may wrap this factory in its own: neither can be taken out again."""
+    global _is_watching  # noqa: PLW0603  # the process has one
+    if not _is_watching:
+        logging.setLogRecordFactory(partial(_make_record, logging.getLogRecordFactory()))
+        _is_watching = True
 
 
 def _make_record(factory: Callable[..., logging.LogRecord], name: str, *details: Any, **more: Any) -> logging.LogRecord:
