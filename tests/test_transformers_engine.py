@@ -351,7 +351,7 @@ def test_fuyu_has_its_image_before_the_text_without_a_placeholder(tmp_path):
     fuyu = start(build("fuyu", tmp_path))
     try:
         assert (fuyu.card.max_images, fuyu.card.placeholder, fuyu.card.has_chat_template) == (1, None, True)
-        raw = answer(fuyu, texts((image(1), "\n", "What is it?\n")))
+        raw = answer(fuyu, texts((image(1), "What is it?\n")))
         assert raw.prompt.text == "What is it?\n"
         asked = answer(fuyu, chat(image(1), "What is it?"))
         assert ids([asked]) == ids([raw])
