@@ -101,6 +101,9 @@ Prompt = ChatPrompt | TextPrompt
 """What an engine runs."""
 
 
+MIN_LOGPROB = -9999.0  # JSON has no infinity; vLLM's own server writes this number for it
+
+
 class Token(NamedTuple):
     """A token of a prompt or a completion. `text` is its text in this place, empty unless it was asked for; `logprob` and
     `rank` are None unless log probabilities were. `likeliest` are the most likely tokens in its place, best first, if
@@ -140,13 +143,11 @@ class ReadPrompt:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A prompt as the model would read it: its `tokens`, with those of its images; what the processor has made of the
-    images, by the model's names for it, a tensor for each image or one for all; and the sampling parameters in force, by
-    OpenAI's names or vLLM's."""
+    """A prompt as the model would read it: its `tokens`, with those of its images, and what the processor has made of the
+    images, by the model's names for it, a tensor for each image or one for all."""
 
     tokens: Sequence[int]
     tensors: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
-    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,10 @@ class Engine(EngineNode, Protocol):
 
     async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
         """What the model would read, for each text of the prompt; nothing is generated. Raises RequestError."""
+
+    def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
+        """The sampling parameters that hold for the prompt, by OpenAI's names or vLLM's: the request's, or the model's own.
+        Raises RequestError."""
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones included. Raises InvalidRequest for ids that the model does not have."""

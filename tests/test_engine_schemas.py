@@ -33,6 +33,12 @@ def raw(live, prompt, **body):
     return live.client.post("/v1/completions", json={"prompt": prompt, "temperature": 0, "max_tokens": 20, **body})
 
 
+def test_what_would_be_sampled_does_not_matter_to_the_tokens(live):
+    body = ask(RED, "What is in the image?")
+    odd = {**body, "min_tokens": 10, "n": 3, "temperature": 0}
+    assert post(live, odd, "/tokenize").json() == post(live, body, "/tokenize").json()
+
+
 def test_a_chat_and_its_raw_prompt_are_the_same_tokens(live):
     chat = post(live, ask(RED, "What is in the image?"), "/tokenize").json()["tokens"]
     plain = post(live, {"prompt": RAW, "images": [RED]}, "/tokenize").json()["tokens"]

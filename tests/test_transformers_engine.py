@@ -165,7 +165,7 @@ def test_a_placeholder_that_a_user_types_is_text(engine):
     (rendered,) = asyncio.run(engine.render(typed))
     assert list(rendered.tokens).count(token) == 1
     assert rendered.tensors["pixel_values"][0].shape[:2] == (1, 1)
-    assert rendered.sampling["max_tokens"] == 12
+    assert engine.sampling(typed)["max_tokens"] == 12
     assert answer(engine, typed).finish_reason == "length"
 
 

@@ -74,3 +74,8 @@ def test_the_operators_defaults_for_sampling_hold(options):
 def test_defaults_for_sampling_that_are_no_object_are_refused(options, text):
     with pytest.raises(OptionError, match="OPTION_OVERRIDE_GENERATION_CONFIG"):
         settings(options(OPTION_OVERRIDE_GENERATION_CONFIG=text))
+
+
+def test_defaults_that_only_vllm_knows_may_be_anything(options):
+    made = settings(options(OPTION_OVERRIDE_GENERATION_CONFIG='{"eos_token_id": [1, 2]}'))
+    assert made.without_effect == ("eos_token_id of OPTION_OVERRIDE_GENERATION_CONFIG",)

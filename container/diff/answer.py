@@ -36,7 +36,7 @@ async def answer(service: Service, engine: Engine, payload: Mapping[str, Any], *
     request = service.tokens.parse(payload)
     async with service.tokens.prompt(request, RequestContext("diff")) as prompt:
         # Twice, as an engine frees the pixels of the images that it has read.
-        rendered = await engine.render(prompt)
+        rendered, sampling = await engine.render(prompt), engine.sampling(prompt)
     if len(rendered) > 1:
         raise InvalidRequest("The request has several prompts; send one.", param="prompt")
     async with (
@@ -51,7 +51,7 @@ async def answer(service: Service, engine: Engine, payload: Mapping[str, Any], *
         prompt=() if read is None else read.tokens,
         tokens=delta.tokens,
         tensors={name: summarize(tensors) for name, tensors in rendered[0].tensors.items()},
-        sampling=rendered[0].sampling,
+        sampling=sampling,
     )
 
 

@@ -67,7 +67,8 @@ def _generation_overrides(options: Options) -> Mapping[str, Any]:
         raise OptionError(
             f'OPTION_OVERRIDE_GENERATION_CONFIG={text!r} is not a JSON object such as {{"temperature": 0}}.'
         )
-    if bad := next((name for name, value in overrides.items() if not isinstance(value, int | float)), None):
+    # Others, which vLLM may have, can be anything.
+    if bad := next((name for name in OVERRIDES if not isinstance(overrides.get(name, 0), int | float)), None):
         raise OptionError(f"OPTION_OVERRIDE_GENERATION_CONFIG has {bad}={overrides[bad]!r}, which is not a number.")
     return overrides
 

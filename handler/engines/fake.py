@@ -87,6 +87,9 @@ class FakeEngine:
         """A token for each character of the description."""
         return [RenderedPrompt([ord(character) for character in describe(prompt)])]
 
+    def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
+        return prompt.parameters
+
     async def detokenize(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens))
 

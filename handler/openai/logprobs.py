@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from handler.engine import Token
+from handler.engine import MIN_LOGPROB, Token
 from handler.openai.options import ResponseOptions
-
-UNLIKELY = -9999.0  # for a token without a log probability; JSON has no infinity
 
 
 def chat_logprobs(tokens: Sequence[Token], options: ResponseOptions) -> dict[str, Any]:
@@ -46,7 +44,7 @@ def _chat_entry(token: Token, options: ResponseOptions) -> dict[str, Any]:
     listed = [] if token.logprob is None else _chosen_first(token)[: options.likeliest]
     return {
         "token": _text(token, options),
-        "logprob": UNLIKELY if token.logprob is None else token.logprob,
+        "logprob": MIN_LOGPROB if token.logprob is None else token.logprob,
         "bytes": _bytes(token.text),
         "top_logprobs": [
             {"token": (text := _text(likely, options)), "logprob": likely.logprob, "bytes": _bytes(text)}

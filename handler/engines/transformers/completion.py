@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 
-from handler.engine import Delta, Prompt, ReadPrompt, Token
+from handler.engine import MIN_LOGPROB, Delta, Prompt, ReadPrompt, Token
 from handler.engines.transformers.parameters import Sampling
 from handler.engines.transformers.prompts import Inputs
 from handler.engines.transformers.sampling import Sampler
 from handler.engines.transformers.text import CompletionText
 from handler.errors import LumiError
-
-MIN_LOGPROB = -9999.0  # JSON has no infinity; vLLM writes this number for it
 
 
 class TokenTexts:

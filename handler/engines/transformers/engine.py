@@ -70,8 +70,10 @@ class TransformersEngine:
                 request.cancelled = True
 
     async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
-        sampling = asdict(read_sampling(prompt, self._defaults))
-        return [RenderedPrompt(one.ids, image_tensors(one), sampling) for one in await self._render(prompt)]
+        return [RenderedPrompt(one.ids, image_tensors(one)) for one in await self._render(prompt)]
+
+    def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
+        return asdict(read_sampling(prompt, self._defaults))
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         if unknown := next((token for token in tokens if not 0 <= token < len(self.tokenizer)), None):

@@ -17,7 +17,7 @@ from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder
-from handler.engines.vllm.rendered import rendered_prompt
+from handler.engines.vllm.rendered import rendered_prompt, sampling_of
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving
 from handler.errors import EngineFailure, InvalidRequest, LumiError, UnknownAdapter
@@ -81,6 +81,13 @@ class VllmEngine:
     async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
         return cast("Sequence[RenderedPrompt]", await self._with_retry(partial(self._render, prompt)))
 
+    def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
+        try:
+            request = self._chat_request(prompt) if isinstance(prompt, ChatPrompt) else self._text_request(prompt)
+            return sampling_of(request, self._serving.chat.default_sampling_params)
+        except Exception as fault:
+            raise _reported(fault) from fault
+
     async def detokenize(self, tokens: Sequence[int]) -> str:
         tokenizer = self._llm.renderer.get_tokenizer()
         if unknown := next((token for token in tokens if not 0 <= token < len(tokenizer)), None):
@@ -138,14 +145,11 @@ class VllmEngine:
     async def _render(self, prompt: Prompt) -> list[RenderedPrompt]:
         # The engine will not receive these images: they must not enter the cache of what it has.
         renderer = self._serving.chat.online_renderer
-        request: ChatRequest | TextRequest
         if isinstance(prompt, ChatPrompt):
-            request = self._chat_request(prompt)
-            _, inputs = _unwrap(await renderer.render_chat(request, skip_mm_cache=True))
+            _, inputs = _unwrap(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
         else:
-            request = self._text_request(prompt)
-            inputs = _unwrap(await renderer.render_completion(request, skip_mm_cache=True))
-        return [rendered_prompt(one, request, self._serving.chat.default_sampling_params) for one in inputs]
+            inputs = _unwrap(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
+        return list(map(rendered_prompt, inputs))
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
         return chat_request(prompt, self._escaper, self._embeds_width)

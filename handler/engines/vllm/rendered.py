@@ -1,4 +1,4 @@
-"""vLLM's input of its engine core -> a RenderedPrompt."""
+"""vLLM's input of its engine core -> a RenderedPrompt; its request -> the sampling parameters that hold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,14 +22,15 @@ _SAMPLING = (
 )
 
 
-def rendered_prompt(
-    inputs: Mapping[str, Any], request: ChatRequest | TextRequest, defaults: Mapping[str, Any]
-) -> RenderedPrompt:
-    """`defaults` are the model's own sampling parameters, which hold where the request has none."""
+def rendered_prompt(inputs: Mapping[str, Any]) -> RenderedPrompt:
+    return RenderedPrompt(inputs["prompt_token_ids"], _tensors(inputs))
+
+
+def sampling_of(request: ChatRequest | TextRequest, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`defaults` are the model's own parameters, which hold where the request has none."""
     # The length matters to nothing here, but may not be below the minimum.
     parameters = request.to_sampling_params(max(1, request.min_tokens), dict(defaults))
-    sampling = {name: getattr(parameters, name) for name in _SAMPLING}
-    return RenderedPrompt(inputs["prompt_token_ids"], _tensors(inputs), sampling)
+    return {name: getattr(parameters, name) for name in _SAMPLING}
 
 
 def _tensors(inputs: Mapping[str, Any]) -> dict[str, Sequence[Any]]:

@@ -5,9 +5,7 @@ from typing import Any
 
 from vllm.outputs import CompletionOutput, RequestOutput
 
-from handler.engine import Prompt, ReadPrompt, Token
-
-MIN_LOGPROB = -9999.0  # JSON has no infinity; vLLM's own server writes this number for it
+from handler.engine import MIN_LOGPROB, Prompt, ReadPrompt, Token
 
 Decode = Callable[[int], str]
 

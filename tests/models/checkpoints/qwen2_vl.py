@@ -1,6 +1,8 @@
 """As Qwen/Qwen2-VL-2B-Instruct: images of any size, positions of three axes, tied embeddings."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.models.checkpoints import qwen
 from tests.models.checkpoints.files import CLIP_MEAN, CLIP_STD, write_json
@@ -22,12 +24,17 @@ NAMES = {r"model\.language_model\.": "model.", r"model\.visual\.": "visual."}
 
 
 def build(directory: Path) -> None:
+    write(directory, "qwen2_vl", "Qwen2VL", VISION)
+
+
+def write(directory: Path, model_type: str, name: str, vision: Mapping[str, Any]) -> None:
+    """A checkpoint of Qwen2-VL, or of its successor with another tower. `name` begins the names of its classes."""
     ids = qwen.write_qwen_tokenizer(directory, qwen.TEMPLATE_WITH_SYSTEM)
     write_json(
         directory,
         config={
-            "architectures": ["Qwen2VLForConditionalGeneration"],
-            "model_type": "qwen2_vl",
+            "architectures": [f"{name}ForConditionalGeneration"],
+            "model_type": model_type,
             "bos_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
             **qwen.token_ids(ids),
@@ -38,7 +45,7 @@ def build(directory: Path) -> None:
             "use_sliding_window": False,
             "tie_word_embeddings": True,
             "torch_dtype": "bfloat16",
-            "vision_config": VISION,
+            "vision_config": vision,
             "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
             "vocab_size": len(ids) + 30,
         },
@@ -50,7 +57,7 @@ def build(directory: Path) -> None:
             "image_mean": CLIP_MEAN,
             "image_std": CLIP_STD,
             "image_processor_type": "Qwen2VLImageProcessor",
-            "processor_class": "Qwen2VLProcessor",
+            "processor_class": f"{name}Processor",
         },
         chat_template={"chat_template": qwen.TEMPLATE_WITH_SYSTEM},
         generation_config=qwen.generation(ids),
