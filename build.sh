@@ -221,7 +221,7 @@ while [ $# -gt 0 ]; do
     case "$command $1" in
         *" --device") wanted=${2:-}; shift; [ $# -eq 0 ] || shift ;;
         *" --device="*) wanted=${1#*=}; shift ;;
-        "diff "*) extra+=("$1") ;;
+        "diff "*) extra+=("$1"); shift ;;
         "check --instance-type") extra=("$1" "${2:-}"); shift; [ $# -eq 0 ] || shift ;;
         "image --tag") tag=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$tag" ] || die "--tag needs a name" ;;
         "image --push") target=${2:-}; shift; [ $# -eq 0 ] || shift; [ -n "$target" ] || die "--push needs a repository" ;;

@@ -34,6 +34,7 @@ def test_without_a_command_it_says_what_there_is():
         (["dance"], "unknown command 'dance'"),
         (["serve", "--fast"], "unknown argument '--fast'"),
         (["serve", "--device", "tpu"], "--device is cpu or gpu, not 'tpu'"),
+        (["diff", "request.json", "--device", "tpu"], "--device is cpu or gpu, not 'tpu'"),
         (["serve", "--all"], "unknown argument '--all'"),
         (["serve", "--device"], "--device is cpu or gpu, not ''"),
         (["bench", "mark"], "bench measures cold-start or front-end, not 'mark'"),
