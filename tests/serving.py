@@ -224,9 +224,9 @@ def fault(response: httpx.Response) -> dict[str, Any]:
 
 
 def wait_for(condition: Any) -> None:
-    """Return once `condition()` holds; it has five seconds."""
+    """Return once `condition()` holds; it has thirty seconds."""
     waiting = threading.Event()
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         waiting.wait(0.01)
