@@ -12,6 +12,7 @@ from vllm.entrypoints.generate.base.serving import build_spec_decoding_metrics
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionNamedToolChoiceParam
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.exceptions import RetryableRequestError
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.parser.abstract_parser import Parser
 from vllm.renderers.chat_utils import make_tool_call_id
@@ -38,11 +39,11 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
         is_first = True
         async for output in outputs:
             prompt = self._read_prompt(request, output, mm_token_counts) if is_first else None
-            is_first = False
             for completion in output.outputs:
-                self._raise_if_error(completion.finish_reason, output.request_id)
+                _check(completion, request.prompt, begun=not is_first)
                 yield choices[completion.index].delta(completion, output, prompt)
                 prompt = None
+            is_first = False
 
     async def chat_completion_full_generator(
         self,
@@ -61,7 +62,7 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
         template_kwargs = self._effective_chat_template_kwargs(request) if self.parser_cls is not None else None
         deltas: list[Delta] = []
         for completion in last.outputs:
-            self._raise_if_error(completion.finish_reason, last.request_id)
+            _check(completion, request.prompt)
             choice = self._choice(request, template_kwargs)
             deltas.append(choice.whole(completion, last, None if deltas else prompt))
         return deltas
@@ -96,11 +97,13 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
         *_: Any,
         **__: Any,
     ) -> AsyncGenerator[Delta, None]:
-        begun = set()
+        begun: set[int] = set()
         source = request.source
         async for number, output in outputs:
             if output.prompt is None:
                 output.prompt = self._extract_prompt_text(inputs[number])
+            for completion in output.outputs:
+                _check(completion, source, begun=bool(begun))
             for delta in self._deltas(request, source, output, number, is_first=number not in begun):
                 yield delta
             begun.add(number)
@@ -108,6 +111,9 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
     def request_output_to_completion_response(
         self, outputs: list[RequestOutput], request: TextRequest, *_: Any, **__: Any
     ) -> list[Delta]:
+        for output in outputs:
+            for completion in output.outputs:
+                _check(completion, request.source)
         return [
             delta
             for number, output in enumerate(outputs)
@@ -121,7 +127,6 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
         prompt = read_prompt(output, source, decode) if is_first else None
         deltas: list[Delta] = []
         for completion in output.outputs:
-            self._raise_if_error(completion.finish_reason, output.request_id)
             tokens = completion_tokens(completion, source, decode)
             delta = Delta(
                 completion.text,
@@ -231,6 +236,20 @@ class _Choice:
         if completion.finish_reason is None and not self._counts_each:
             return None
         return int(self._parser.count_reasoning_tokens(tuple(self._ids)))
+
+
+def _check(completion: CompletionOutput, prompt: Prompt, *, begun: bool = False) -> None:
+    """Raises RetryableRequestError where the engine core failed on images that it should have had, and EngineFailure where it
+    failed otherwise.
+
+    vLLM's two caches of processed images drift apart when a request dies between them: its sender believes that the engine
+    core has what never arrived. The next request with that image fails, without a token, and the sender forgets the image.
+    """
+    if completion.finish_reason != "error":
+        return
+    if prompt.images and not begun and not completion.token_ids:
+        raise RetryableRequestError("The engine core does not have an image of the prompt.")
+    raise EngineFailure("The engine failed on this request.")
 
 
 def _choice_fields(completion: CompletionOutput) -> Mapping[str, Any]:

@@ -162,8 +162,8 @@ class VllmEngine:
             try:
                 return await attempt()
             except RetryableRequestError:
-                # vLLM's two caches of processed images drift apart when a request dies between them. It notices,
-                # repairs the first and asks for a retry, which the client need not know of.
+                # The caches of processed images have drifted apart; vLLM has repaired them by now (deltas.py). The client
+                # need not know of it.
                 return await attempt()
         except Exception as fault:
             raise _reported(fault) from fault

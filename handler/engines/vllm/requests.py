@@ -21,6 +21,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 
 from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
 from handler.engines.placeholders import PlaceholderEscaper
+from handler.engines.vllm.parameters import check_parameters
 from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
 
@@ -68,15 +69,31 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
         if "add_special_tokens" not in request.model_fields_set:
             request.add_special_tokens = self.adds_special_tokens
         try:
-            return await super().render_chat(request, **options)
+            with _truncation_errors(request):
+                return await super().render_chat(request, **options)
         finally:
             request.prompt.release_images()
 
     async def render_completion(self, request: TextRequest, **options: Any) -> Any:
         try:
-            return await self.preprocess_cmpl(request, request.prompts, **options)
+            with _truncation_errors(request):
+                return await self.preprocess_cmpl(request, request.prompts, **options)
         finally:
             request.source.release_images()
+
+
+@contextlib.contextmanager
+def _truncation_errors(request: ChatRequest | TextRequest) -> Iterator[None]:
+    """vLLM truncates before it puts images in their places, and asserts that these are still there."""
+    try:
+        yield
+    except AssertionError as fault:
+        if request.truncate_prompt_tokens is None:
+            raise
+        raise InvalidRequest(
+            f"`truncate_prompt_tokens` is {request.truncate_prompt_tokens}, which cuts off the place of an image.",
+            param="truncate_prompt_tokens",
+        ) from fault
 
 
 def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: int) -> ChatRequest:
@@ -92,7 +109,9 @@ def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: 
     # handler.payload has validated the messages; vLLM's own check walks unions and reports pages of errors.
     request: ChatRequest = ChatRequest.model_validate({**parameters, "messages": []})
     escape = escaper.run_of_texts()
-    request.messages = [_message(message, escaper, escape, embeds_width) for message in prompt.messages]
+    request.messages = [
+        _message(message, f"messages[{i}]", escaper, escape, embeds_width) for i, message in enumerate(prompt.messages)
+    ]
     request._prompt = prompt  # noqa: SLF001  # declared above
     return request
 
@@ -108,6 +127,7 @@ def text_request(prompt: TextPrompt, escaper: PlaceholderEscaper, placeholder: P
 
 
 def _parameters(prompt: Prompt) -> dict[str, Any]:
+    check_parameters(prompt.parameters)
     parameters = {name: value for name, value in prompt.parameters.items() if name not in GUIDED}
     guided = {GUIDED[name]: value for name, value in prompt.parameters.items() if name in GUIDED and value is not None}
     if guided:
@@ -116,11 +136,13 @@ def _parameters(prompt: Prompt) -> dict[str, Any]:
 
 
 def _message(
-    message: Message, escaper: PlaceholderEscaper, escape: Callable[[str], str], embeds_width: int
+    message: Message, path: str, escaper: PlaceholderEscaper, escape: Callable[[str], str], embeds_width: int
 ) -> dict[str, Any]:
     fields: dict[str, Any] = escaper.escape_json(message.fields) if message.fields else {}
     if "tool_calls" in fields:
-        fields["tool_calls"] = [_tool_call(call, escaper) for call in message.fields["tool_calls"]]
+        fields["tool_calls"] = [
+            _tool_call(call, f"{path}.tool_calls[{i}]", escaper) for i, call in enumerate(message.fields["tool_calls"])
+        ]
     content: Any = message.content
     if isinstance(content, str):
         content = escape(content)
@@ -146,15 +168,19 @@ def _media(image: PromptImage) -> MediaWithBytes[Any]:
     return MediaWithBytes(image.image, image.encoded)
 
 
-def _tool_call(call: Mapping[str, Any], escaper: PlaceholderEscaper) -> dict[str, Any]:
+def _tool_call(call: Mapping[str, Any], path: str, escaper: PlaceholderEscaper) -> dict[str, Any]:
     escaped: dict[str, Any] = escaper.escape_json(call)
     arguments = call["function"].get("arguments")
     if isinstance(arguments, str):
         # vLLM parses them for the template, where an escape in them (\u003c) would become a placeholder.
-        with contextlib.suppress(ValueError):
-            escaped["function"]["arguments"] = json.dumps(
-                escaper.escape_json(json.loads(arguments)), ensure_ascii=False
-            )
+        where = f"{path}.function.arguments"
+        try:
+            parsed = escaper.escape_json(json.loads(arguments))
+            escaped["function"]["arguments"] = json.dumps(parsed, ensure_ascii=False)
+        except RecursionError as fault:
+            raise InvalidRequest(f"`{where}` is nested too deeply.", param=where) from fault
+        except ValueError:  # vLLM passes on what is not JSON as it is
+            pass
     return escaped
 
 
