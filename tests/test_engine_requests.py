@@ -70,6 +70,7 @@ def test_no_drawn_parameters_make_the_engine_fail(live, path, requests):
     ("parameters", "path"),
     [
         ({"stream_interval": HUGE}, "stream_interval"),
+        ({"stream_interval": 10**400}, "stream_interval"),
         ({"stream_interval": HUGE, "stream": True}, "stream_interval"),
         (
             {"repetition_detection": {"max_pattern_size": HUGE, "min_count": 2}},

@@ -17,7 +17,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         for path, number in _integers(value, name) if name not in _TEMPLATE else ():
             if number not in _INT64:
-                raise InvalidRequest(f"`{path}` is {number:.3e}; an integer must fit 64 bits.", param=path)
+                raise InvalidRequest(f"`{path}` is an integer that does not fit 64 bits.", param=path)
     outputs = parameters.get("structured_outputs")
     if outputs is not None and not isinstance(outputs, Mapping):
         raise InvalidRequest("`structured_outputs` must be an object.", param="structured_outputs")
@@ -29,7 +29,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     penalty = parameters.get("length_penalty")
     if isinstance(penalty, int | float) and not abs(penalty) <= _MAX_LENGTH_PENALTY:
         raise InvalidRequest(
-            f"`length_penalty` is {penalty:g}; it must be between -{_MAX_LENGTH_PENALTY:g} and {_MAX_LENGTH_PENALTY:g}.",
+            f"`length_penalty` must be between -{_MAX_LENGTH_PENALTY:g} and {_MAX_LENGTH_PENALTY:g}.",
             param="length_penalty",
         )
 
