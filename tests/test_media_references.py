@@ -1,4 +1,6 @@
 import base64
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -71,6 +73,26 @@ def test_what_is_not_base64_is_an_error_with_the_path(text: str):
     with pytest.raises(MediaInvalid, match="not valid base64") as caught:
         refer("data:image/png;base64," + text).decode()
     assert caught.value.param == PATH
+
+
+@pytest.mark.parametrize("unit", ["%41", "A ", "%2B%20"])
+def test_decoding_takes_memory_of_the_order_of_the_text(unit: str):
+    """Measured in a process of its own, as the peak of a process never falls."""
+    code = f"""
+import contextlib, resource
+from tests.test_media_references import MediaInvalid, refer
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+image = refer("data:;base64," + {unit!r} * (26 * 2**20 // {len(unit)}))
+before = peak()
+with contextlib.suppress(MediaInvalid):
+    image.decode()
+print(peak() - before)
+"""
+    kilobytes = int(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert kilobytes < 200 * 1024
 
 
 def test_data_urls_that_are_malformed_say_how_to_write_one():

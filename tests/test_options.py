@@ -51,6 +51,8 @@ def test_nothing_set_gives_lmis_defaults_without_a_warning():
         ("OPTION_IMAGE_FETCH_TIMEOUT", "2.5", "image_fetch_timeout", 2.5),
         ("OPTION_MEDIA_MAX_PICTURE_BYTES", "1.5 MiB", "media_max_picture_bytes", 3 * 2**19),
         ("OPTION_MEDIA_MAX_PICTURE_PIXELS", "1000000", "media_max_picture_pixels", 1_000_000),
+        ("OPTION_MEDIA_MAX_PICTURE_SIDE", "8000", "media_max_picture_side", 8000),
+        ("OPTION_MEDIA_MAX_PICTURE_ASPECT_RATIO", "20", "media_max_picture_aspect_ratio", 20),
         ("OPTION_ALLOWED_MEDIA_DOMAINS", '["A.example", "10.1.2.3"]', "allowed_media_domains", ("a.example", "10.1.2.3")),
         ("OPTION_ALLOWED_MEDIA_DOMAINS", "a.example,b.example", "allowed_media_domains", ("a.example", "b.example")),
         ("OPTION_MEDIA_ALLOWED_NETWORKS", "10.0.0.0/8, ::1", "media_allowed_networks",

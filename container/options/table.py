@@ -180,6 +180,10 @@ class Options(BaseModel):
     media_max_picture_pixels: Annotated[int, Declared(
         MEDIA, sizes.whole(1), "Maximum number of pixels (width times height) of one image.",
         environment=("VLLM_MAX_IMAGE_PIXELS",))] = 50_000_000
+    media_max_picture_side: Annotated[int, Declared(
+        MEDIA, sizes.whole(1), "Maximum number of pixels of one side of an image.")] = 32_768
+    media_max_picture_aspect_ratio: Annotated[int, Declared(
+        MEDIA, sizes.whole(1), "Maximum ratio of the longer side of an image to the shorter one.")] = 200
     allowed_media_domains: Annotated[tuple[str, ...] | None, Declared(
         MEDIA, values.hosts,
         "The only hosts from which images may be fetched: exact names, separated by commas or as a JSON list.",

@@ -27,6 +27,8 @@ def media_limits(options: Options) -> MediaLimits:
         images_per_prompt=options.limit_mm_per_prompt["image"],
         image_bytes=options.media_max_picture_bytes,
         image_pixels=options.media_max_picture_pixels,
+        image_side=options.media_max_picture_side,
+        image_aspect_ratio=options.media_max_picture_aspect_ratio,
         fetch_seconds=options.image_fetch_timeout,
         allowed_hosts=options.allowed_media_domains or (),
         allowed_networks=options.media_allowed_networks,

@@ -11,7 +11,6 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -19,8 +18,11 @@ from blake3 import blake3
 from PIL import ExifTags, Image, ImageOps
 
 from handler.errors import MediaError, MediaInvalid, MediaTooLarge
+from handler.media.decoding_work import BoundedFile, check_decoding_work
+from handler.media.dimensions import check_dimensions, too_many_pixels
 from handler.media.limits import MediaLimits
 from handler.media.references import too_many_bytes
+from handler.media.tiff import check_tiff
 
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _ROTATED = frozenset({2, 3, 4}) | _SIDEWAYS
@@ -148,8 +150,8 @@ def read_size(encoded: bytes, path: str, limits: MediaLimits) -> tuple[int, int]
     not_an_image = f"The bytes are not an image (accepted: {accepted}), or its header is damaged."
     with _open_image(encoded, path, limits, not_an_image) as opened:
         width, height = opened.size
-        if width * height > limits.image_pixels:
-            raise _too_many_pixels(limits, path)
+        check_dimensions(width, height, path, limits)
+        check_decoding_work(opened, encoded, path, limits)
         if opened.format == "PNG" and _metadata_follows_pixels(encoded):
             opened.load()  # rare; Pillow finds the orientation only by reading the whole file
         return (height, width) if _is_sideways(opened) else (width, height)
@@ -160,11 +162,12 @@ def _open_image(encoded: bytes, path: str | None, limits: MediaLimits, fault: st
     """The image as Pillow opens it. Whatever a parser raises on untrusted bytes becomes our error with the message
     `fault`: Pillow's own text may contain an object's address."""
     try:
-        yield Image.open(BytesIO(encoded), formats=limits.formats)
+        check_tiff(encoded, path, limits)
+        yield Image.open(BoundedFile(encoded, path), formats=limits.formats)
     except MediaError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits, path) from error
+        raise too_many_pixels(path, limits) from error
     except MemoryError as error:
         raise MediaTooLarge("The image needs more memory than this server has.", param=path) from error
     # Not only OSError and SyntaxError: struct.error, zlib.error, IndexError, OverflowError and more are raised.
@@ -215,8 +218,3 @@ def _metadata_follows_pixels(png: bytes) -> bool:
                 return True
         position += 12 + length
     return True
-
-
-def _too_many_pixels(limits: MediaLimits, path: str | None) -> MediaTooLarge:
-    cure = "The operator can raise OPTION_MEDIA_MAX_PICTURE_PIXELS"
-    return MediaTooLarge(f"The image has more than the {limits.image_pixels:,} pixels allowed. {cure}.", param=path)

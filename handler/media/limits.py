@@ -15,6 +15,8 @@ class MediaLimits:
     images_per_prompt: int = 1
     image_bytes: int = 20 * 2**20
     image_pixels: int = 50_000_000
+    image_side: int = 32_768  # pixels; browsers draw no longer ones, and WebP has 16,383
+    image_aspect_ratio: int = 200  # the longer side by the shorter one: what Qwen's and GLM's processors take
     fetch_seconds: float = 10.0  # of one image: resolve, connect, redirects and body together
     connect_seconds: float = 3.0  # of one hop: resolve and connect; `fetch_seconds` bounds it too
     redirects: int = 3
