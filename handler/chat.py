@@ -13,6 +13,7 @@ from handler.images import Images, RequestContext
 from handler.payload.chat import parse_chat_request
 from handler.payload.parts import ImagePart, TextPart
 from handler.payload.requests import ChatMessage, ChatRequest
+from handler.prompt_length import check_length, texts_in
 
 
 class Chat:
@@ -34,6 +35,7 @@ class Chat:
                 param="messages",
             )
         request = parse_chat_request(payload, card.parameters, adapter)
+        check_length(_texts(request), card, "messages")
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(tuple(request.media()))
         return self._placeholders.place_in_chat(replace(request, model=model))
@@ -51,6 +53,18 @@ class Chat:
                 stream=request.stream,
                 images=images,
             )
+
+
+def _texts(request: ChatRequest) -> Iterator[str]:
+    """All that a chat template may print."""
+    for message in request.messages:
+        if isinstance(message.content, str):
+            yield message.content
+        else:
+            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+        yield from texts_in(message.fields)
+    for name in ("tools", "documents", "chat_template_kwargs"):
+        yield from texts_in(request.parameters.get(name))
 
 
 def _message(message: ChatMessage, loaded: Iterator[PromptImage]) -> Message:

@@ -12,6 +12,7 @@ from handler.images import Images, RequestContext
 from handler.payload.completion import parse_completion_request
 from handler.payload.parts import ImagePart
 from handler.payload.requests import CompletionRequest, RawText
+from handler.prompt_length import check_length
 
 
 class Completions:
@@ -34,6 +35,7 @@ class Completions:
         images = request.images()
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
         for text in request.texts:
+            check_length((text.text,), self._engine.card, text.path)
             self._images.check(text.images)
             if text.tokens is None:
                 split_at_placeholders(text, self._placeholder)

@@ -1,7 +1,7 @@
 """/tokenize and /detokenize, in vLLM's schemas: the tokens that the engine would see, images and chat template included."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -13,7 +13,7 @@ from handler.images import RequestContext
 from handler.payload.fields import expect
 from handler.payload.requests import ChatRequest, CompletionRequest
 
-MAX_TOKENS = 1_000_000
+MAX_TOKENS = 500_000
 MAX_TOKEN_ID = 2**31 - 1
 
 
@@ -54,12 +54,17 @@ class Tokens:
             return self._chat.prompt(request, context)
         return self._completions.prompt(request, context)
 
-    async def detokenize(self, payload: Mapping[str, Any]) -> bytes:
-        """`{"prompt"}` as JSON text, for the `tokens` of `payload`. Raises RequestError."""
-        tokens = expect(payload, "tokens", list, "", "a list of token ids")
+    async def detokenize(self, ids: Sequence[int]) -> bytes:
+        """`{"prompt"}` as JSON text. Raises RequestError."""
+        return json.dumps({"prompt": await self._engine.detokenize(ids)}).encode()
+
+    @staticmethod
+    def token_ids(payload: Mapping[str, Any]) -> list[int]:
+        """The `tokens` of `payload`. Raises InvalidRequest."""
+        tokens: list[int] = expect(payload, "tokens", list, "", "a list of token ids")
         if len(tokens) > MAX_TOKENS:
             raise InvalidRequest(f"`tokens` has {len(tokens)} ids; the maximum is {MAX_TOKENS}.", param="tokens")
         for i, token in enumerate(tokens):
             if type(token) is not int or not 0 <= token <= MAX_TOKEN_ID:
                 raise InvalidRequest(f"`tokens[{i}]` is not a token id.", param=f"tokens[{i}]")
-        return json.dumps({"prompt": await self._engine.detokenize(tokens)}).encode()
+        return tokens

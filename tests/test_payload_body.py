@@ -38,8 +38,8 @@ def test_each_row_of_a_csv_is_an_input():
     ("body", "words"),
     [
         (b"", "neither `inputs` nor `question`"),
-        (b"inputs\n", "0 rows"),
-        (b"inputs\n" + b"a\n" * (MAX_ROWS + 1), f"1 to {MAX_ROWS}"),
+        (b"inputs\n", "no rows"),
+        (b"inputs\n" + b"a\n" * (MAX_ROWS + 1), f"more than {MAX_ROWS}"),
         (b"inputs,extra\na,b\n", "'extra'"),
         (b"inputs\na,b\n", "Line 2"),
         (b'inputs\n"a\n', "not valid CSV"),

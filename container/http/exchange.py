@@ -37,4 +37,4 @@ class Exchange:
         if inference_id := self.headers.get(INFERENCE_ID):
             headers[INFERENCE_ID] = inference_id if _VALID_ID.fullmatch(inference_id) else self.id
         if self.ignored:
-            headers["x-lumi-ignored"] = _INVALID_IN_HEADER.sub("?", ", ".join(self.ignored))[:1000]
+            headers["x-lumi-ignored"] = _INVALID_IN_HEADER.sub("?", ", ".join(self.ignored[:100]))[:1000]

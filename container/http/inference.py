@@ -27,7 +27,7 @@ from handler.sessions import SessionResponse, open_or_close
 
 T = TypeVar("T")
 
-SMALL_BODY_BYTES = 2**18
+SMALL_BODY_BYTES = 2**16
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
 QUESTION_HEADER = "x-lumi-question"  # the question about a body that is an image
 
@@ -96,8 +96,8 @@ class Inference:
         """Respond with the text of tokens."""
         tokens = self._vllm().tokens
         body = await read_body(request, self._serving.request_bytes)
-        payload = await _off_loop(lambda: json_object(body), body)
-        return await self._respond(request, tokens.detokenize(payload))
+        ids = await _off_loop(lambda: tokens.token_ids(json_object(body)), body)
+        return await self._respond(request, tokens.detokenize(ids))
 
     def _vllm(self) -> Service:
         service = self._health.service()

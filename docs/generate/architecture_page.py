@@ -91,8 +91,13 @@ PACKAGES = (
     ),
     _package("handler.generation", "LMI's `inputs` schema", "", "completion concurrency engine images payload"),
     _package("handler.tokens", "tokenize and detokenize", "", "chat completion engine images payload"),
-    _package("handler.chat", "chats as prompts", "", "adapters engine image_placeholders images payload"),
-    _package("handler.completion", "raw texts as prompts", "", "adapters engine image_placeholders images payload"),
+    _package("handler.chat", "chats as prompts", "", "adapters engine image_placeholders images payload prompt_length"),
+    _package(
+        "handler.completion",
+        "raw texts as prompts",
+        "",
+        "adapters engine image_placeholders images payload prompt_length",
+    ),
     _package("handler.openai", "what an engine generates as OpenAI's objects", "", "engine"),
     _package(
         "handler.engines",
@@ -113,6 +118,7 @@ PACKAGES = (
     _package(
         "handler.image_placeholders", "the places of images among the text of a chat or a raw prompt", "", "payload"
     ),
+    _package("handler.prompt_length", "whether the texts of a prompt can fit the model's context", "", "engine"),
     _package("handler.payload", "the JSON of every accepted schema to typed requests"),
     _package(
         "handler.checkpoint", "what a model is, by its small files and the headers of its weights; nothing is loaded"

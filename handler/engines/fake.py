@@ -38,6 +38,7 @@ class FakeEngine:
         default_factory=lambda: ModelCard(
             names=("fake",),
             max_model_len=4096,
+            max_characters=2**20,
             supports_images=True,
             parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "tools"}),
             text_parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "logprobs", "seed"}),

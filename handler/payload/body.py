@@ -6,19 +6,20 @@ come inside JSON stays bytes, where JSON has a URL.
 
 import codecs
 import csv
-import io
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic_core import from_json
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 
 from handler.errors import InvalidRequest
 from handler.payload.fields import json_type, shorten
 from handler.payload.form import Field, form_fields
 
+MAX_CONTENT_TYPE = 1024  # characters; parsing quotes and semicolons takes time quadratic in them
 MAX_ROWS = 1000
 # Python's own codecs, which no client uses. Decoding some of them takes time quadratic in the length of the body.
 PYTHON_CODECS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
@@ -27,6 +28,7 @@ UNSUPPORTED_TYPES = ("audio/", "video/", "tensor/", "application/x-npy", "applic
 SCHEMAS = ("messages", "question", "prompt", "inputs")
 LARGE_BYTES = 2**20
 MAX_VALUES = 500_000
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|[\r\n]|\Z)")
 
 
 def decode_body(body: bytes, content_type: str, query: str = "", question: str | None = None) -> dict[str, Any]:
@@ -34,10 +36,16 @@ def decode_body(body: bytes, content_type: str, query: str = "", question: str |
 
     Raises InvalidRequest for a body that does not match its content type, and for an unsupported content type.
     """
+    if len(content_type) > MAX_CONTENT_TYPE:
+        raise InvalidRequest(
+            f"The content type has {len(content_type)} characters; the maximum is {MAX_CONTENT_TYPE}.",
+            code="content_type",
+        )
     kind = content_type.partition(";")[0].strip().lower()
     if kind.startswith(UNSUPPORTED_TYPES):
         raise InvalidRequest(f"The content type {shorten(kind)} is not supported; send JSON.", code="content_type")
     if kind == "text/csv":
+        _check_value_count(body)
         return {"inputs": _csv_inputs(_decode_text(body, content_type))}
     if kind == "text/plain":
         return {"inputs": _decode_text(body, content_type)}
@@ -75,7 +83,7 @@ def _check_value_count(body: bytes) -> None:
         position = body.find(b",", position + 1)
         if position < 0:
             return
-    raise InvalidRequest(f"The body has more than {MAX_VALUES} commas; send a shorter prompt.", code="invalid_json")
+    raise InvalidRequest(f"The body has more than {MAX_VALUES} commas; send a shorter prompt.", code="too_many_values")
 
 
 def _decode_text(body: bytes, content_type: str) -> str:
@@ -94,20 +102,32 @@ def _decode_text(body: bytes, content_type: str) -> str:
 
 def _csv_inputs(text: str) -> list[str]:
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        reader = csv.DictReader((line[0] for line in _LINE.finditer(text)), strict=True)
         columns = [name.strip() for name in reader.fieldnames or ()]
+        _check_columns(columns)
         reader.fieldnames = columns
-        rows = list(reader)
+        inputs = [_csv_input(row, number) for number, row in _rows(reader)]
     except csv.Error as fault:
         raise InvalidRequest(f"The body is not valid CSV: {fault}.") from fault
+    if not inputs:
+        raise InvalidRequest("The CSV has no rows below its header.")
+    return inputs
+
+
+def _check_columns(columns: list[str]) -> None:
     if unknown := [name for name in columns if name not in CSV_COLUMNS]:
         named = ", ".join(CSV_COLUMNS)
         raise InvalidRequest(f"The CSV has a column {shorten(unknown[0])!r}; its header row must name {named}.")
     if not {"inputs", "question"} & set(columns):
         raise InvalidRequest("The CSV's header row names neither `inputs` nor `question`.")
-    if not rows or len(rows) > MAX_ROWS:
-        raise InvalidRequest(f"The CSV has {len(rows)} rows below its header; it must have 1 to {MAX_ROWS}.")
-    return [_csv_input(row, number) for number, row in enumerate(rows, 2)]
+
+
+def _rows(reader: Iterator[Mapping[str | None, str | None]]) -> Iterator[tuple[int, Mapping[str | None, str | None]]]:
+    """The rows and their numbers, the header's being 1."""
+    for number, row in enumerate(reader, 2):
+        if number > MAX_ROWS + 1:
+            raise InvalidRequest(f"The CSV has more than {MAX_ROWS} rows below its header.")
+        yield number, row
 
 
 def _csv_input(row: Mapping[str | None, str | None], number: int) -> str:
@@ -120,7 +140,7 @@ def _csv_input(row: Mapping[str | None, str | None], number: int) -> str:
 def _form_payload(body: bytes, content_type: str) -> dict[str, Any]:
     try:
         found = form_fields(body, content_type)
-    except MultipartParseError as fault:
+    except FormParserError as fault:
         raise InvalidRequest(f"The body is not a valid form: {fault}.") from fault
     fields: dict[str, str] = {}
     for field in found:

@@ -5,10 +5,11 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
-from handler.payload.fields import expect, json_type, optional, shorten, unknown_fields
+from handler.payload.fields import MAX_UNKNOWN_FIELDS, expect, json_type, optional, shorten, unknown_fields
 from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
+MAX_MESSAGES = 10_000  # and content parts of all messages together
 OWN = frozenset({"messages", "model", "stream", adapter_choice.FIELD})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields of a message, besides role and content, that a chat template may use.
@@ -39,6 +40,10 @@ def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapte
     messages = expect(payload, "messages", list, "", "a list of messages")
     if not messages:
         raise InvalidRequest("`messages` is empty; a chat completion needs at least one message.", param="messages")
+    if (count := len(messages) + sum(map(_part_count, messages))) > MAX_MESSAGES:
+        raise InvalidRequest(
+            f"`messages` has {count} messages and content parts; the maximum is {MAX_MESSAGES}.", param="messages"
+        )
     model = optional(payload, "model", str, "", "a string")
     stream = optional(payload, "stream", bool, "", "true or false") or False
     parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
@@ -52,6 +57,11 @@ def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapte
     )
 
 
+def _part_count(message: Any) -> int:
+    content = message.get("content") if isinstance(message, dict) else None
+    return len(content) if isinstance(content, list) else 0
+
+
 def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
     if not isinstance(message, dict):
         raise InvalidRequest(f"`{path}` is {json_type(message)}; a message is an object.", param=path)
@@ -61,9 +71,12 @@ def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
             f"`{path}.role` is {shorten(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
         )
     fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS and value is not None}
-    ignored.extend(
-        f"{path}.{name}" for name in message if name not in MESSAGE_FIELDS and name not in ("role", "content")
-    )
+    unknown = [name for name in message if name not in MESSAGE_FIELDS and name not in ("role", "content")]
+    if len(unknown) > MAX_UNKNOWN_FIELDS:
+        raise InvalidRequest(
+            f"`{path}` has {len(unknown)} unknown fields, such as `{shorten(unknown[0])}`.", param=path
+        )
+    ignored.extend(f"{path}.{name}" for name in unknown)
     if "tool_calls" in fields:
         _check_tool_calls(fields["tool_calls"], f"{path}.tool_calls")
     if "reasoning_content" in fields:  # the name that vLLM had before `reasoning`

@@ -194,6 +194,7 @@ def _card(
         names=settings.names,
         max_model_len=loaded.max_model_len,
         supports_images=True,
+        max_characters=loaded.max_model_len * max(map(len, loaded.tokenizer.get_vocab())),
         max_images=1 if _puts_images_first(loaded.processor) else None,
         has_chat_template=has_chat_template,
         parameters=CHAT_PARAMETERS,

@@ -90,8 +90,9 @@ class VllmEngine:
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         tokenizer = self._llm.renderer.get_tokenizer()
-        if unknown := next((token for token in tokens if not 0 <= token < len(tokenizer)), None):
-            raise InvalidRequest(f"The model has no token {unknown}; it has {len(tokenizer)}.", param="tokens")
+        size = len(tokenizer)
+        if (highest := max(tokens, default=0)) >= size:
+            raise InvalidRequest(f"The model has no token {highest}; it has {size}.", param="tokens")
         return str(await asyncio.to_thread(tokenizer.decode, list(tokens)))
 
     @property

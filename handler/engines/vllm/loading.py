@@ -68,6 +68,7 @@ def _card(
         max_model_len=llm.model_config.max_model_len,
         supports_images=max_images != 0,
         max_images=max_images,
+        max_characters=_max_characters(llm),
         has_chat_template=chats,
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
@@ -75,6 +76,12 @@ def _card(
         created=int(time.time()),
         fingerprint=serving.chat.system_fingerprint,
     )
+
+
+def _max_characters(llm: AsyncLLM) -> int | None:
+    """vLLM's own bound, which it checks only after the chat template."""
+    tokenizer = llm.renderer.tokenizer
+    return None if tokenizer is None else llm.model_config.max_model_len * int(tokenizer.max_chars_per_token)
 
 
 def _max_images(llm: AsyncLLM) -> int | None:

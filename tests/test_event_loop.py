@@ -1,0 +1,94 @@
+"""Whatever a body is, the event loop goes on: other requests and health checks are answered meanwhile."""
+
+import asyncio
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from container.http.inference import Serving
+from handler.engines.fake import FakeEngine
+from tests.serving import fault, serving
+
+MIB = 2**20
+SEMICOLONS = ';a="' + ";" * 60_000  # the time to parse it is quadratic
+# Seconds. The bodies below took 3 to 20 on an idle machine; a busy one stops a process for a moment, too.
+LONGEST = 2.0
+
+
+@pytest.fixture(scope="module")
+def served():
+    engine = FakeEngine()
+    engine.card = replace(engine.card, max_model_len=1000, max_characters=100_000)
+    with serving(engine, serving=Serving(request_bytes=64 * MIB, predict_seconds=60, batch_size=2)) as server:
+        yield server
+
+
+@contextmanager
+def goes_on(served):
+    """Fails if the loop stood still for longer than LONGEST in the block."""
+    gaps, over = [0.0], False
+
+    async def tick():
+        while not over:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            gaps.append(time.perf_counter() - before)
+
+    ticking = asyncio.run_coroutine_threadsafe(tick(), served.loop)
+    yield
+    over = True
+    ticking.result(60)
+    assert max(gaps) < LONGEST
+
+
+def chat(count):
+    return b'{"messages":[%s]}' % b",".join([b'{"role":"user","content":"x"}'] * count)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b'{"messages":[{"role":"system","content":"%s"}]}' % (b"a " * (31 * MIB)), "json", "prompt_too_long"),
+        (b'{"messages":[{"role":"user","content":"x"}],"tools":["%s"]}' % (b"a" * 9 * MIB), "json", "prompt_too_long"),
+        (b'{"inputs":"%s"}' % (b"a " * (31 * MIB)), "json", "prompt_too_long"),
+        (b"a " * (31 * MIB), "text/plain", "prompt_too_long"),
+        (b"inputs" + b"," * (60 * MIB), "text/csv", "too_many_values"),
+        (b"inputs\n" + b"," * (60 * MIB), "text/csv", "too_many_values"),
+        (b"inputs\n" + b"a\n" * (4 * MIB), "text/csv", "invalid_request"),
+        (chat(200_000), "json", "invalid_request"),
+        (b'{"messages":[{"role":"user","content":[%s]}]}' % b",".join([b'"x"'] * 400_000), "json", "invalid_request"),
+        (b"x", "text/plain" + SEMICOLONS, "content_type"),
+        (b"x", "multipart/form-data" + SEMICOLONS, "content_type"),
+        (b"x", "multipart/form-data; boundary=" + "x" * 60_000, "content_type"),
+        (b"x", "multipart/form-data; boundary=" + "x" * 300, "invalid_request"),
+    ],
+    ids=[
+        "system message", "tools", "inputs", "text", "CSV header", "CSV row", "CSV rows", "messages", "parts",
+        "content type", "content type of a form", "boundary", "small boundary",
+    ],
+)  # fmt: skip
+def test_a_body_without_measure_is_refused_while_the_loop_goes_on(served, body, kind, code):
+    with goes_on(served):
+        response = served.post(body, **{"content-type": kind.replace("json", "application/json")})
+    assert (response.status_code, fault(response)["code"]) == (400, code)
+
+
+def test_tokenize_refuses_messages_without_measure(served):
+    with goes_on(served):
+        response = served.post(chat(200_000), "/tokenize")
+    assert fault(response)["param"] == "messages"
+
+
+def test_a_prompt_that_cannot_fit_names_both_lengths(served):
+    response = served.post({"messages": [{"role": "user", "content": "x" * 100_001}]})
+    assert "100001 characters" in fault(response)["message"]
+    assert "1000 tokens" in fault(response)["message"]
+
+
+def test_ignored_fields_without_measure_are_refused(served):
+    body = b'{"messages":[{"role":"user","content":"x",%s}]}' % b",".join(b'"k%d":1' % i for i in range(400_000))
+    with goes_on(served):
+        response = served.post(body)
+    assert "400000 unknown fields" in fault(response)["message"]
