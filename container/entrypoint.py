@@ -18,6 +18,7 @@ from container.http.health import Health
 from container.http.inference import Serving
 from container.http.listener import bind
 from container.http.metrics import Metrics
+from container.http.slow_readers import SlowReaders
 from container.inspection.report import report_on
 from container.inspection.text import describe
 from container.model_store import Located, file_beside
@@ -189,9 +190,17 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
         node = this_node(options)
         nodes, follows = node_group(node, shared_options(options, checked.machine.gpus)), node.follows
     startup = Startup(options, checked, factory, nodes=nodes, follows=follows, report=health.loading)
-    app = build_app(health, admission, Metrics(), front_end(options))
+    metrics, slow_readers = Metrics(), SlowReaders()
+    metrics.watch_unread(slow_readers)
+    app = build_app(health, admission, metrics, front_end(options))
     server = Server(
-        app, startup, nodes=nodes, health=health, admission=admission, draining_seconds=options.predict_timeout
+        app,
+        startup,
+        nodes=nodes,
+        health=health,
+        admission=admission,
+        draining_seconds=options.predict_timeout,
+        slow_readers=slow_readers,
     )
     sock = bind(options.host, options.port)
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)

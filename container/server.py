@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from container.http.admission import Admission
 from container.http.health import Health
 from container.http.listener import listening
+from container.http.slow_readers import SlowReaders
 from container.nodes.rendezvous import NodeGroup
 from container.start.startup import Startup
 from handler.errors import EngineDead
@@ -37,6 +38,7 @@ class Server:
         health: Health,
         admission: Admission,
         draining_seconds: float,
+        slow_readers: SlowReaders,
     ) -> None:
         self._app = app
         self._startup = startup
@@ -44,13 +46,14 @@ class Server:
         self._health = health
         self._admission = admission
         self._draining_seconds = draining_seconds
+        self._slow_readers = slow_readers
 
     async def run(self, sock: socket.socket, stop: asyncio.Event) -> int:
         """Serve on `sock` until `stop`, here or on another node, or until the engine dies; the exit code of the process.
 
         Raises StartError if the model cannot be loaded.
         """
-        async with listening(self._app, sock):
+        async with listening(self._app, sock, self._slow_readers):
             try:
                 await self._until(stop, self._serve())
                 await self._drain(stop)
@@ -76,7 +79,7 @@ class Server:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _drain(self, stop: asyncio.Event) -> None:
-        self._health.draining(f"finishing {self._admission.held} requests")
+        self._health.draining(f"finishing {self._admission.open} requests")
         log.info("stopping: %s", self._health.detail)
         stop.clear()  # a second signal ends this
         self._nodes.stop()

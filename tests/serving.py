@@ -24,6 +24,7 @@ from container.http.health import Health
 from container.http.inference import Serving
 from container.http.listener import bind
 from container.http.metrics import Metrics
+from container.http.slow_readers import SlowReaders
 from container.nodes.rendezvous import NodeGroup, SingleNode
 from container.options import Options, resolve
 from container.server import Server
@@ -85,6 +86,7 @@ class Setup:
     serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2))
     queue: int = 100
     draining: float = 10
+    slow_readers: SlowReaders = field(default_factory=SlowReaders)
     warm: bool = False
     follows: bool = False  # another node answers
     nodes: NodeGroup = field(default_factory=SingleNode)
@@ -160,7 +162,13 @@ async def _life(engine: FakeEngine, setup: Setup, options: Options, handed: "que
     engine.unscripted = frozenset() if setup.warm else frozenset({REQUEST_ID})
     startup = startup_of(options, factory, health.loading, nodes=setup.nodes, follows=setup.follows)
     server = Server(
-        app, startup, nodes=setup.nodes, health=health, admission=admission, draining_seconds=setup.draining
+        app,
+        startup,
+        nodes=setup.nodes,
+        health=health,
+        admission=admission,
+        draining_seconds=setup.draining,
+        slow_readers=setup.slow_readers,
     )
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"

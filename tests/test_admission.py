@@ -21,6 +21,16 @@ def test_a_permit_comes_back_when_the_work_fails():
     assert admission.held == 0
 
 
+def test_a_released_permit_is_free_while_its_response_is_sent():
+    admission = Admission(1)
+    with admission.permit() as first:
+        first.release()
+        first.release()
+        with admission.permit():
+            assert (admission.held, admission.open) == (1, 2)
+    assert (admission.held, admission.open) == (0, 0)
+
+
 def test_idle_waits_for_the_last_permit():
     async def life():
         admission = Admission(5)

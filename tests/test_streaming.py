@@ -1,7 +1,6 @@
 import asyncio
 import json
 import selectors
-import socket
 
 import httpx
 import pytest
@@ -134,18 +133,6 @@ def test_a_long_stream_may_take_longer_than_the_limit_for_one_chunk():
         text, seconds = runner.run(stream())
     assert text == b"x" * 9
     assert seconds > 7
-
-
-def test_a_client_that_does_not_read_is_disconnected():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=0.5, batch_size=2)
-    engine = FakeEngine(replies=["x" * 10_000] * 100_000)
-    with serving(engine, serving=settings) as server, socket.socket() as reader:
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        host, port = server.url.removeprefix("http://").split(":")
-        reader.connect((host, int(port)))
-        body = json.dumps(ask("hi", stream=True)).encode()
-        reader.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-        wait_for(lambda: engine.aborted)
 
 
 def test_an_error_in_mid_stream_is_counted():

@@ -10,11 +10,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from container.http.admission import Admission
+from container.http.admission import Admission, Permit
 from container.http.exchange import CLIENT_GONE, Exchange
 from container.http.metrics import Metrics
 from container.http.routes import OTHER, Route, Routes
 from container.http.statuses import error_response
+from container.http.streaming import StreamedResponse
 from container.logs import FIELDS
 from handler.errors import LumiError, ServerError, Unauthorized
 from handler.payload.fields import shorten
@@ -43,8 +44,10 @@ class Edge:
         exchange = Exchange(route.path, request.headers)
         try:
             self._check_key(route, request.headers)
-            with self._admission.permit() if route.is_work else nullcontext():
+            with self._admission.permit() if route.is_work else nullcontext() as permit:
                 response = await route.endpoint(request, exchange)
+                if permit is not None:
+                    _release_when_computed(permit, response)
                 await self._send(response, exchange, request, send)
         except ClientDisconnect:
             exchange.error = "client_gone"
@@ -100,3 +103,10 @@ class Edge:
                 "error": exchange.error,
             }
             log.log(level, "request", extra={FIELDS: fields})
+
+
+def _release_when_computed(permit: Permit, response: Response) -> None:
+    if isinstance(response, StreamedResponse):
+        response.when_computed = permit.release
+    else:
+        permit.release()

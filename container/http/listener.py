@@ -5,11 +5,14 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from container.http.slow_readers import SlowReaders
 from handler.errors import StartError
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection, so that they are the ones to close it
@@ -34,12 +37,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
+async def listening(app: ASGIApp, sock: socket.socket, slow_readers: SlowReaders) -> AsyncIterator[None]:
     """Serve `app` on `sock` for the duration of the block. At the end open connections are closed within a second."""
     config = uvicorn.Config(
         app,
         lifespan="off",
-        http=BoundedHead,
+        http=partial(BoundedConnection, slow_readers),  # type: ignore[arg-type]  # uvicorn only calls it
         log_config=None,
         access_log=False,
         server_header=False,
@@ -55,8 +58,28 @@ async def listening(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
         await task
 
 
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's HTTP parser with a limit of MAX_HEAD_BYTES: it would keep endless headers in memory."""
+class BoundedConnection(HttpToolsProtocol):
+    """uvicorn's connection with a limit of MAX_HEAD_BYTES, where it would keep endless headers in memory, and with an end
+    for clients that do not read, for which it would wait for good."""
+
+    def __init__(self, slow_readers: SlowReaders, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._slow_readers = slow_readers
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._slow_readers.add(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._slow_readers.remove(self.transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._slow_readers.remove(self.transport)
+        super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.transport.abort()  # what the client has not read by now is little, but to close would wait for it
 
     def on_message_begin(self) -> None:
         self._head: int | None = 0

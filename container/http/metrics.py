@@ -11,6 +11,7 @@ from prometheus_client import (
 )
 
 from container.http.admission import Admission
+from container.http.slow_readers import SlowReaders
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 
@@ -29,9 +30,14 @@ class Metrics:
             registry=registry,
         )
         self._broken = Counter("lumi_broken_streams", "Streams that ended with an error.", ["route"], registry=registry)
-        self._in_flight = Gauge("lumi_requests_in_flight", "Requests admitted and not yet answered.", registry=registry)
+        self._in_flight = Gauge(
+            "lumi_requests_in_flight", "Requests admitted whose answer is not computed yet.", registry=registry
+        )
         self._queued = Gauge(
             "lumi_requests_queued", "Requests in flight beyond what the engine batches at once.", registry=registry
+        )
+        self._unread = Gauge(
+            "lumi_unread_bytes", "Bytes of responses that wait for clients that read slowly.", registry=registry
         )
 
     def count(self, route: str, status: int, seconds: float) -> None:
@@ -47,6 +53,10 @@ class Metrics:
         """Show the requests that `admission` has admitted; the engine runs `batch_size` of them at once."""
         self._in_flight.set_function(lambda: admission.held)
         self._queued.set_function(lambda: max(0, admission.held - batch_size))
+
+    def watch_unread(self, slow_readers: SlowReaders) -> None:
+        """Show the bytes that wait for clients that read slowly."""
+        self._unread.set_function(lambda: slow_readers.unread_bytes)
 
     def exposition(self) -> tuple[bytes, str]:
         """All metrics of the registry in Prometheus' text format, and its content type."""

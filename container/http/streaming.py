@@ -1,7 +1,7 @@
 """Request bodies, responses that are streamed, and work that ends when the client disconnects."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +15,7 @@ from handler.errors import BodyTooLarge, InvalidRequest, LumiError, PredictTimeo
 T = TypeVar("T")
 
 BODY_SECONDS = 120  # LMI's chunked_read_timeout; here for the whole body, since the request holds a permit meanwhile
+UNSENT_BYTES = 2**20  # of a stream that is computed faster than its client reads; most answers fit
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -78,11 +79,54 @@ def predict_timeout(seconds: float) -> PredictTimeout:
     )
 
 
+class Unsent:
+    """The bytes of one stream between the model and a client that reads more slowly."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the model should wait for the client."""
+        return self._size >= UNSENT_BYTES
+
+    def put(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Nothing more will be put."""
+        self._closed = True
+        self._changed.set()
+
+    async def wait_for_room(self) -> None:
+        """Return when all that was put is taken."""
+        self._room.clear()
+        await self._room.wait()
+
+    async def take(self) -> bytes:
+        """All that was put since; b"" at the end."""
+        while not self._pieces and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._room.set()
+        return taken
+
+
 class StreamedResponse(Response):
     """A stream whose first chunk is known, so that an error before it was an ordinary response.
 
-    A later error is written into the stream, and raised as well. `seconds` limits the wait for each chunk, and for the
-    client to take it. However the response ends, `chunks` is closed. `status` and `headers` are for user code.
+    A later error is written into the stream, and raised as well. `seconds` limits the wait for each chunk.
+    `when_computed` is called after the last one, while the client may still be reading. However the response ends,
+    `chunks` is closed. `status` and `headers` are for user code.
     """
 
     def __init__(
@@ -100,10 +144,12 @@ class StreamedResponse(Response):
         self.headers["cache-control"] = "no-cache"
         # Proxies such as nginx would otherwise buffer the chunks.
         self.headers["x-accel-buffering"] = "no"
+        self.when_computed: Callable[[], None] = lambda: None
         self._first = first
         self._chunks = chunks
         self._framing = framing
         self._seconds = seconds
+        self._unsent = Unsent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         try:
@@ -112,33 +158,45 @@ class StreamedResponse(Response):
             await self._chunks.aclose()
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        computing = asyncio.create_task(self._compute())
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece := await self._unsent.take():
+                await send(_body(piece))
+            try:
+                await computing
+            finally:
+                await send(_body(b"", more=False))
+        finally:
+            computing.cancel()
+            await asyncio.gather(computing, return_exceptions=True)
+
+    async def _compute(self) -> None:
+        """Put the chunks into what is unsent, or the error that ends them. Raises the error."""
+        try:
+            await self._frame_chunks()
+            self._unsent.put(self._framing.last)
+        except LumiError as error:
+            self._unsent.put(self._framing.errors.frame(error_body(error)))
+            raise
+        finally:
+            self.when_computed()
+            self._unsent.close()
+
+    async def _frame_chunks(self) -> None:
         clock = asyncio.get_running_loop().time
-        waiting_for_model = False
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 chunk = self._first
                 while chunk is not None:
-                    await send(_body(self._framing.frame(chunk)))
-                    waiting_for_model = True
-                    chunk = await anext(self._chunks, None)
-                    waiting_for_model = False
+                    self._unsent.put(self._framing.frame(chunk))
+                    if self._unsent.is_full:
+                        deadline.reschedule(None)
+                        await self._unsent.wait_for_room()
                     deadline.reschedule(clock() + self._seconds)
-                await send(_body(self._framing.last))
+                    chunk = await anext(self._chunks, None)
         except TimeoutError as slow:
-            if not waiting_for_model:
-                raise ClientDisconnect from slow  # the client is connected, but does not read
-            await self._send_error(send, error := predict_timeout(self._seconds))
-            raise error from slow
-        except LumiError as error:
-            await self._send_error(send, error)
-            raise
-        await send(_body(b"", more=False))
-
-    async def _send_error(self, send: Send, error: LumiError) -> None:
-        async with asyncio.timeout(self._seconds):
-            await send(_body(self._framing.errors.frame(error_body(error))))
-            await send(_body(b"", more=False))
+            raise predict_timeout(self._seconds) from slow
 
 
 def _body(body: bytes, *, more: bool = True) -> Message:
