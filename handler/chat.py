@@ -14,15 +14,19 @@ from handler.payload.chat import parse_chat_request
 from handler.payload.parts import ImagePart, TextPart
 from handler.payload.requests import ChatMessage, ChatRequest
 from handler.prompt_length import check_length, texts_in
+from handler.turns import Turns, sequence_count
 
 
 class Chat:
     """The chat completions of one engine."""
 
-    def __init__(self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders) -> None:
+    def __init__(
+        self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders, turns: Turns
+    ) -> None:
         self._engine = engine
         self._images = images
         self._adapters = adapters
+        self._turns = turns
         self._placeholders = placeholders
 
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
@@ -36,14 +40,18 @@ class Chat:
             )
         request = parse_chat_request(payload, card.parameters, adapter)
         check_length(_texts(request), card, "messages")
+        self._turns.check(request.parameters)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(tuple(request.media()))
         return self._placeholders.place_in_chat(replace(request, model=model))
 
     @asynccontextmanager
     async def prompt(self, request: ChatRequest, context: RequestContext) -> AsyncIterator[ChatPrompt]:
-        """The prompt for the engine, with images that are loaded for as long as the block lasts."""
-        async with self._images.load_images(request.images(), context) as images:
+        """The prompt for the engine when it is its turn, with images that are loaded for as long as the block lasts."""
+        async with (
+            self._turns.turn(context.source, sequence_count(request.parameters)),
+            self._images.load_images(request.images(), context) as images,
+        ):
             loaded = iter(images)
             yield ChatPrompt(
                 messages=[_message(message, loaded) for message in request.messages],

@@ -1,7 +1,7 @@
 """Text completions: the payload becomes a request, and that raw prompts with their images loaded."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +13,19 @@ from handler.payload.completion import parse_completion_request
 from handler.payload.parts import ImagePart
 from handler.payload.requests import CompletionRequest, RawText
 from handler.prompt_length import check_length
+from handler.turns import Turns, sequence_count
 
 
 class Completions:
     """The text completions of one engine, in OpenAI's schema."""
 
-    def __init__(self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders) -> None:
+    def __init__(
+        self, engine: Engine, images: Images, adapters: Adapters, placeholders: ImagePlaceholders, turns: Turns
+    ) -> None:
         self._engine = engine
         self._images = images
         self._adapters = adapters
+        self._turns = turns
         self._placeholder = placeholders.pattern(engine.card.placeholder)
         # A model without a placeholder places images itself, and its prompt begins with the text.
         self._after_image = "\n" if engine.card.placeholder else ""
@@ -32,6 +36,7 @@ class Completions:
 
     def resolve(self, request: CompletionRequest) -> CompletionRequest:
         """`request`, with the name of the model or adapter that responds. Raises RequestError."""
+        self._turns.check(request.parameters)
         images = request.images()
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
         for text in request.texts:
@@ -41,11 +46,24 @@ class Completions:
                 split_at_placeholders(text, self._placeholder)
         return replace(request, model=model)
 
+    def slices(
+        self, request: CompletionRequest, context: RequestContext
+    ) -> Iterator[AbstractAsyncContextManager[TextPrompt]]:
+        """The prompts for the engine, of which each takes a turn of its own: so many texts that a batch takes them."""
+        size = max(1, self._turns.batch // sequence_count(request.parameters))
+        for start in range(0, len(request.texts), size):
+            texts = request.texts[start : start + size]
+            own = replace(context, id=f"{context.id}-{start}") if start else context
+            yield self.prompt(replace(request, texts=texts), own)
+
     @asynccontextmanager
     async def prompt(self, request: CompletionRequest, context: RequestContext) -> AsyncIterator[TextPrompt]:
-        """The prompt for the engine, with images that are loaded for as long as the block lasts."""
+        """The prompt for the engine when it is its turn, with images that are loaded for as long as the block lasts."""
         parts = request.images()
-        async with self._images.load_images(parts, context) as images:
+        async with (
+            self._turns.turn(context.source, len(request.texts) * sequence_count(request.parameters)),
+            self._images.load_images(parts, context) as images,
+        ):
             loaded = dict(zip(map(id, parts), images, strict=True))
             yield TextPrompt(
                 texts=[self._text(text, loaded) for text in request.texts],

@@ -26,7 +26,12 @@ class Generation:
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
         request = parse_generation_request(payload, self._engine.card.text_parameters, adapter)
-        return replace(request, completions=tuple(map(self._completions.resolve, request.completions)))
+        try:
+            return replace(request, completions=tuple(map(self._completions.resolve, request.completions)))
+        except InvalidRequest as fault:
+            if fault.param != "n":
+                raise
+            raise _by_their_name(fault, request.fields) from fault
 
     async def complete(self, request: GenerationRequest, context: RequestContext) -> bytes:
         """`{"generated_text": ...}` as JSON text, or a list with one such object for each input."""
@@ -74,7 +79,12 @@ class Generation:
                 async for delta in deltas:
                     yield delta
         except InvalidRequest as fault:
-            raise InvalidRequest(str(fault), param=parameter_path(fault.param, fields), code=fault.code) from fault
+            raise _by_their_name(fault, fields) from fault
+
+
+def _by_their_name(fault: InvalidRequest, fields: ResponseFields) -> InvalidRequest:
+    """The fault, at the path that the parameter has in this schema."""
+    return InvalidRequest(str(fault), param=parameter_path(fault.param, fields), code=fault.code)
 
 
 class TokenStream:

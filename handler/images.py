@@ -3,21 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from handler.engine import Engine, PromptImage
 from handler.errors import InvalidRequest, MediaInvalid
 from handler.media.loader import MediaLoader
 from handler.payload.parts import EmbedsPart, ImagePart
 from handler.sessions import Session, Sessions, sha256
+from handler.turns import Source
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What comes with a request beside its payload: the id that the engine uses, and the session that it belongs to."""
+    """What comes with a request beside its payload: the id that the engine uses, the session that it belongs to, and where
+    it takes its turn."""
 
     id: str
     session: Session | None = None
+    source: Source = field(default_factory=Source)
 
 
 class Images:

@@ -16,6 +16,7 @@ from handler.openai.responses import Responses
 from handler.payload.requests import ChatRequest, CompletionRequest, GenerationRequest
 from handler.sessions import Session, Sessions
 from handler.tokens import Tokens
+from handler.turns import Turns
 
 Request = ChatRequest | CompletionRequest | GenerationRequest
 
@@ -23,7 +24,8 @@ Request = ChatRequest | CompletionRequest | GenerationRequest
 class Service:
     """Everything that one engine serves.
 
-    `always_list` is `tgi_compat`; `formatters` are the user's own, for requests and responses.
+    `always_list` is `tgi_compat`; `formatters` are the user's own, for requests and responses; `batch` is how many sequences
+    the engine runs at once.
     """
 
     def __init__(
@@ -36,14 +38,15 @@ class Service:
         placeholders: ImagePlaceholders | None = None,
         always_list: bool = False,
         formatters: Formatters | None = None,
+        batch: int = 32,
     ) -> None:
-        placeholders = placeholders or ImagePlaceholders()
+        placeholders, turns = placeholders or ImagePlaceholders(), Turns(batch)
         self.card = engine.card
         self.adapters = adapters
         self.sessions = sessions
         self.formatters = formatters
-        self._chat = Chat(engine, images, adapters, placeholders)
-        self._completions = Completions(engine, images, adapters, placeholders)
+        self._chat = Chat(engine, images, adapters, placeholders, turns)
+        self._completions = Completions(engine, images, adapters, placeholders, turns)
         self._responses = Responses(engine)
         self._generation = Generation(engine, self._completions, always_list=always_list)
         self.tokens = Tokens(engine, self._chat, self._completions)
@@ -71,9 +74,9 @@ class Service:
         """The response as JSON text. Raises RequestError or ServerError. Cancelling it aborts the request."""
         match request:
             case ChatRequest():
-                response = await self._responses.complete(self._chat.prompt(request, context))
+                response = await self._responses.complete([self._chat.prompt(request, context)])
             case CompletionRequest():
-                response = await self._responses.complete(self._completions.prompt(request, context))
+                response = await self._responses.complete(self._completions.slices(request, context))
             case GenerationRequest():
                 response = await self._generation.complete(request, context)
         if self.formatters is None or not self.formatters.formats_output:
@@ -85,9 +88,9 @@ class Service:
         before the first chunk or later. Closing the generator aborts the request."""
         match request:
             case ChatRequest():
-                chunks = self._responses.stream(self._chat.prompt(request, context))
+                chunks = self._responses.stream([self._chat.prompt(request, context)])
             case CompletionRequest():
-                chunks = self._responses.stream(self._completions.prompt(request, context))
+                chunks = self._responses.stream(self._completions.slices(request, context))
             case GenerationRequest():
                 chunks = self._generation.stream(request, context)
         if self.formatters is None or not self.formatters.formats_output:

@@ -1,7 +1,8 @@
 """/tokenize and /detokenize, in vLLM's schemas: the tokens that the engine would see, images and chat template included."""
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -41,10 +42,13 @@ class Tokens:
 
     async def tokenize(self, request: ChatRequest | CompletionRequest, context: RequestContext) -> bytes:
         """`{"count", "max_model_len", "tokens"}` as JSON text. Raises RequestError."""
-        async with self.prompt(request, context) as prompt:
-            tokens = [token for one in await self._engine.render(prompt) for token in one.tokens]
-        card = self._engine.card
-        return json.dumps({"count": len(tokens), "max_model_len": card.max_model_len, "tokens": tokens}).encode()
+        tokens: list[int] = []
+        for opening in self._openings(request, context):
+            async with opening as prompt:
+                for one in await self._engine.render(prompt):
+                    tokens += one.tokens
+        count = {"count": len(tokens), "max_model_len": self._engine.card.max_model_len, "tokens": tokens}
+        return (await asyncio.to_thread(json.dumps, count)).encode()
 
     def prompt(
         self, request: ChatRequest | CompletionRequest, context: RequestContext
@@ -56,7 +60,15 @@ class Tokens:
 
     async def detokenize(self, ids: Sequence[int]) -> bytes:
         """`{"prompt"}` as JSON text. Raises RequestError."""
-        return json.dumps({"prompt": await self._engine.detokenize(ids)}).encode()
+        text = {"prompt": await self._engine.detokenize(ids)}
+        return (await asyncio.to_thread(json.dumps, text)).encode()
+
+    def _openings(
+        self, request: ChatRequest | CompletionRequest, context: RequestContext
+    ) -> Iterable[AbstractAsyncContextManager[Prompt]]:
+        if isinstance(request, ChatRequest):
+            return [self._chat.prompt(request, context)]
+        return self._completions.slices(request, context)
 
     @staticmethod
     def token_ids(payload: Mapping[str, Any]) -> list[int]:

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,6 +19,20 @@ def test_a_permit_comes_back_when_the_work_fails():
     admission = Admission(1)
     with pytest.raises(ZeroDivisionError), admission.permit():
         raise ZeroDivisionError
+    assert admission.held == 0
+
+
+def test_one_client_does_not_lock_the_others_out():
+    admission = Admission(8)
+    with ExitStack() as permits:
+        for _ in range(8):
+            permits.enter_context(admission.permit("hog"))
+        with pytest.raises(Unavailable), admission.permit("hog"):
+            pass
+        with admission.permit("next"), admission.permit("other"):
+            assert admission.held == 10
+            with pytest.raises(Unavailable), admission.permit("third"):
+                pass
     assert admission.held == 0
 
 

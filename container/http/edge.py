@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from container.http.admission import Admission, Permit
-from container.http.exchange import CLIENT_GONE, Exchange
+from container.http.exchange import CLIENT_GONE, Exchange, client_of
 from container.http.metrics import Metrics
 from container.http.routes import OTHER, Route, Routes
 from container.http.statuses import error_response
@@ -44,7 +44,7 @@ class Edge:
         exchange = Exchange(route.path, request.headers)
         try:
             self._check_key(route, request.headers)
-            with self._admission.permit() if route.is_work else nullcontext() as permit:
+            with self._admission.permit(client_of(scope)) if route.is_work else nullcontext() as permit:
                 response = await route.endpoint(request, exchange)
                 if permit is not None:
                     _release_when_computed(permit, response)

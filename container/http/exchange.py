@@ -6,11 +6,18 @@ import uuid
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Scope
 
 CLIENT_GONE = 499  # no response was sent; the number that access logs use for it
 INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _VALID_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _INVALID_IN_HEADER = re.compile(r"[^\x20-\x7e]")
+
+
+def client_of(scope: Scope) -> str:
+    """The address that the connection comes from. Behind a proxy, as on SageMaker, all clients have the proxy's."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 @dataclass(slots=True)

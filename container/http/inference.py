@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from container.http.exchange import Exchange
+from container.http.exchange import Exchange, client_of
 from container.http.framing import choose_framing
 from container.http.health import Health
 from container.http.models import Models
@@ -24,6 +24,7 @@ from handler.payload.requests import GenerationRequest
 from handler.service import Request as ModelRequest
 from handler.service import Service
 from handler.sessions import SessionResponse, open_or_close
+from handler.turns import Source
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Inference:
         if service.formatters is not None and service.formatters.formats_input:
             formatted = service.formatters.payload(payload, call_of(request, body, exchange.id))
             payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
-        context = RequestContext(exchange.id, service.session(name))
+        context = RequestContext(exchange.id, service.session(name), _source(request, exchange))
         adapter = request.headers.get(ADAPTER_HEADER)
         parsed = await _off_loop(lambda: service.parse(payload, adapter), body)
         exchange.ignored = parsed.ignored
@@ -86,7 +87,8 @@ class Inference:
         """Respond with the tokens of a prompt."""
         service, headers = self._vllm(), request.headers
         body = await read_body(request, self._serving.request_bytes)
-        context = RequestContext(exchange.id, service.session(headers.get(SESSION_HEADER)))
+        session = service.session(headers.get(SESSION_HEADER))
+        context = RequestContext(exchange.id, session, _source(request, exchange))
         adapter = headers.get(ADAPTER_HEADER)
         parsed = await _off_loop(lambda: service.tokens.parse(json_object(body), adapter), body)
         exchange.ignored = parsed.ignored
@@ -137,6 +139,10 @@ class Inference:
             await chunks.aclose()
             raise
         return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
+
+
+def _source(request: Request, exchange: Exchange) -> Source:
+    return Source(client_of(request.scope), exchange.id)
 
 
 async def _off_loop(work: Callable[[], T], body: bytes) -> T:

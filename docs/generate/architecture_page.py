@@ -58,7 +58,7 @@ PACKAGES = (
         "container.http",
         "routes, edge, admission, streaming, health, metrics; every HTTP status",
         "logs",
-        "adapters djl engine images payload service sessions",
+        "adapters djl engine images payload service sessions turns",
     ),
     _package(
         "container.inspection",
@@ -87,16 +87,18 @@ PACKAGES = (
         "handler.service",
         "a request of any route to its response",
         "",
-        "adapters chat completion djl engine generation image_placeholders images openai payload sessions tokens",
+        "adapters chat completion djl engine generation image_placeholders images openai payload sessions tokens turns",
     ),
     _package("handler.generation", "LMI's `inputs` schema", "", "completion concurrency engine images payload"),
     _package("handler.tokens", "tokenize and detokenize", "", "chat completion engine images payload"),
-    _package("handler.chat", "chats as prompts", "", "adapters engine image_placeholders images payload prompt_length"),
+    _package(
+        "handler.chat", "chats as prompts", "", "adapters engine image_placeholders images payload prompt_length turns"
+    ),
     _package(
         "handler.completion",
         "raw texts as prompts",
         "",
-        "adapters engine image_placeholders images payload prompt_length",
+        "adapters engine image_placeholders images payload prompt_length turns",
     ),
     _package("handler.openai", "what an engine generates as OpenAI's objects", "", "engine"),
     _package(
@@ -105,7 +107,9 @@ PACKAGES = (
         "",
         "adapters checkpoint concurrency engine",
     ),
-    _package("handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions"),
+    _package(
+        "handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions turns"
+    ),
     _package(
         "handler.media",
         "images from URLs, data URLs and files; the only outbound connections of a request",
@@ -118,6 +122,7 @@ PACKAGES = (
     _package(
         "handler.image_placeholders", "the places of images among the text of a chat or a raw prompt", "", "payload"
     ),
+    _package("handler.turns", "the requests of all clients enter the engine in turn"),
     _package("handler.prompt_length", "whether the texts of a prompt can fit the model's context", "", "engine"),
     _package("handler.payload", "the JSON of every accepted schema to typed requests"),
     _package(

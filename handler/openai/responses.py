@@ -1,14 +1,18 @@
 """A prompt -> the engine -> the response in OpenAI's schema, whole or in chunks."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
-from handler.engine import ChatPrompt, Delta, Engine, Prompt
+from handler.engine import ChatPrompt, Delta, Engine, Prompt, TextPrompt
 from handler.openai.chat import ChatResponse
 from handler.openai.text import TextResponse
 
 OpenPrompt = AbstractAsyncContextManager[Prompt]  # the block has the images of the prompt loaded
+
+AnyResponse = ChatResponse | TextResponse
+MANY_TOKENS = 2000  # with log probabilities each makes some forty objects
 
 
 class Responses:
@@ -17,25 +21,43 @@ class Responses:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def complete(self, opening: OpenPrompt) -> bytes:
-        """The completion as JSON text. Cancelling it aborts the request."""
-        async with opening as prompt:
-            response = self._response(prompt)
-            async with aclosing(self._deltas(prompt, response)) as deltas:
-                return response.complete([delta async for delta in deltas])
+    async def complete(self, openings: Iterable[OpenPrompt]) -> bytes:
+        """The completion as JSON text, of the prompts of one request, which run one after the other. Cancelling it aborts
+        the request."""
+        whole: list[Delta] = []
+        async with aclosing(self._run(openings)) as running:
+            async for found, delta in running:
+                response = found
+                whole.append(delta)
+        if sum(len(delta.tokens) for delta in whole) < MANY_TOKENS:
+            return response.complete(whole)
+        return await asyncio.to_thread(response.complete, whole)
 
-    async def stream(self, opening: OpenPrompt) -> AsyncGenerator[bytes, None]:
+    async def stream(self, openings: Iterable[OpenPrompt]) -> AsyncGenerator[bytes, None]:
         """The chunks of the completion, each as JSON text. Closing the generator aborts the request."""
-        async with opening as prompt:
-            response = self._response(prompt)
-            async with aclosing(self._deltas(prompt, response)) as deltas:
-                async for delta in deltas:
-                    for chunk in response.chunks(delta):
-                        yield chunk
-            for chunk in response.last_chunks():
-                yield chunk
+        async with aclosing(self._run(openings)) as running:
+            async for found, delta in running:
+                response = found
+                for chunk in response.chunks(delta):
+                    yield chunk
+        for chunk in response.last_chunks():
+            yield chunk
 
-    def _response(self, prompt: Prompt) -> ChatResponse | TextResponse:
+    async def _run(self, openings: Iterable[OpenPrompt]) -> AsyncGenerator[tuple[AnyResponse, Delta], None]:
+        response: AnyResponse | None = None
+        first_text = 0
+        for opening in openings:
+            async with opening as prompt:
+                response = response or self._response(prompt)
+                async with aclosing(self._deltas(prompt, response)) as deltas:
+                    async for delta in deltas:
+                        yield (
+                            response,
+                            replace(delta, text_index=first_text + delta.text_index) if first_text else delta,
+                        )
+                first_text += len(prompt.texts) if isinstance(prompt, TextPrompt) else 1
+
+    def _response(self, prompt: Prompt) -> AnyResponse:
         card = self._engine.card
         adapter = self._engine.adapters.get(prompt.model or "")
         model = card.names[0] if adapter is None else adapter.name
@@ -43,6 +65,6 @@ class Responses:
             return ChatResponse(prompt, card, model)
         return TextResponse(prompt, card, model)
 
-    def _deltas(self, prompt: Prompt, response: ChatResponse | TextResponse) -> AsyncGenerator[Delta, None]:
+    def _deltas(self, prompt: Prompt, response: AnyResponse) -> AsyncGenerator[Delta, None]:
         asking = replace(prompt, tokens=response.needs_tokens, prompt_tokens=response.needs_prompt_tokens)
         return self._engine.generate(asking)
