@@ -42,9 +42,9 @@ class Response(ABC):
         for delta in deltas:
             self._read(delta)
             self._usage.count(self._number(delta), delta)
-        response = {
-            **self._head,
-            "choices": [self._choice(delta) for delta in sorted(deltas, key=self._number)],
+        # One choice after another: the encoder lets no other thread run before it is done.
+        choices = ",".join(to_json(self._choice(delta)) for delta in sorted(deltas, key=self._number))
+        rest = {
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
             "usage": self._usage.total(),
@@ -54,7 +54,7 @@ class Response(ABC):
             "metrics": None,
             **self._own_fields,
         }
-        return to_json(response).encode()
+        return f'{to_json(self._head)[:-1]},"choices":[{choices}],{to_json(rest)[1:]}'.encode()
 
     @abstractmethod
     def chunks(self, delta: Delta) -> Iterator[bytes]:

@@ -3,7 +3,8 @@
 Everything before the answer, and the parsers of reasoning and tool calls, are vLLM's; errors are raised.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +66,7 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
             _check(completion, request.prompt)
             choice = self._choice(request, template_kwargs)
             deltas.append(choice.whole(completion, last, None if deltas else prompt))
+            await asyncio.sleep(0)  # the log probabilities of all take seconds
         return deltas
 
     def _choice(self, request: ChatRequest, template_kwargs: dict[str, Any] | None) -> "_Choice":
@@ -87,7 +89,7 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
 
 
 class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's server of text completions: it returns a list of Delta, or a stream of them."""
+    """vLLM's server of text completions: it returns an iterator of Delta, or a stream of them."""
 
     async def completion_stream_generator(
         self,
@@ -110,38 +112,37 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
 
     def request_output_to_completion_response(
         self, outputs: list[RequestOutput], request: TextRequest, *_: Any, **__: Any
-    ) -> list[Delta]:
+    ) -> Iterator[Delta]:
         for output in outputs:
             for completion in output.outputs:
                 _check(completion, request.source)
-        return [
+        # One after another when they are asked for: the log probabilities of all take seconds.
+        return (
             delta
             for number, output in enumerate(outputs)
             for delta in self._deltas(request, request.source, output, number, is_first=True)
-        ]
+        )
 
     def _deltas(
         self, request: TextRequest, source: Prompt, output: RequestOutput, number: int, *, is_first: bool
-    ) -> list[Delta]:
+    ) -> Iterator[Delta]:
         decode = self.renderer.get_tokenizer().decode
         prompt = read_prompt(output, source, decode) if is_first else None
-        deltas: list[Delta] = []
         for completion in output.outputs:
             tokens = completion_tokens(completion, source, decode)
-            delta = Delta(
+            yield Delta(
                 completion.text,
                 tokens,
                 index=completion.index,
                 finish_reason=completion.finish_reason,
                 stop_reason=completion.stop_reason,
-                prompt=None if deltas else prompt,
+                prompt=prompt,
                 text_index=number,
                 unlisted=0 if tokens else len(completion.token_ids),
                 choice_fields=_choice_fields(completion),
                 response_fields=_response_fields(request, output),
             )
-            deltas.append(delta)
-        return deltas
+            prompt = None
 
 
 class _Choice:

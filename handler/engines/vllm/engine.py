@@ -26,6 +26,9 @@ log = logging.getLogger("lumi.engine")
 
 STATS_SECONDS = 10  # vLLM's own server logs its throughput at this interval
 STOP_SECONDS = 10
+# From here on a thread costs less than the time that the event loop would stand still.
+MANY_PARTS = 200
+LONG_TEXT = 2**16
 
 
 class VllmEngine:
@@ -62,6 +65,7 @@ class VllmEngine:
             if not prompt.stream:
                 for delta in await self._with_retry(partial(self._ask, adapted)):
                     yield delta
+                    await asyncio.sleep(0)  # between completions of thousands of tokens others have their turn
                 return
             first, rest = await self._with_retry(partial(self._open, adapted))
             finished = False
@@ -140,16 +144,20 @@ class VllmEngine:
 
     async def _ask(self, prompt: Prompt) -> Any:
         if isinstance(prompt, ChatPrompt):
-            return _unwrap(await self._serving.chat.create_chat_completion(self._chat_request(prompt)))
-        return _unwrap(await self._serving.texts.create_completion(self._text_request(prompt)))
+            request = await _beside_loop(prompt, partial(self._chat_request, prompt))
+            return _unwrap(await self._serving.chat.create_chat_completion(request))
+        request = await _beside_loop(prompt, partial(self._text_request, prompt))
+        return _unwrap(await self._serving.texts.create_completion(request))
 
     async def _render(self, prompt: Prompt) -> list[RenderedPrompt]:
         # The engine will not receive these images: they must not enter the cache of what it has.
         renderer = self._serving.chat.online_renderer
         if isinstance(prompt, ChatPrompt):
-            _, inputs = _unwrap(await renderer.render_chat(self._chat_request(prompt), skip_mm_cache=True))
+            request = await _beside_loop(prompt, partial(self._chat_request, prompt))
+            _, inputs = _unwrap(await renderer.render_chat(request, skip_mm_cache=True))
         else:
-            inputs = _unwrap(await renderer.render_completion(self._text_request(prompt), skip_mm_cache=True))
+            request = await _beside_loop(prompt, partial(self._text_request, prompt))
+            inputs = _unwrap(await renderer.render_completion(request, skip_mm_cache=True))
         return list(map(rendered_prompt, inputs))
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
@@ -187,6 +195,15 @@ async def log_stats(llm: AsyncLLM) -> None:
     while True:
         await asyncio.sleep(STATS_SECONDS)
         await llm.do_log_stats()
+
+
+async def _beside_loop(prompt: Prompt, make: Callable[[], Any]) -> Any:
+    """What `make` returns, which takes long where the prompt is."""
+    parts = prompt.messages if isinstance(prompt, ChatPrompt) else prompt.texts
+    contents = ((one.content,) if isinstance(one.content, str) else one.content or () for one in parts)
+    texts = [part for content in contents for part in content if isinstance(part, str)]
+    is_small = len(parts) + len(texts) < MANY_PARTS and sum(map(len, texts)) < LONG_TEXT
+    return make() if is_small else await asyncio.to_thread(make)
 
 
 def _unwrap(response: Any) -> Any:
