@@ -21,15 +21,17 @@ MAX_SESSIONS = 10_000
 
 @dataclass(slots=True)
 class Session:
-    """One conversation; `expires` is a Unix time in seconds."""
+    """One conversation of a client; `expires` is a Unix time in seconds."""
 
     id: str
+    client: str
     expires: float
     digests: set[str] = field(default_factory=set)
 
 
 class Sessions:
-    """The open sessions and their images. Beyond `max_bytes` of images, the least recently used are dropped.
+    """The open sessions and their images. Beyond `max_sessions` or `max_bytes` of images, the client that has the most of
+    them loses what it has used least recently.
 
     `lifetime` is in seconds from the opening. To be used in the event loop only.
     """
@@ -46,19 +48,28 @@ class Sessions:
         self._max_sessions = max_sessions
         self._now = now
         self._open: dict[str, Session] = {}
-        self._images: OrderedDict[str, bytes] = OrderedDict()
+        self._clients: dict[str, _Client] = {}
         self._bytes = 0
-        self._users: Counter[str] = Counter()  # sessions that use an image, by its digest
 
-    def open(self) -> Session:
-        """A new session. Raises InvalidRequest when there are too many."""
+    @property
+    def count(self) -> int:
+        """How many sessions are open."""
+        return len(self._open)
+
+    @property
+    def image_bytes(self) -> int:
+        """What their images take."""
+        return self._bytes
+
+    def open(self, client: str = "") -> Session:
+        """A new session."""
         self._expire()
         if len(self._open) >= self._max_sessions:
-            raise InvalidRequest(
-                f"{self._max_sessions} sessions are open, which is the maximum; close one.", code="too_many_sessions"
-            )
-        session = Session(str(uuid.uuid4()), self._now() + self._lifetime)
+            most = max(self._clients.values(), key=lambda one: len(one.sessions))
+            self._end(next(iter(most.sessions.values())))
+        session = Session(str(uuid.uuid4()), client, self._now() + self._lifetime)
         self._open[session.id] = session
+        self._clients.setdefault(client, _Client()).sessions[session.id] = session
         return session
 
     def find(self, name: str) -> Session:
@@ -67,10 +78,11 @@ class Sessions:
         name = name.partition(";")[0].strip()  # clients may send it with its expiry, as they received it
         if (session := self._open.get(name)) is None:
             raise InvalidRequest(
-                f"The session {shorten(name)!r} is not open: it was closed, has expired, or never existed; "
-                'open one with {"requestType": "NEW_SESSION"}.',
+                f"The session {shorten(name)!r} is not open: it was closed, has expired, gave way to newer ones, or never "
+                'existed; open one with {"requestType": "NEW_SESSION"}.',
                 code="session_not_found",
             )
+        self._clients[session.client].sessions.move_to_end(name)
         return session
 
     def close(self, name: str) -> Session:
@@ -84,30 +96,33 @@ class Sessions:
         digest = part.session_digest
         if digest is None:
             return part
-        if digest not in session.digests or digest not in self._images:
+        client = self._clients.get(session.client, _Client())
+        if digest not in session.digests or digest not in client.images:
             raise MediaInvalid(
                 "The session has no image with this hash; send the image again.",
                 param=part.path,
                 code="media_not_in_session",
             )
-        self._images.move_to_end(digest)
-        return ImagePart(self._images[digest], part.path)
+        client.images.move_to_end(digest)
+        return ImagePart(client.images[digest], part.path)
 
     def keep(self, session: Session, digests: Iterable[tuple[str, bytes]]) -> None:
         """Keep images of the session by their SHA-256, unless it was closed meanwhile."""
         if self._open.get(session.id) is not session:
             return
+        client = self._clients[session.client]
         for digest, data in digests:
             if digest not in session.digests:
                 session.digests.add(digest)
-                self._users[digest] += 1
-            if digest not in self._images:
-                self._images[digest] = data
-                self._bytes += len(data)
-            self._images.move_to_end(digest)
+                client.users[digest] += 1
+            if digest not in client.images:
+                client.images[digest] = data
+                self._count(client, len(data))
+            client.images.move_to_end(digest)
         while self._bytes > self._max_bytes:
-            _, gone = self._images.popitem(last=False)
-            self._bytes -= len(gone)
+            most = max(self._clients.values(), key=lambda one: one.bytes)
+            _, gone = most.images.popitem(last=False)
+            self._count(most, -len(gone))
 
     def _expire(self) -> None:
         now = self._now()
@@ -116,14 +131,31 @@ class Sessions:
             self._end(oldest)
 
     def _end(self, session: Session) -> None:
-        del self._open[session.id]
+        client = self._clients[session.client]
+        del self._open[session.id], client.sessions[session.id]
         for digest in session.digests:
-            self._users[digest] -= 1
-            if self._users[digest]:
+            client.users[digest] -= 1
+            if client.users[digest]:
                 continue
-            del self._users[digest]
-            if (data := self._images.pop(digest, None)) is not None:
-                self._bytes -= len(data)
+            del client.users[digest]
+            if (data := client.images.pop(digest, None)) is not None:
+                self._count(client, -len(data))
+        if not client.sessions:
+            del self._clients[session.client]
+
+    def _count(self, client: "_Client", size: int) -> None:
+        client.bytes += size
+        self._bytes += size
+
+
+@dataclass(slots=True)
+class _Client:
+    """What one client has: sessions and images by their use, the least recent first, and the sessions that use an image."""
+
+    sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
+    images: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    users: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
 
 
 def sha256(data: bytes) -> str:
@@ -139,14 +171,14 @@ class SessionResponse:
     headers: Mapping[str, str]
 
 
-def open_or_close(sessions: Sessions | None, kind: Any, name: str | None) -> SessionResponse:
+def open_or_close(sessions: Sessions | None, kind: Any, name: str | None, client: str = "") -> SessionResponse:
     """Open or close a session, as `requestType` says. Raises InvalidRequest."""
     if kind not in ("NEW_SESSION", "CLOSE"):
         raise InvalidRequest("`requestType` must be NEW_SESSION or CLOSE.", param="requestType")
     if sessions is None:
         raise InvalidRequest("Stateful sessions are disabled (OPTION_ENABLE_STATEFUL_SESSIONS).", param="requestType")
     if kind == "NEW_SESSION":
-        session = sessions.open()
+        session = sessions.open(client)
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.expires))
         value = f"{session.id}; Expires={expires}"
         # LMI's name for it, and the one by which the AWS SDKs read it.

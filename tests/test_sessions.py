@@ -75,11 +75,36 @@ def test_a_session_ends_when_its_time_is_over():
     assert refusal.value.code == "session_not_found"
 
 
-def test_the_number_of_sessions_is_limited():
-    sessions = Sessions(max_sessions=1)
+def test_the_session_that_was_idle_for_longest_gives_way_to_a_new_one():
+    sessions = Sessions(max_sessions=2)
+    used, idle = sessions.open(), sessions.open()
+    keep(sessions, idle, b"one")
+    sessions.find(used.id)
     sessions.open()
-    with pytest.raises(InvalidRequest, match="1 sessions are open"):
-        sessions.open()
+    assert sessions.find(used.id) is used
+    assert (sessions.count, sessions.image_bytes) == (2, 0)
+    with pytest.raises(InvalidRequest, match="gave way"):
+        sessions.find(idle.id)
+
+
+def test_a_client_that_opens_many_sessions_loses_its_own():
+    sessions = Sessions(max_sessions=10)
+    quiet = sessions.open("quiet")
+    many = [sessions.open("flood") for _ in range(100)]
+    assert sessions.find(quiet.id) is quiet
+    assert sessions.find(many[-1].id) is many[-1]
+    assert sessions.count == 10
+    assert sessions.open("third")
+
+
+def test_a_client_that_sends_many_images_loses_its_own():
+    sessions = Sessions(max_bytes=10)
+    quiet, flood = sessions.open("quiet"), sessions.open("flood")
+    keep(sessions, quiet, b"one")
+    keep(sessions, flood, *(b"%d" % number for number in range(1000, 1100)))
+    assert is_kept(sessions, quiet, b"one")
+    assert is_kept(sessions, flood, b"1099")
+    assert sessions.image_bytes <= 10
 
 
 def test_opening_and_closing_are_answered_in_lmis_headers():

@@ -71,7 +71,9 @@ class Inference:
         payload = await self._decode(service, request, body)
         name = request.headers.get(SESSION_HEADER)
         if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
-            return _session_response(open_or_close(service.sessions, payload["requestType"], name))
+            return _session_response(
+                open_or_close(service.sessions, payload["requestType"], name, client_of(request.scope))
+            )
         if service.formatters is not None and service.formatters.formats_input:
             formatted = service.formatters.payload(payload, call_of(request, body, exchange.id))
             payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
