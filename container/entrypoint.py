@@ -29,8 +29,9 @@ from container.options.explanation import explain, vllm_serve_line
 from container.options.masking import mask
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, signals
-from container.start.machine import CheckedMachine, check_machine, inspect
+from container.start.machine import CheckedMachine, check_machine, inspect, needs
 from container.start.memory import is_killed_for_memory, keep_large_blocks
+from container.start.memory_plan import MOST_REQUESTS, image_cache_gib
 from container.start.model import locate_model, model_files
 from container.start.startup import Startup
 from container.start.transformers_settings import transformers_settings
@@ -126,7 +127,7 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     factory = None
     if checked.located is not None:
         inherited = environ if options.preload_engine else None
-        factory = choose_engine(options, checked.located, inherited)
+        factory = choose_engine(options, checked.located, inherited, _image_cache_gib(options, checked))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
@@ -155,10 +156,15 @@ def diff(resolved: Resolved, environ: MutableMapping[str, str], request: str) ->
     return asyncio.run(compare(options, checked, engines, payload))
 
 
-def choose_engine(options: Options, located: Located, inherited: MutableMapping[str, str] | None) -> EngineFactory:
+def choose_engine(
+    options: Options,
+    located: Located,
+    inherited: MutableMapping[str, str] | None,
+    image_cache_gib: float | None = None,
+) -> EngineFactory:
     """What starts the engine once the model is here. `inherited` is the environment of vLLM's processes, if they are to be
-    forked from one."""
-    settings = vllm_settings(options, located)
+    forked from one; `image_cache_gib` the size of its cache of processed images, None for vLLM's default."""
+    settings = vllm_settings(options, located, image_cache_gib)
     return EngineChoice(
         VllmFactory(settings, inherited),
         TransformersFactory(transformers_settings(options, settings)),
@@ -166,6 +172,20 @@ def choose_engine(options: Options, located: Located, inherited: MutableMapping[
         located.source,
         {**settings.texts, **settings.arguments},
     )
+
+
+def _image_cache_gib(options: Options, checked: CheckedMachine) -> float | None:
+    if checked.located is None:
+        return None
+    machine = checked.machine
+    size = image_cache_gib(options, machine, needs(options, checked.located, gpus=machine.gpus, cuda=vllm.cuda()))
+    if size is not None:
+        log.info(
+            "vLLM keeps processed images in %g GiB of each engine core, not 4: a quarter of the memory that the model leaves "
+            "(OPTION_MM_PROCESSOR_CACHE_GB sets it)",
+            size,
+        )
+    return size
 
 
 def front_end(options: Options) -> Serving:
@@ -183,7 +203,7 @@ def front_end(options: Options) -> Serving:
 
 
 async def _serve(options: Options, checked: CheckedMachine, factory: EngineFactory | None) -> int:
-    health, admission = Health(), Admission(options.job_queue_size)
+    health, admission = Health(), Admission(options.job_queue_size or MOST_REQUESTS)
     nodes: NodeGroup = SingleNode()
     follows = False
     if factory is not None:

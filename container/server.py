@@ -72,7 +72,9 @@ class Server:
         if ready.service is None:
             self._health.following("computing for the node that answers")
         else:
+            self._admission.limit = ready.queue_size
             self._health.ready(ready.service)
+            log.info("up to %d requests run or wait; further ones are refused", ready.queue_size)
         log.info("%s: %s", self._health.phase, self._health.detail)
         while True:
             await ready.check()

@@ -185,7 +185,8 @@ class ModelCard:
     """The model that is served.
 
     `names` are what requests may call it; `max_model_len` is in tokens, and no prompt that fits it has more than
-    `max_characters`, None if that is unknown. `max_images` is how many a prompt may have, None if
+    `max_characters`, None if that is unknown. The KV cache holds `concurrency` prompts of that length, None if that is
+    unknown. `max_images` is how many a prompt may have, None if
     the model sets no limit. Without a chat template it continues raw prompts
     only, as base models do. `parameters` and `text_parameters` are the
     fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
@@ -198,6 +199,7 @@ class ModelCard:
     supports_images: bool
     max_images: int | None = None
     max_characters: int | None = None
+    concurrency: float | None = None
     has_chat_template: bool = True
     parameters: frozenset[str] = frozenset()
     text_parameters: frozenset[str] = frozenset()

@@ -97,7 +97,7 @@ class Setup:
 def serving(engine: FakeEngine | None = None, **different: Any) -> Iterator[Served]:
     """A server that is ready, unless `loading` holds it back."""
     setup = Setup(**different)
-    with options_of(**setup.environ) as options:
+    with options_of(**{"OPTION_JOB_QUEUE_SIZE": str(setup.queue), **setup.environ}) as options:
         served = _start(engine or FakeEngine(), setup, options)
         try:
             if setup.loading is None:

@@ -1,8 +1,10 @@
 """Every schema and route but chat completions', through the real server."""
 
+import asyncio
 import hashlib
 import io
 import json
+import threading
 
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from PIL import Image
 from container.http.inference import Serving
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
-from tests.serving import answer, ask, data_url, fault, serving
+from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
 PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/models/fake/invoke"]
 
@@ -211,9 +213,15 @@ def test_a_key_may_have_any_characters():
 def test_a_path_that_a_route_answers_is_counted_as_that_route(served):
     assert served.client.post("/invocations%0A", json={"inputs": "a"}).status_code == 200
     assert 'route="/invocations"' in served.client.get("/metrics").text
-    with serving(queue=0) as full:
+    engine = FakeEngine(gate=asyncio.Event())
+    with serving(engine, queue=1) as full:
+        first = threading.Thread(target=full.post, args=({"inputs": "a"},))
+        first.start()
+        wait_for(lambda: engine.seen)
         for path in ("/invocations", "/invocations%0A", "/predictions/a%0A"):
             assert full.client.post(path, json={"inputs": "a"}).status_code == 503, path
+        full.call(engine.gate.set)
+        first.join()
 
 
 def test_a_field_that_is_null_is_as_if_it_were_not_there(served):

@@ -241,9 +241,9 @@ class Options(BaseModel):
     model_loading_timeout: Annotated[float, Declared(
         SERVER, values.seconds, "Maximum number of seconds until the model is ready.",
         overriding=("SAGEMAKER_STARTUP_TIMEOUT",), environment=("MODEL_LOADING_TIMEOUT",))] = 1200.0
-    job_queue_size: Annotated[int, Declared(
+    job_queue_size: Annotated[int | None, Declared(
         SERVER, sizes.whole(1), "Maximum number of requests that wait or run at once. Further requests are refused.",
-        environment=("SERVING_JOB_QUEUE_SIZE", "MAX_CONCURRENT_REQUESTS"))] = 1000
+        environment=("SERVING_JOB_QUEUE_SIZE", "MAX_CONCURRENT_REQUESTS"), unset="from memory and KV cache, up to 1000")] = None
     output_formatter: Annotated[Literal["json", "jsonlines", "sse"] | None, Declared(
         SERVER, values.choice("json", "jsonlines", "sse",
                               json_chat_completion="json", jsonlines_chat_completion="jsonlines"),

@@ -16,7 +16,8 @@ from container.nodes.rendezvous import NodeGroup
 from container.options import Options
 from container.start.adapters import StaticAdapter, find_static_adapters, load_static_adapters
 from container.start.code_execution import code_properties, execute_code, find_code
-from container.start.machine import CheckedMachine
+from container.start.machine import CheckedMachine, inspect
+from container.start.memory_plan import queue_size
 from container.start.model import fetch_model, hub, served_names
 from container.start.service import adapter_homes, adapter_store, build_service, media_limits
 from container.start.warm_up import warm_up
@@ -78,11 +79,12 @@ class StartedEngine:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The end of a start. `service` answers requests; it is None on a node that computes for another. `node` is what
-    runs here of an engine; it is None if the user's code owns the model."""
+    """The end of a start. `service` answers requests, of which `queue_size` may run or wait; it is None on a node that
+    computes for another. `node` is what runs here of an engine; it is None if the user's code owns the model."""
 
     service: Service | OwnModel | None
     node: EngineNode | None
+    queue_size: int = 0
 
     async def check(self) -> None:
         """Raises EngineDead."""
@@ -167,7 +169,7 @@ class Startup:
         names = served_names(self._options, self._located)
         own = OwnModel(code.module, code.thread, properties=self._properties(model, code), names=names)
         await own.start()
-        return Ready(own, None)
+        return Ready(own, None, queue_size(self._options, None, inspect().memory))
 
     async def _load(self, model: FetchedModel) -> Ready:
         if model.code is not None:
@@ -180,7 +182,7 @@ class Startup:
         self._enter(Stage.WARM_UP)
         await warm_up(service, images_allowed=self._options.limit_mm_per_prompt["image"] > 0)
         await self._nodes.ready(started.engine.check)
-        return Ready(service, started.engine)
+        return Ready(service, started.engine, queue_size(self._options, service.card, inspect().memory))
 
     async def _join(self, model: FetchedModel) -> JoinedNodes:
         return JoinedNodes(model, await self._nodes.meet(self._enter(Stage.NODES)))

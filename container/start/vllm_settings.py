@@ -15,10 +15,11 @@ FETCH_SECONDS = 10.0
 MAX_BYTES = 2**20  # bytes; the longest templates in use have some 20,000
 
 
-def vllm_settings(options: Options, model: Located) -> VllmSettings:
-    """What vLLM is started with."""
+def vllm_settings(options: Options, model: Located, image_cache_gib: float | None = None) -> VllmSettings:
+    """What vLLM is started with. `image_cache_gib` is the size of its cache of processed images, None for its default."""
     names = served_names(options, model)
     arguments = {
+        **({} if image_cache_gib is None else {"mm_processor_cache_gb": image_cache_gib}),
         "served_model_name": list(names),  # vLLM's metrics are labelled with the first
         # An image stays where its content part is, also in models whose template takes a single string.
         "interleave_mm_strings": True,

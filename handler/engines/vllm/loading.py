@@ -69,6 +69,7 @@ def _card(
         supports_images=max_images != 0,
         max_images=max_images,
         max_characters=_max_characters(llm),
+        concurrency=_concurrency(llm),
         has_chat_template=chats,
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
@@ -82,6 +83,12 @@ def _max_characters(llm: AsyncLLM) -> int | None:
     """vLLM's own bound, which it checks only after the chat template."""
     tokenizer = llm.renderer.tokenizer
     return None if tokenizer is None else llm.model_config.max_model_len * int(tokenizer.max_chars_per_token)
+
+
+def _concurrency(llm: AsyncLLM) -> float | None:
+    config = llm.vllm_config
+    found: float | None = config.cache_config.kv_cache_max_concurrency  # of each replica
+    return None if found is None else found * config.parallel_config.data_parallel_size
 
 
 def _max_images(llm: AsyncLLM) -> int | None:

@@ -1,0 +1,40 @@
+"""A machine's memory -> what vLLM's cache of processed images may take of it, and how many requests may wait."""
+
+import math
+
+from container.options import Options
+from container.start.machine import GIB, MIB, PROCESS_BYTES, Machine, Needs
+from handler.engine import ModelCard
+
+IMAGE_CACHE_GIB = 4.0  # vLLM's default
+LEAST_IMAGE_CACHE_GIB = 0.25
+REQUEST_BYTES = 8 * MIB  # of a waiting request: its body, and what was parsed of it, with an image or two
+MOST_REQUESTS = 1000  # LMI's default
+_CACHE = "mm_processor_cache_gb"
+
+
+def image_cache_gib(options: Options, machine: Machine, needs: Needs) -> float | None:
+    """The size of the cache in each engine core, where the operator has set none and vLLM's default takes more than a
+    quarter of what the model leaves; else None."""
+    if machine.memory is None or _CACHE in options.engine_arguments:
+        return None
+    taken = PROCESS_BYTES + (needs.memory if needs.cuda is None else 0)
+    share = (machine.memory - taken) / GIB / 4 / options.data_parallel_size
+    return None if share >= IMAGE_CACHE_GIB else max(LEAST_IMAGE_CACHE_GIB, math.floor(share * 100) / 100)
+
+
+def queue_size(options: Options, card: ModelCard | None, memory: int | None) -> int:
+    """How many requests may run or wait: what is set, or sixteen for each that runs at once, as far as a quarter of the
+    memory that is left holds them. Two batches may in any case.
+
+    A request is taken to fill a quarter of the context: so many run at once as the KV cache holds, up to a batch.
+    """
+    if options.job_queue_size is not None:
+        return options.job_queue_size
+    batch = running = options.max_rolling_batch_size * options.data_parallel_size
+    if card is not None and card.concurrency is not None:
+        running = min(batch, max(1, int(4 * card.concurrency)))
+    size = min(MOST_REQUESTS, 16 * running)
+    if memory is not None:
+        size = min(size, memory // 4 // REQUEST_BYTES)
+    return max(size, 2 * batch)
