@@ -40,6 +40,7 @@ from handler.engine import EngineFactory
 from handler.engines import vllm
 from handler.engines.assignment import TRANSFORMERS, Assignment
 from handler.engines.choice import EngineChoice, check_allowed
+from handler.engines.supervised import SupervisedFactory
 from handler.engines.transformers.factory import TransformersFactory
 from handler.engines.vllm.caches import cache_environment
 from handler.engines.vllm.factory import VllmFactory
@@ -47,6 +48,9 @@ from handler.engines.vllm.launch import ENVIRONMENT
 from handler.errors import StartError
 
 log = logging.getLogger("lumi")
+
+# By default. Kernels that are compiled in a step, for a shape that the start has not seen, take a minute or two.
+MIN_STALL_SECONDS = 300.0
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -165,13 +169,21 @@ def choose_engine(
     """What starts the engine once the model is here. `inherited` is the environment of vLLM's processes, if they are to be
     forked from one; `image_cache_gib` the size of its cache of processed images, None for vLLM's default."""
     settings = vllm_settings(options, located, image_cache_gib)
-    return EngineChoice(
+    choice = EngineChoice(
         VllmFactory(settings, inherited),
         TransformersFactory(transformers_settings(options, settings)),
         options.transformers_engine,
         located.source,
         {**settings.texts, **settings.arguments},
     )
+    return SupervisedFactory(choice, stall_seconds=stall_seconds(options))
+
+
+def stall_seconds(options: Options) -> float:
+    """How long a step of the engine may take. What waits for a longer one has been given up by then."""
+    if options.engine_stall_timeout is not None:
+        return options.engine_stall_timeout
+    return max(MIN_STALL_SECONDS, options.predict_timeout)
 
 
 def _image_cache_gib(options: Options, checked: CheckedMachine) -> float | None:

@@ -20,6 +20,7 @@ from handler.errors import EngineDead
 log = logging.getLogger("lumi.server")
 
 WATCH_SECONDS = 1.0  # how soon the death of an idle engine is noticed
+LAST_ERRORS_SECONDS = 5.0  # for the requests that a dead engine leaves to get their errors
 
 
 class Server:
@@ -61,6 +62,8 @@ class Server:
                 self._health.dead(str(death))
                 log.error(str(death))  # noqa: TRY400  # the cause was logged by the engine
                 self._nodes.close()  # they need not wait until what is left here has ended
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._admission.idle(), LAST_ERRORS_SECONDS)
                 return 1
             finally:
                 await self._startup.stop()

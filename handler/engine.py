@@ -273,6 +273,12 @@ class Engine(EngineNode, Protocol):
     async def unload_adapter(self, name: str) -> None:
         """Accept no new prompts for it. The running ones finish, then it is released. Raises UnknownAdapter."""
 
+    def steps(self) -> Mapping[int, int]:
+        """The steps computed so far by each replica that has prompts to compute, by its number."""
+
+    async def kill(self) -> None:
+        """End it at once, whatever it does: what waits for it ends with EngineDead."""
+
 
 class EngineFactory(Protocol):
     """Makes the one engine of this process."""

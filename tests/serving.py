@@ -33,7 +33,9 @@ from container.start.model import locate_model
 from container.start.service import adapter_store, build_service, media_limits
 from container.start.startup import Startup
 from container.start.warm_up import REQUEST_ID
+from handler.engine import EngineFactory
 from handler.engines.fake import FakeEngine, FakeFactory
+from handler.engines.supervised import SupervisedFactory
 from handler.engines.vllm import field_names
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
@@ -87,6 +89,7 @@ class Setup:
     queue: int = 100
     draining: float = 10
     slow_readers: SlowReaders = field(default_factory=SlowReaders)
+    stall: float = 0
     warm: bool = False
     follows: bool = False  # another node answers
     nodes: NodeGroup = field(default_factory=SingleNode)
@@ -117,7 +120,7 @@ def options_of(**environ: str) -> Iterator[Options]:
         yield resolve(settings, engine_fields=field_names).options
 
 
-def startup_of(options: Options, factory: FakeFactory, report: Callable[[str], None], **nodes: Any) -> Startup:
+def startup_of(options: Options, factory: EngineFactory, report: Callable[[str], None], **nodes: Any) -> Startup:
     """The start of these options on this machine."""
     checked = CheckedMachine(inspect(), locate_model(options))
     made = factory if checked.located is not None else None
@@ -160,7 +163,8 @@ async def _life(engine: FakeEngine, setup: Setup, options: Options, handed: "que
     loading = setup.loading
     factory = FakeFactory(engine) if loading is None else FakeFactory(engine, load=lambda: loading.wait(2))
     engine.unscripted = frozenset() if setup.warm else frozenset({REQUEST_ID})
-    startup = startup_of(options, factory, health.loading, nodes=setup.nodes, follows=setup.follows)
+    supervised = SupervisedFactory(factory, stall_seconds=setup.stall)
+    startup = startup_of(options, supervised, health.loading, nodes=setup.nodes, follows=setup.follows)
     server = Server(
         app,
         startup,

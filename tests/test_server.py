@@ -130,6 +130,15 @@ def test_a_dead_engine_ends_the_process_with_1():
         assert server.health.phase == "dead"
 
 
+def test_an_engine_that_hangs_is_ended_and_what_waits_has_an_error():
+    with serving(FakeEngine(gate=asyncio.Event()), stall=0.5) as server:
+        response = server.post(ask("hi"))
+        assert response.status_code == 500
+        assert fault(response)["code"] == "engine_dead"
+        assert server.wait() == 1
+        assert "OPTION_ENGINE_STALL_TIMEOUT" in server.health.detail
+
+
 def test_a_port_in_use_is_named_with_the_cure():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

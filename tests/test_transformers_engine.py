@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 import time
 
 import pytest
@@ -55,6 +56,34 @@ def test_sixteen_at_once_are_answered_as_one_at_a_time(engine):
 
     assert [ids(deltas) for deltas in asyncio.run(together())] == [ids([delta]) for delta in alone]
     assert len({tuple(ids([delta])) for delta in alone}) > 4, "the answers do not depend on the prompts"
+
+
+def test_an_engine_whose_model_hangs_makes_no_step_and_can_be_killed(checkpoint):
+    engine = start(checkpoint)
+    hangs, goes_on = threading.Event(), threading.Event()
+    step = engine._worker._decoder.step
+
+    def hang(*arguments):
+        hangs.set()
+        goes_on.wait(60)
+        return step(*arguments)
+
+    engine._worker._decoder.step = hang
+
+    async def story():
+        assert engine.steps() == {}
+        asking = asyncio.create_task(ask(engine, chat(TEXT)))
+        await asyncio.to_thread(hangs.wait, 60)
+        assert engine.steps() == {0: 1}, "the prompt has been read"
+        await engine.kill()
+        with pytest.raises(EngineDead):
+            await asking
+        with pytest.raises(EngineDead):
+            await engine.check()
+
+    asyncio.run(story())
+    goes_on.set()
+    asyncio.run(engine.stop())
 
 
 def test_a_request_joins_others_that_are_under_way(engine):

@@ -115,6 +115,9 @@ class Options(BaseModel):
     preload_engine: Annotated[bool, Declared(
         ENGINE, values.true_or_false, "Whether the processes of the engine are forked from one process that has imported vLLM, which "
         "starts sooner; with false each of them imports vLLM, as in `vllm serve`.")] = True
+    engine_stall_timeout: Annotated[float | None, Declared(
+        ENGINE, values.seconds_or_0, "Number of seconds without a step of the engine while requests wait after which it counts as hung and "
+        "is ended; 0 sets no limit.", unset="300, or predict_timeout if that is longer")] = None
     seed: Annotated[int | None, Declared(
         ENGINE, sizes.whole(0), "Seed for requests that have none.", engine="seed", unset=_VLLM)] = None
     transformers_engine: Annotated[Literal["auto", "always", "never"], Declared(

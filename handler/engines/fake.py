@@ -61,6 +61,9 @@ class FakeEngine:
     max_rank: int = 16
     _adapters: dict[str, Adapter] = field(default_factory=dict)
     _users: Counter[Adapter] = field(default_factory=Counter)
+    _steps: int = 0
+    _running: set[str] = field(default_factory=set)
+    _killed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         if self.hold_after and self.gate is None:
@@ -116,7 +119,14 @@ class FakeEngine:
 
     async def check(self) -> None:
         if self.dead:
-            raise EngineDead("The engine process has died; this server is going down.")
+            raise _dead()
+
+    def steps(self) -> Mapping[int, int]:
+        return {0: self._steps} if self._running else {}
+
+    async def kill(self) -> None:
+        self.dead = True
+        self._killed.set()
 
     async def stop(self) -> None:
         self.stopped = True
@@ -133,14 +143,14 @@ class FakeEngine:
         if adapter is not None:
             self._users[adapter] += 1
         replies = self.replies or [self._answer(prompt)]
+        self._running.add(prompt.request_id)
         try:
             for number, piece in enumerate(replies):
-                if self.gate is not None and number >= self.hold_after:
-                    await self.gate.wait()
-                await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
+                await self._compute(number)
                 yield _delta(prompt, piece, number, is_last=number == len(replies) - 1 and self.error is None)
             finished = True
         finally:
+            self._running.discard(prompt.request_id)
             if not finished:
                 self.aborted.append(prompt.request_id)
             if adapter is not None:
@@ -148,6 +158,21 @@ class FakeEngine:
                 self._release_unused(adapter)
         if self.error is not None:
             raise self.error
+
+    async def _compute(self, number: int) -> None:
+        """One piece. Raises EngineDead if it is killed meanwhile."""
+        gate = self.gate if number >= self.hold_after else None
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._killed, gate) if event is not None]
+        try:
+            if gate is not None:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
+        if self._killed.is_set():
+            raise _dead()
+        self._steps += 1
 
     def _answer(self, prompt: Prompt) -> str:
         """What it saw, signed by the adapter that answers."""
@@ -177,6 +202,10 @@ class FakeFactory:
 
     async def close(self) -> None:
         self.steps.append("close")
+
+
+def _dead() -> EngineDead:
+    return EngineDead("The engine process has died; this server is going down.")
 
 
 def describe(prompt: Prompt) -> str:

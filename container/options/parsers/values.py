@@ -66,6 +66,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def seconds_or_0(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise ValueError("is not a number of seconds, such as 300; 0 sets no limit")
+    return value
+
+
 def fraction(text: str) -> float:
     value = _number(text)
     if not 0 < value <= 1:

@@ -93,6 +93,12 @@ class TransformersEngine:
     async def check(self) -> None:
         self._worker.check()
 
+    def steps(self) -> Mapping[int, int]:
+        return {0: self._worker.steps} if self._worker.is_busy else {}
+
+    async def kill(self) -> None:
+        self._worker.fail()
+
     async def stop(self) -> None:
         self._renderer.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._worker.stop, STOP_SECONDS)

@@ -35,6 +35,7 @@ class Worker:
         self._batch: Batch | None = None
         self._stopping = False
         self._failed = False
+        self.steps = 0
         self._thread = threading.Thread(target=self._run, name="lumi-transformers", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +55,16 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(seconds)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to compute."""
+        return bool(self._rows or self._starting or self._waiting) or not self._arrivals.empty()
+
+    def fail(self) -> None:
+        """Answer nothing any more, wherever the thread is."""
+        self._stopping = self._failed = True
+        self._end_all(_dead())
+
     def check(self) -> None:
         """Raises EngineDead."""
         if self._failed:
@@ -67,6 +78,7 @@ class Worker:
                     self._admit()
                     if self._rows:
                         self._step()
+                        self.steps += 1
         except Exception:
             log.exception("the engine has failed")
         self._failed = True
@@ -92,6 +104,7 @@ class Worker:
                 return
             self._starting = self._next_group(room)
             self._prefill(self._starting)
+            self.steps += 1
             self._starting = []
 
     def _next_group(self, room: int) -> list[Request]:

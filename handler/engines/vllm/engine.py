@@ -11,15 +11,18 @@ from typing import Any, cast
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, RenderedPrompt, TextPrompt
 from handler.engines.placeholders import PlaceholderEscaper
+from handler.engines.processes import kill_processes
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.placeholders import Placeholder
 from handler.engines.vllm.rendered import rendered_prompt, sampling_of
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving
+from handler.engines.vllm.steps import Steps
 from handler.errors import EngineFailure, InvalidRequest, LumiError, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
@@ -44,6 +47,7 @@ class VllmEngine:
         *,
         escaper: PlaceholderEscaper,
         placeholder: Placeholder,
+        steps: Steps,
         stats: asyncio.Task[None],
     ) -> None:
         self.card = card
@@ -52,6 +56,7 @@ class VllmEngine:
         self._serving = serving
         self._escaper = escaper
         self._placeholder = placeholder
+        self._steps = steps
         self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
@@ -112,6 +117,15 @@ class VllmEngine:
     async def check(self) -> None:
         if self._llm.errored:
             raise translate(self._llm.dead_error)
+
+    def steps(self) -> Mapping[int, int]:
+        return self._steps.of_busy_replicas(self._llm)
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(kill_processes)
+        # vLLM would notice it within a second.
+        self._llm.engine_core.resources.engine_dead = True
+        self._llm.output_processor.propagate_error(EngineDeadError())
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -24,6 +24,7 @@ from multiprocessing import context, forkserver, popen_forkserver, popen_spawn_p
 from pathlib import Path
 from typing import Any
 
+from handler.engines.processes import answer_signal
 from handler.engines.vllm.causes import causes_file, write_causes
 from handler.engines.vllm.private_names import PrivateName, replace_names
 from handler.errors import StartError
@@ -118,11 +119,12 @@ def has_fork_server() -> bool:
 
 class EngineProcess(context.ForkServerProcess):
     """A process of the engine: forked if that makes no difference, else spawned as vLLM does on its own. It writes why it
-    fails where the one that started it reads."""
+    fails, and on a signal where it hangs, where the one that started it reads."""
 
     causes: Path | None = None
 
     def run(self) -> None:
+        answer_signal()
         with write_causes(self.causes):
             super().run()
 

@@ -21,27 +21,31 @@ from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
 from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
 from handler.engines.vllm.serving import Serving, build_serving, check_constructors
+from handler.engines.vllm.steps import Steps
 
 
 async def start(settings: VllmSettings) -> VllmEngine:
     """Load the model. Raises OptionError or StartError."""
     check_constructors()
-    llm = await in_background(lambda: _load(settings))
+    steps = Steps()
+    llm = await in_background(lambda: _load(settings, steps))
     try:
         await llm.reset_mm_cache()
         await cpu_patch.patch_workers(llm)
-        return await _serve(llm, settings)
+        return await _serve(llm, settings, steps)
     except BaseException:
         llm.shutdown(timeout=STOP_SECONDS)
         raise
 
 
-def _load(settings: VllmSettings) -> AsyncLLM:
+def _load(settings: VllmSettings, steps: Steps) -> AsyncLLM:
     with load_errors(settings):
-        return AsyncLLM.from_vllm_config(create_config(settings), usage_context=UsageContext.OPENAI_API_SERVER)
+        return AsyncLLM.from_vllm_config(
+            create_config(settings), usage_context=UsageContext.OPENAI_API_SERVER, stat_loggers=[steps.logger]
+        )
 
 
-async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
+async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEngine:
     models = OpenAIServingModels(
         llm, [BaseModelPath(name=name, model_path=llm.model_config.model) for name in settings.names]
     )
@@ -56,7 +60,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings) -> VllmEngine:
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
     stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
-    return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, stats=stats)
+    return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, steps=steps, stats=stats)
 
 
 def _card(
