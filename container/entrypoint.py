@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 
 import uvloop
 
@@ -30,7 +31,7 @@ from container.options.masking import mask
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, signals
 from container.start.machine import CheckedMachine, check_machine, inspect, needs
-from container.start.memory import is_killed_for_memory, keep_large_blocks
+from container.start.memory import keep_large_blocks, report_kill_for_memory
 from container.start.memory_plan import MOST_REQUESTS, image_cache_gib
 from container.start.model import locate_model, model_files
 from container.start.startup import Startup
@@ -41,6 +42,7 @@ from handler.engines import vllm
 from handler.engines.assignment import TRANSFORMERS, Assignment
 from handler.engines.choice import EngineChoice, check_allowed
 from handler.engines.supervised import SupervisedFactory
+from handler.engines.supervisor import Supervision
 from handler.engines.transformers.factory import TransformersFactory
 from handler.engines.vllm.caches import cache_environment
 from handler.engines.vllm.factory import VllmFactory
@@ -136,11 +138,8 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
         if options.code is not None:
             os.chdir(options.code.directory)  # as LMI does: user code opens the model's files by their names
         code = runner.run(_serve(options, checked, factory))
-    if code and is_killed_for_memory():
-        log.error(
-            "the kernel has killed a process here because memory ran out; give the container more (docker run --memory), "
-            "or set OPTION_KV_CACHE_MEMORY_BYTES lower"
-        )
+    if code:
+        report_kill_for_memory()
     return code
 
 
@@ -169,21 +168,30 @@ def choose_engine(
     """What starts the engine once the model is here. `inherited` is the environment of vLLM's processes, if they are to be
     forked from one; `image_cache_gib` the size of its cache of processed images, None for vLLM's default."""
     settings = vllm_settings(options, located, image_cache_gib)
-    choice = EngineChoice(
-        VllmFactory(settings, inherited),
-        TransformersFactory(transformers_settings(options, settings)),
+    replaced = supervision(options)
+    # transformers computes in this process, which it cannot leave as it was.
+    transformers = SupervisedFactory(
+        TransformersFactory(transformers_settings(options, settings)), replace(replaced, restarts=0)
+    )
+    return EngineChoice(
+        SupervisedFactory(VllmFactory(settings, inherited), replaced),
+        transformers,
         options.transformers_engine,
         located.source,
         {**settings.texts, **settings.arguments},
     )
-    return SupervisedFactory(choice, stall_seconds=stall_seconds(options))
 
 
-def stall_seconds(options: Options) -> float:
-    """How long a step of the engine may take. What waits for a longer one has been given up by then."""
-    if options.engine_stall_timeout is not None:
-        return options.engine_stall_timeout
-    return max(MIN_STALL_SECONDS, options.predict_timeout)
+def supervision(options: Options) -> Supervision:
+    """When an engine counts as hung, and how often it is replaced. What waits for a longer step has been given up by then."""
+    stall = options.engine_stall_timeout
+    return Supervision(
+        stall_seconds=max(MIN_STALL_SECONDS, options.predict_timeout) if stall is None else stall,
+        # The other nodes' parts of an engine end with it, and are not started again.
+        restarts=options.engine_restarts if options.nnodes == 1 else 0,
+        start_seconds=options.model_loading_timeout,
+        batch_size=options.max_rolling_batch_size * options.data_parallel_size,
+    )
 
 
 def _image_cache_gib(options: Options, checked: CheckedMachine) -> float | None:

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Iterator
 from starlette.types import ASGIApp
 
 from container.http.admission import Admission
-from container.http.health import Health
+from container.http.health import Health, Phase
 from container.http.listener import listening
 from container.http.slow_readers import SlowReaders
 from container.nodes.rendezvous import NodeGroup
-from container.start.startup import Startup
-from handler.errors import EngineDead
+from container.start.memory import report_kill_for_memory
+from container.start.startup import Ready, Startup
+from handler.errors import EngineDead, Unavailable
 
 log = logging.getLogger("lumi.server")
 
@@ -72,6 +73,20 @@ class Server:
 
     async def _serve(self) -> None:
         ready = await self._startup.run()
+        self._report_ready(ready)
+        while True:
+            try:
+                await ready.check()
+            except Unavailable as pause:
+                if self._health.phase is not Phase.RESTARTING:
+                    report_kill_for_memory()
+                self._health.restarting(str(pause))
+            else:
+                if self._health.phase is Phase.RESTARTING:
+                    self._report_ready(ready)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _report_ready(self, ready: Ready) -> None:
         if ready.service is None:
             self._health.following("computing for the node that answers")
         else:
@@ -79,9 +94,6 @@ class Server:
             self._health.ready(ready.service)
             log.info("up to %d requests run or wait; further ones are refused", ready.queue_size)
         log.info("%s: %s", self._health.phase, self._health.detail)
-        while True:
-            await ready.check()
-            await asyncio.sleep(WATCH_SECONDS)
 
     async def _drain(self, stop: asyncio.Event) -> None:
         self._health.draining(f"finishing {self._admission.open} requests")

@@ -276,6 +276,9 @@ class Engine(EngineNode, Protocol):
     def steps(self) -> Mapping[int, int]:
         """The steps computed so far by each replica that has prompts to compute, by its number."""
 
+    def in_flight(self) -> Mapping[str, bool]:
+        """The prompts that it has, oldest first: the request id, and whether the first token has come."""
+
     async def kill(self) -> None:
         """End it at once, whatever it does: what waits for it ends with EngineDead."""
 

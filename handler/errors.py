@@ -10,6 +10,7 @@
     │   ├── AdapterConflict       an adapter with that name is already served
     │   ├── Unauthorized          no API key, or a wrong one
     │   ├── NotAllowed            the operator has not enabled such requests
+    │   ├── RequestQuarantined    the engine has died of this request
     │   ├── BodyTooLarge          more bytes than `max_request_size`
     │   └── MediaError            an image (or other media) of the payload
     │       ├── MediaInvalid      bad base64, not an image, truncated, unknown scheme
@@ -86,6 +87,12 @@ class NotAllowed(RequestError):
     """The operator has not switched on what the request would change."""
 
     code = "not_allowed"
+
+
+class RequestQuarantined(RequestError):
+    """The engine has died of a request with this content, and does not compute it again."""
+
+    code = "request_quarantined"
 
 
 class BodyTooLarge(RequestError):

@@ -73,6 +73,13 @@ class Container:
             time.sleep(0.5)
         raise AssertionError(f"/ping never was 200:\n{self.log()[-4000:]}")
 
+    def wait_until_logged(self, text):
+        for _ in range(START_SECONDS * 2):
+            if text in self.log():
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"{text!r} never was in the log:\n{self.log()[-4000:]}")
+
     def exit_code(self, seconds=120):
         return int(_docker("wait", self.id, seconds=seconds).stdout)
 

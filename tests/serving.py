@@ -7,7 +7,7 @@ import json
 import queue
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ from container.start.warm_up import REQUEST_ID
 from handler.engine import EngineFactory
 from handler.engines.fake import FakeEngine, FakeFactory
 from handler.engines.supervised import SupervisedFactory
+from handler.engines.supervisor import Supervision
 from handler.engines.vllm import field_names
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
@@ -89,11 +90,13 @@ class Setup:
     queue: int = 100
     draining: float = 10
     slow_readers: SlowReaders = field(default_factory=SlowReaders)
-    stall: float = 0
+    later: Sequence[FakeEngine] = ()  # those that replace a dead one
+    supervision: Supervision = field(default_factory=Supervision)
     warm: bool = False
     follows: bool = False  # another node answers
     nodes: NodeGroup = field(default_factory=SingleNode)
-    loading: threading.Event | None = None  # loading waits for it
+    loading: threading.Event | None = None  # loading waits for it, at most for so many seconds
+    loading_seconds: float = 2
 
 
 @contextmanager
@@ -161,9 +164,10 @@ async def _life(engine: FakeEngine, setup: Setup, options: Options, handed: "que
     health, admission = Health(), Admission(setup.queue)
     app = build_app(health, admission, Metrics(CollectorRegistry()), setup.serving)
     loading = setup.loading
-    factory = FakeFactory(engine) if loading is None else FakeFactory(engine, load=lambda: loading.wait(2))
+    load = (lambda: None) if loading is None else (lambda: loading.wait(setup.loading_seconds))
+    factory = FakeFactory(engine, setup.later, load)
     engine.unscripted = frozenset() if setup.warm else frozenset({REQUEST_ID})
-    supervised = SupervisedFactory(factory, stall_seconds=setup.stall)
+    supervised = SupervisedFactory(factory, setup.supervision)
     startup = startup_of(options, supervised, health.loading, nodes=setup.nodes, follows=setup.follows)
     server = Server(
         app,

@@ -117,14 +117,17 @@ def test_the_line_of_modelbuilder_serves_until_its_engine_is_killed(tmp_path):
         assert describe(url, "red-circle.png") == "a red circle"
         assert " info    ready: serving lumi-demo" in container.log()  # for people, not JSON: there is a terminal
         container.execute("sh", "-c", f"kill -9 {container.engine_process()}")
+        container.wait_until_logged("the engine is back")
+        container.wait_until_ready(url)
+        assert describe(url, "red-circle.png") == "a red circle"
+        container.execute("sh", "-c", f"kill -9 {container.engine_process()}")
         assert container.exit_code() == 1
         assert "engine process has died" in container.log()
 
 
 def test_want_of_memory_is_told_as_such():
-    with Container(
-        "serve", "-m", "test=file:/opt/ml/model/", run=("--memory", "4g", "--memory-swap", "4g")
-    ) as container:
+    run = ("--memory", "4g", "--memory-swap", "4g")
+    with Container("serve", "-m", "test=file:/opt/ml/model/", run=run, OPTION_ENGINE_RESTARTS="0") as container:
         container.wait_until_ready()
         # The kernel chooses the largest; to be sure that this is the engine, whatever its size, it is made the first choice.
         engine = container.engine_process()

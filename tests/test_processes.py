@@ -60,8 +60,7 @@ def test_the_stacks_of_a_process_that_hangs_are_in_the_log(report):
         assert process.poll() is None
 
 
-def test_a_process_that_was_stopped_is_named_with_its_state(report, monkeypatch):
-    monkeypatch.setattr(processes, "ANSWER_SECONDS", 0.3)
+def test_a_process_that_was_stopped_is_named_with_its_state(report):
     with hanging() as process:
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)

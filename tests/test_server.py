@@ -3,12 +3,14 @@ import contextlib
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from container.http.listener import bind
 from handler.engines.fake import FakeEngine
+from handler.engines.supervisor import Supervision
 from handler.errors import EngineFailure, StartError
 from tests.serving import answer, ask, fault, serving, wait_for
 
@@ -131,12 +133,39 @@ def test_a_dead_engine_ends_the_process_with_1():
 
 
 def test_an_engine_that_hangs_is_ended_and_what_waits_has_an_error():
-    with serving(FakeEngine(gate=asyncio.Event()), stall=0.5) as server:
+    with serving(FakeEngine(gate=asyncio.Event()), supervision=Supervision(stall_seconds=0.5)) as server:
         response = server.post(ask("hi"))
         assert response.status_code == 500
         assert fault(response)["code"] == "engine_dead"
         assert server.wait() == 1
         assert "OPTION_ENGINE_STALL_TIMEOUT" in server.health.detail
+
+
+def test_while_a_dead_engine_is_replaced_ping_reports_it_and_what_was_admitted_waits():
+    loading = threading.Event()
+    loading.set()
+    engine, next_engine = FakeEngine(gate=asyncio.Event()), FakeEngine()
+    restarts = {"later": [next_engine], "supervision": Supervision(restarts=1)}
+    with serving(engine, loading=loading, loading_seconds=60, **restarts) as server, ThreadPoolExecutor() as pool:
+        wait_for(lambda: server.health.phase == "ready")
+        waiting = pool.submit(server.post, ask("hi"))
+        wait_for(lambda: engine.seen)
+        loading.clear()
+        asyncio.run_coroutine_threadsafe(engine.kill(), server.loop).result()
+        wait_for(lambda: server.health.phase == "restarting")
+        ping = server.client.get("/ping")
+        assert ping.status_code == 503
+        assert ping.json()["detail"] == "restarting the engine: it has died, and loads the model again"
+        refused = server.post(ask("new"))
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "10"
+        loading.set()
+        assert answer(waiting.result(20)) == "user: hi"
+        wait_for(lambda: server.client.get("/ping").status_code == 200)
+        assert engine.stopped
+        server.terminate()
+        assert server.wait() == 0
+        assert next_engine.stopped
 
 
 def test_a_port_in_use_is_named_with_the_cure():

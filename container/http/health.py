@@ -1,4 +1,4 @@
-"""loading -> ready (or following) -> draining -> dead: what /ping reports, and whether requests are answered."""
+"""loading -> ready (or following) <-> restarting -> draining -> dead: what /ping reports, and whether requests are answered."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ class Phase(enum.StrEnum):
     LOADING = "loading"
     READY = "ready"
     FOLLOWING = "following"
+    RESTARTING = "restarting"
     DRAINING = "draining"
     DEAD = "dead"
 
@@ -44,6 +45,12 @@ class Health:
         """Node 0 responds to requests; this node computes for it."""
         self._become(Phase.FOLLOWING, detail)
 
+    def restarting(self, detail: str) -> None:
+        """The engine has died and is being replaced. Requests that were admitted wait for that, new ones are refused."""
+        if self.phase is not Phase.RESTARTING:
+            self._become(Phase.RESTARTING, detail)
+        self.detail = detail
+
     def draining(self, detail: str) -> None:
         """New requests are refused; those that run finish."""
         self._become(Phase.DRAINING, detail)
@@ -56,7 +63,7 @@ class Health:
         """What responds to requests. Raises Unavailable, with the reason, in every phase but READY."""
         if self.phase is Phase.READY and self._service is not None:
             return self._service
-        retry_after = 10 if self.phase is Phase.LOADING else 1
+        retry_after = 10 if self.phase in (Phase.LOADING, Phase.RESTARTING) else 1
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
 
     @property

@@ -15,6 +15,7 @@ STATUS: dict[type[LumiError], int] = {
     errors.AdapterConflict: 409,
     errors.Unauthorized: 401,
     errors.NotAllowed: 403,
+    errors.RequestQuarantined: 422,  # clients repeat a 5xx, and each repetition would cost a restart
     errors.BodyTooLarge: 413,
     errors.MediaInvalid: 400,
     errors.MediaTooLarge: 400,

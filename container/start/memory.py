@@ -1,8 +1,11 @@
 """Memory of this process: how glibc's allocator treats image-sized blocks, and whether the kernel has run out of it."""
 
 import ctypes
+import logging
 import re
 from pathlib import Path
+
+log = logging.getLogger("lumi")
 
 # mallopt(3)'s numbers for its parameters.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -22,6 +25,15 @@ def keep_large_blocks() -> None:
         return
     for parameter, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, KEPT_BYTES)):
         mallopt(parameter, value)
+
+
+def report_kill_for_memory() -> None:
+    """Write to the log that memory ran out, if it did; to be called when a process has ended."""
+    if is_killed_for_memory():
+        log.error(
+            "the kernel has killed a process here because memory ran out; give the container more (docker run --memory), "
+            "or set OPTION_KV_CACHE_MEMORY_BYTES lower"
+        )
 
 
 def is_killed_for_memory(root: Path = Path("/")) -> bool:

@@ -87,7 +87,7 @@ class Ready:
     queue_size: int = 0
 
     async def check(self) -> None:
-        """Raises EngineDead."""
+        """Raises EngineDead, or Unavailable while the engine is being replaced."""
         if self.node is not None:
             await self.node.check()
 

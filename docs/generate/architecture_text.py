@@ -35,14 +35,16 @@ A chat completion with an image, from the socket to vLLM and back:
    image in its place.
 5. `Chat.prompt` in `handler/chat.py`: `Images.load_images` has `handler/media` fetch, identify and check the
    images, and a `ChatPrompt` (`handler/engine.py`) is made; the pixels are released whatever happens.
-6. `VllmEngine.generate` in `handler/engines/vllm/engine.py`: the prompt becomes vLLM's `ChatCompletionRequest`;
+6. `SupervisedEngine.generate` in `handler/engines/supervised.py` passes the prompt to the engine that lives now, and
+   to its replacement if it dies before the first delta (`supervisor.py`).
+7. `VllmEngine.generate` in `handler/engines/vllm/engine.py`: the prompt becomes vLLM's `ChatCompletionRequest`;
    text that looks like a placeholder token is made harmless; vLLM's own `OpenAIServingChat` applies the chat
    template, runs the model and parses reasoning and tool calls; `deltas.py` yields a `Delta` in place of its JSON.
    vLLM's exceptions become ours (`failures.py`). For a model that vLLM no longer has, `EngineChoice` in
    `handler/engines/choice.py` has started `TransformersEngine` in its place, whose `Worker` yields the same deltas.
-7. `Responses` in `handler/openai/responses.py` takes the deltas of any engine: `ChatResponse` (`chat.py`) writes the
+8. `Responses` in `handler/openai/responses.py` takes the deltas of any engine: `ChatResponse` (`chat.py`) writes the
    completion, or the chunks of a stream, with log probabilities and usage.
-8. The way back is the return values: JSON text, a response, and in the edge one log line and the metrics. A stream
+9. The way back is the return values: JSON text, a response, and in the edge one log line and the metrics. A stream
    is an asynchronous generator all the way; closing it aborts the request in the engine.
 
 ## The walk of an option

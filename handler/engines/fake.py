@@ -62,7 +62,7 @@ class FakeEngine:
     _adapters: dict[str, Adapter] = field(default_factory=dict)
     _users: Counter[Adapter] = field(default_factory=Counter)
     _steps: int = 0
-    _running: set[str] = field(default_factory=set)
+    _running: dict[str, bool] = field(default_factory=dict)
     _killed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -124,6 +124,9 @@ class FakeEngine:
     def steps(self) -> Mapping[int, int]:
         return {0: self._steps} if self._running else {}
 
+    def in_flight(self) -> Mapping[str, bool]:
+        return dict(self._running)
+
     async def kill(self) -> None:
         self.dead = True
         self._killed.set()
@@ -143,14 +146,16 @@ class FakeEngine:
         if adapter is not None:
             self._users[adapter] += 1
         replies = self.replies or [self._answer(prompt)]
-        self._running.add(prompt.request_id)
+        self._running[prompt.request_id] = False
         try:
             for number, piece in enumerate(replies):
-                await self._compute(number)
+                await self._compute(prompt, number)
+                self._running[prompt.request_id] = True
                 yield _delta(prompt, piece, number, is_last=number == len(replies) - 1 and self.error is None)
             finished = True
         finally:
-            self._running.discard(prompt.request_id)
+            if not self.dead:
+                self._running.pop(prompt.request_id, None)
             if not finished:
                 self.aborted.append(prompt.request_id)
             if adapter is not None:
@@ -159,16 +164,16 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
 
-    async def _compute(self, number: int) -> None:
-        """One piece. Raises EngineDead if it is killed meanwhile."""
-        gate = self.gate if number >= self.hold_after else None
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._killed, gate) if event is not None]
-        try:
-            if gate is not None:
+    async def _compute(self, prompt: Prompt, number: int) -> None:
+        """One piece of the answer to `prompt`. Raises EngineDead if it is killed meanwhile."""
+        del prompt
+        if self.gate is not None and number >= self.hold_after:
+            waits = [asyncio.ensure_future(event.wait()) for event in (self.gate, self._killed)]
+            try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            finally:
+                for wait in waits:
+                    wait.cancel()
         await asyncio.sleep(self.pause)  # at least a turn of the loop: an engine computes elsewhere
         if self._killed.is_set():
             raise _dead()
@@ -181,10 +186,11 @@ class FakeEngine:
 
 @dataclass
 class FakeFactory:
-    """Makes `engine` live, or has this machine follow with it. `steps` has the calls in their order. `load` is what takes
-    the time of a start, in a thread."""
+    """Makes `engine` live, or has this machine follow with it; those of `later` at later starts. `steps` has the calls in
+    their order. `load` is what takes the time of a start, in a thread."""
 
     engine: FakeEngine = field(default_factory=FakeEngine)
+    later: Sequence[FakeEngine] = ()
     load: Callable[[], object] = lambda: None
     steps: list[str] = field(default_factory=list)
 
@@ -194,7 +200,10 @@ class FakeFactory:
     async def start(self, model: str, leader: str | None) -> FakeEngine:
         self.steps.append(f"start {model}" + (f" led by {leader}" if leader else ""))
         await asyncio.to_thread(self.load)
-        return self.engine
+        engine = self.engine
+        if self.later:
+            self.engine, *self.later = self.later
+        return engine
 
     async def follow(self, model: str, leader: str | None) -> FakeEngine:
         self.steps.append(f"follow {leader} with {model}")
@@ -205,7 +214,7 @@ class FakeFactory:
 
 
 def _dead() -> EngineDead:
-    return EngineDead("The engine process has died; this server is going down.")
+    return EngineDead("The engine process has died.")
 
 
 def describe(prompt: Prompt) -> str:

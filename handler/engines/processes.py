@@ -17,9 +17,10 @@ from pathlib import Path
 
 log = logging.getLogger("lumi.engine")
 
-ANSWER_SECONDS = 5.0  # a stopped process never answers, nor does one that the kernel holds
+ANSWER_SECONDS = 5.0  # a process that the kernel holds never answers
 _SIGNAL = signal.SIGUSR1
 _FILE = "lumi-stacks"
+_STOPPED = "state T"
 _PROC = Path("/proc")
 
 
@@ -72,7 +73,7 @@ def _reports() -> list[str]:
     asked = [(process, process.state(), process.size()) for process in _engine_processes()]
     for process, _, _ in asked:
         process.send(_SIGNAL)
-    waiting = {process: size for process, _, size in asked}
+    waiting = {process: size for process, state, size in asked if _STOPPED not in state}
     deadline = time.monotonic() + ANSWER_SECONDS
     while waiting and time.monotonic() < deadline:
         sizes = {process: process.size() for process in waiting}

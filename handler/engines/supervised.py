@@ -1,24 +1,28 @@
-"""An engine that is watched: the factory and the engine of another, whose `check` also finds that it hangs."""
+"""An engine that is watched and replaced: the factory and the engine of another, and a prompt that outlives an engine."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
-from handler.engine import Adapter, Delta, Engine, EngineFactory, EngineNode, ModelCard, Prompt, RenderedPrompt
-from handler.engines.watchdog import Watchdog
+from handler.engine import Adapter, Delta, EngineFactory, EngineNode, ModelCard, Prompt, RenderedPrompt
+from handler.engines.quarantine import quarantined
+from handler.engines.supervisor import Entry, Supervision, Supervisor
+from handler.errors import EngineDead
 
 
 class SupervisedFactory:
-    """An `EngineFactory` whose engine may compute nothing for `stall_seconds` while prompts wait; 0 sets no limit."""
+    """An `EngineFactory` of supervised engines."""
 
-    def __init__(self, factory: EngineFactory, *, stall_seconds: float) -> None:
+    def __init__(self, factory: EngineFactory, supervision: Supervision) -> None:
         self._factory = factory
-        self._stall_seconds = stall_seconds
+        self._supervision = supervision
 
     def preload(self) -> None:
         self._factory.preload()
 
     async def start(self, model: str, leader: str | None) -> "SupervisedEngine":
-        return SupervisedEngine(await self._factory.start(model, leader), self._stall_seconds)
+        engine = await self._factory.start(model, leader)
+        return SupervisedEngine(Supervisor(engine, lambda: self._factory.start(model, leader), self._supervision))
 
     async def follow(self, model: str, leader: str | None) -> EngineNode:
         return await self._factory.follow(model, leader)
@@ -28,54 +32,86 @@ class SupervisedFactory:
 
 
 class SupervisedEngine:
-    """An `Engine` that passes all on to `engine`."""
+    """An `Engine` that stays while the one behind it is replaced. A prompt of which nothing was answered goes to the next
+    engine, once."""
 
-    def __init__(self, engine: Engine, stall_seconds: float) -> None:
-        self._engine = engine
-        self._watchdog = Watchdog(engine, stall_seconds)
-
-    @property
-    def card(self) -> ModelCard:
-        return self._engine.card
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self.card: ModelCard = supervisor.engine.card
 
     @property
     def tokenizer(self) -> Any:
-        return self._engine.tokenizer
+        return self._supervisor.engine.tokenizer
 
     def holds(self, digest: str) -> bool:
-        return self._engine.holds(digest)
+        return not self._supervisor.is_recovering and self._supervisor.engine.holds(digest)
 
-    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        return self._engine.generate(prompt)
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        await self._supervisor.quarantine.check(prompt)
+        entry = Entry(prompt)
+        self._supervisor.entries.add(entry)
+        try:
+            begun = False
+            while True:
+                try:
+                    async with aclosing(self._attempt(entry)) as deltas:
+                        async for delta in deltas:
+                            begun = True
+                            yield delta
+                except EngineDead as death:
+                    if entry.killed:
+                        raise quarantined() from death
+                    self._supervisor.check_retry(begun=begun, deaths=entry.deaths)
+                else:
+                    return
+        finally:
+            entry.left = True
+            self._supervisor.entries.discard(entry)
 
     async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
-        return await self._engine.render(prompt)
+        return await (await self._supervisor.admit()).render(prompt)
 
     def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
-        return self._engine.sampling(prompt)
+        return self._supervisor.engine.sampling(prompt)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        return await self._engine.detokenize(tokens)
+        return await (await self._supervisor.admit()).detokenize(tokens)
 
     @property
     def adapters(self) -> Mapping[str, Adapter]:
-        return self._engine.adapters
+        return self._supervisor.engine.adapters
 
     async def load_adapter(self, adapter: Adapter) -> None:
-        await self._engine.load_adapter(adapter)
+        await (await self._supervisor.admit()).load_adapter(adapter)
 
     async def unload_adapter(self, name: str) -> None:
-        await self._engine.unload_adapter(name)
+        await (await self._supervisor.admit()).unload_adapter(name)
 
     def steps(self) -> Mapping[int, int]:
-        return self._engine.steps()
+        return self._supervisor.engine.steps()
+
+    def in_flight(self) -> Mapping[str, bool]:
+        return self._supervisor.engine.in_flight()
 
     async def check(self) -> None:
-        await self._engine.check()
-        await self._watchdog.check()
+        await self._supervisor.check()
 
     async def kill(self) -> None:
-        await self._engine.kill()
+        await self._supervisor.engine.kill()
 
     async def stop(self) -> None:
-        await self._engine.stop()
+        await self._supervisor.stop()
+
+    async def _attempt(self, entry: Entry) -> AsyncGenerator[Delta, None]:
+        """The deltas from the engine that lives now; the first of a stream once no suspect can end it. Raises EngineDead."""
+        engine = await self._supervisor.admit(entry)
+        try:
+            async with aclosing(engine.generate(entry.prompt)) as deltas:
+                async for delta in deltas:
+                    if entry.prompt.stream and self._supervisor.is_recovering:
+                        entry.left = True
+                        await self._supervisor.wait_for_trials(engine)
+                    yield delta
+        except EngineDead as death:
+            self._supervisor.died(engine, death, entry)
+            raise

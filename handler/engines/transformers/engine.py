@@ -96,6 +96,9 @@ class TransformersEngine:
     def steps(self) -> Mapping[int, int]:
         return {0: self._worker.steps} if self._worker.is_busy else {}
 
+    def in_flight(self) -> Mapping[str, bool]:
+        return self._worker.in_flight()
+
     async def kill(self) -> None:
         self._worker.fail()
 

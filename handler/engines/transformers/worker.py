@@ -60,6 +60,11 @@ class Worker:
         """Whether there is something to compute."""
         return bool(self._rows or self._starting or self._waiting) or not self._arrivals.empty()
 
+    def in_flight(self) -> dict[str, bool]:
+        """The requests that it has, and whether the first token of each has come."""
+        waiting = dict.fromkeys((one.prompt.request_id for one in [*self._starting, *self._waiting]), False)
+        return {**{row.request.prompt.request_id: True for row in [*self._rows]}, **waiting}
+
     def fail(self) -> None:
         """Answer nothing any more, wherever the thread is."""
         self._stopping = self._failed = True
@@ -248,4 +253,4 @@ def _is_fatal(fault: Exception) -> bool:
 
 
 def _dead() -> EngineDead:
-    return EngineDead("The engine has failed; this server is going down.")
+    return EngineDead("The engine has failed.")

@@ -121,6 +121,13 @@ class VllmEngine:
     def steps(self) -> Mapping[int, int]:
         return self._steps.of_busy_replicas(self._llm)
 
+    def in_flight(self) -> Mapping[str, bool]:
+        begun: dict[str, bool] = {}
+        for state in self._llm.output_processor.request_states.values():
+            name = _prompt_id(state.external_req_id)
+            begun[name] = begun.get(name, True) and not state.is_prefilling
+        return begun
+
     async def kill(self) -> None:
         await asyncio.to_thread(kill_processes)
         # vLLM would notice it within a second.
@@ -218,6 +225,12 @@ async def _beside_loop(prompt: Prompt, make: Callable[[], Any]) -> Any:
     texts = [part for content in contents for part in content if isinstance(part, str)]
     is_small = len(parts) + len(texts) < MANY_PARTS and sum(map(len, texts)) < LONG_TEXT
     return make() if is_small else await asyncio.to_thread(make)
+
+
+def _prompt_id(request_id: str) -> str:
+    """The id of the prompt that vLLM calls `request_id`; see `_abort`."""
+    name = request_id.removeprefix("chatcmpl-")
+    return name if name != request_id else request_id.removeprefix("cmpl-").rpartition("-")[0]
 
 
 def _unwrap(response: Any) -> Any:

@@ -61,7 +61,7 @@ def translate(error: Exception) -> LumiError:
 
 
 _MESSAGES: dict[type[ServerError], str] = {
-    EngineDead: "The engine process has died; this server is going down.",
+    EngineDead: "The engine process has died.",
     Unavailable: "The engine is busy; please try again.",
 }
 
