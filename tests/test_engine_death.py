@@ -18,7 +18,7 @@ from tests.serving import answer, ask, fault
 pytestmark = pytest.mark.engine
 
 ENDLESS = {"min_tokens": 1900, "max_tokens": 1900, "temperature": 0}
-LONG = {"min_tokens": 300, "max_tokens": 300, "temperature": 0}
+LONG = {"min_tokens": 200, "max_tokens": 200, "temperature": 0}
 ONE = "What is in the image?"
 
 

@@ -272,6 +272,20 @@ def test_adapters_are_loaded_again_and_cached_images_are_not_there_any_more():
     run(story)
 
 
+def test_an_adapter_that_cannot_be_loaded_again_is_released_and_the_rest_is_served():
+    async def story():
+        dying, released = FakeEngine(), []
+        async with supervised(dying, FakeEngine(max_rank=1)) as (engine, _):
+            await engine.load_adapter(Adapter("large", "d", "s", rank=8, release=lambda: released.append("large")))
+            await engine.load_adapter(Adapter("small", "d", "s", rank=1))
+            await dying.kill()
+            await recovered(engine)
+            assert list(engine.adapters) == ["small"]
+            assert released == ["large"]
+
+    run(story)
+
+
 def test_a_client_that_leaves_is_not_tried():
     async def story():
         dying, last = held(), held()

@@ -18,6 +18,7 @@ from pathlib import Path
 log = logging.getLogger("lumi.engine")
 
 ANSWER_SECONDS = 5.0  # a process that the kernel holds never answers
+KILL_SECONDS = 20.0  # the kernel takes its time to free the memory of a GPU
 _SIGNAL = signal.SIGUSR1
 _FILE = "lumi-stacks"
 _STOPPED = "state T"
@@ -64,9 +65,13 @@ async def report_processes() -> None:
 
 
 def kill_processes() -> None:
-    """End the processes of the engine below this one, stopped ones as well."""
-    for process in _engine_processes():
-        process.send(signal.SIGKILL)
+    """End the processes of the engine below this one, stopped ones as well, and wait until their memory is free: the next
+    engine needs it."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while (alive := _engine_processes()) and time.monotonic() < deadline:
+        for process in alive:
+            process.send(signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def _reports() -> list[str]:

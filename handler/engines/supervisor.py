@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from handler.engine import Engine, Prompt
 from handler.engines.quarantine import Quarantine
 from handler.engines.watchdog import Watchdog
-from handler.errors import EngineDead, StartError, Unavailable
+from handler.errors import EngineDead, RequestError, StartError, Unavailable
 
 log = logging.getLogger("lumi.engine")
 
@@ -182,7 +182,11 @@ class Supervisor:
             engine = await self._start()
         self.engine, self._watchdog = engine, Watchdog(engine, self._supervision.stall_seconds)
         for adapter in old.adapters.values():
-            await engine.load_adapter(adapter)
+            try:
+                await engine.load_adapter(adapter)
+            except RequestError as fault:
+                log.error("the adapter %s is not served any more: %s", adapter.name, fault)  # noqa: TRY400  # it has no more to say
+                await asyncio.to_thread(adapter.release)
         self._notify()
         log.info("the engine was started again in %.1f s", time.monotonic() - began)
 
