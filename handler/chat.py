@@ -39,7 +39,7 @@ class Chat:
                 param="messages",
             )
         request = parse_chat_request(payload, card.parameters, adapter)
-        check_length(_texts(request), card, "messages")
+        check_length(_texts(request), card, "messages", request.parameters)
         self._turns.check(request.parameters)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(tuple(request.media()))

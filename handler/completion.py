@@ -40,7 +40,7 @@ class Completions:
         images = request.images()
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(images))
         for text in request.texts:
-            check_length((text.text,), self._engine.card, text.path)
+            check_length((text.text,), self._engine.card, text.path, request.parameters)
             self._images.check(text.images)
             if text.tokens is None:
                 split_at_placeholders(text, self._placeholder)

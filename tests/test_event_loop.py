@@ -14,13 +14,14 @@ from tests.serving import fault, serving
 MIB = 2**20
 SEMICOLONS = ';a="' + ";" * 60_000  # the time to parse it is quadratic
 # Seconds. The bodies below took 3 to 20 on an idle machine; a busy one stops a process for a moment, too.
-LONGEST = 2.0
+LONGEST = 4.0
 
 
 @pytest.fixture(scope="module")
 def served():
     engine = FakeEngine()
-    engine.card = replace(engine.card, max_model_len=1000, max_characters=100_000)
+    parameters = engine.card.parameters | {"truncate_prompt_tokens"}
+    engine.card = replace(engine.card, max_model_len=1000, max_characters=100_000, parameters=parameters)
     with serving(engine, serving=Serving(request_bytes=64 * MIB, predict_seconds=60, batch_size=2)) as server:
         yield server
 
@@ -85,6 +86,14 @@ def test_a_prompt_that_cannot_fit_names_both_lengths(served):
     response = served.post({"messages": [{"role": "user", "content": "x" * 100_001}]})
     assert "100001 characters" in fault(response)["message"]
     assert "1000 tokens" in fault(response)["message"]
+
+
+def test_a_prompt_that_is_to_be_truncated_may_be_longer_but_not_without_measure(served):
+    def ask(length):
+        return {"messages": [{"role": "user", "content": "x" * length}], "truncate_prompt_tokens": 100}
+
+    assert served.post(ask(100_001)).status_code == 200
+    assert fault(served.post(ask(1_600_001)))["code"] == "prompt_too_long"
 
 
 def test_ignored_fields_without_measure_are_refused(served):
