@@ -231,7 +231,7 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
         nodes, follows = node_group(node, shared_options(options, checked.machine.gpus)), node.follows
     startup = Startup(options, checked, factory, nodes=nodes, follows=follows, report=health.loading)
     metrics, slow_readers = Metrics(), SlowReaders()
-    metrics.watch_unread(slow_readers)
+    metrics.watch_store("unread", lambda: slow_readers.unread_bytes, lambda: slow_readers.max_bytes)
     app = build_app(health, admission, metrics, front_end(options))
     server = Server(
         app,

@@ -44,7 +44,7 @@ class Sessions:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._lifetime = lifetime
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_sessions = max_sessions
         self._now = now
         self._open: dict[str, Session] = {}
@@ -119,7 +119,7 @@ class Sessions:
                 client.images[digest] = data
                 self._count(client, len(data))
             client.images.move_to_end(digest)
-        while self._bytes > self._max_bytes:
+        while self._bytes > self.max_bytes:
             most = max(self._clients.values(), key=lambda one: one.bytes)
             _, gone = most.images.popitem(last=False)
             self._count(most, -len(gone))

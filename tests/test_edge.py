@@ -1,4 +1,7 @@
 import asyncio
+import base64
+import json
+import re
 import threading
 
 import pytest
@@ -10,7 +13,7 @@ from container.http.edge import Edge
 from container.http.metrics import Metrics
 from container.http.routes import Route, Routes
 from handler.engines.fake import FakeEngine
-from tests.serving import answer, ask, fault, serving, wait_for
+from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,27 @@ def test_a_response_that_fails_before_it_begins_is_a_500():
         assert sent[0]["status"] == 500
 
     asyncio.run(main())
+
+
+def test_metrics_show_what_each_store_keeps_and_may_keep():
+    engine = FakeEngine(gate=asyncio.Event())
+    settings = {"OPTION_ENABLE_STATEFUL_SESSIONS": "true", "OPTION_SESSIONS_MAX_BYTES": "1000"}
+    with serving(engine, environ=settings, queue=3) as server:
+        opened = server.post({"requestType": "NEW_SESSION"}).headers["x-amzn-sagemaker-session-id"]
+        body = json.dumps(ask("hi", image := data_url())).encode()
+        first = threading.Thread(target=server.post, args=(body,), kwargs={"x-amzn-sagemaker-session-id": opened})
+        first.start()
+        wait_for(lambda: engine.seen)
+        text = server.client.get("/metrics").text
+        image_bytes = len(base64.b64decode(image.partition(",")[2]))
+        for store, size, limit in (("bodies", len(body), 3 << 20), ("sessions", image_bytes, 1000)):
+            assert f'lumi_stored_bytes{{store="{store}"}} {float(size)}' in text
+            found = re.search(rf'lumi_stored_bytes_limit{{store="{store}"}} (\S+)', text)
+            assert float(found[1]) == limit
+        assert "lumi_requests_limit 3.0" in text
+        server.call(engine.gate.set)
+        first.join()
+        wait_for(lambda: 'lumi_stored_bytes{store="bodies"} 0.0' in server.client.get("/metrics").text)
 
 
 def test_one_request_more_than_the_queue_is_refused_at_once():

@@ -26,7 +26,10 @@ def build_app(health: Health, admission: Admission, metrics: Metrics, serving: S
     """The ASGI application. `health` knows the service that responds."""
     metrics.watch(admission, serving.batch_size)
     routes = Routes(build_routes(health, metrics, serving))
-    return Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
+    edge = Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
+    metrics.watch_store("bodies", lambda: edge.body_bytes, lambda: admission.limit * serving.request_bytes)
+    metrics.watch_store("sessions", lambda: health.sessions[0], lambda: health.sessions[1])
+    return edge
 
 
 def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Route, ...]:

@@ -34,6 +34,7 @@ class Edge:
         self._metrics = metrics
         self._api_key = api_key.encode() if api_key else None
         self._lmi_errors = lmi_errors
+        self._open: set[Exchange] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,6 +43,7 @@ class Edge:
         route, parameters = self._routes.find(scope["method"], scope["path"])
         request = Request({**scope, "path_params": parameters}, receive)
         exchange = Exchange(route.path, request.headers)
+        self._open.add(exchange)
         try:
             self._check_key(route, request.headers)
             with self._admission.permit(client_of(scope)) if route.is_work else nullcontext() as permit:
@@ -54,7 +56,13 @@ class Edge:
         except Exception as error:  # noqa: BLE001  # the client gets a response and the log a line, whatever it is
             await self._send_error(error, route, exchange, request, send)
         finally:
+            self._open.discard(exchange)
             self._report(route, exchange, scope)
+
+    @property
+    def body_bytes(self) -> int:
+        """What the bodies of all requests take that are not answered yet."""
+        return sum(exchange.body_bytes for exchange in self._open)
 
     async def _send(self, response: Response, exchange: Exchange, request: Request, send: Send) -> None:
         async def send_and_note(message: Message) -> None:

@@ -20,15 +20,17 @@ def client_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
-    """`id` is what the engine calls the request. `status` is that of the response once it has begun."""
+    """`id` is what the engine calls the request. `status` is that of the response once it has begun, `body_bytes` what has been
+    read of the request's body."""
 
     route: str
     headers: Headers
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: float = field(default_factory=time.perf_counter)
     status: int = CLIENT_GONE
+    body_bytes: int = 0
     ignored: tuple[str, ...] = ()
     error: str | None = None
 

@@ -67,6 +67,12 @@ class Health:
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
 
     @property
+    def sessions(self) -> tuple[int, int]:
+        """The bytes of the images of sessions, and their maximum; none before the service is there, or where it has none."""
+        found = self._service.sessions if isinstance(self._service, Service) else None
+        return (0, 0) if found is None else (found.image_bytes, found.max_bytes)
+
+    @property
     def is_healthy(self) -> bool:
         """Whether a health check passes."""
         return self.phase in (Phase.READY, Phase.FOLLOWING)

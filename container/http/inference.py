@@ -63,7 +63,7 @@ class Inference:
     async def infer(self, request: Request, exchange: Exchange) -> Response:
         """Respond to a request of any schema."""
         service = self._health.service()
-        body = await read_body(request, self._serving.request_bytes)
+        body = await read_body(request, self._serving.request_bytes, exchange)
         if isinstance(service, OwnModel):
             return await call_model(
                 service, call_of(request, body, exchange.id), request, self._serving.predict_seconds
@@ -88,7 +88,7 @@ class Inference:
     async def tokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the tokens of a prompt."""
         service, headers = self._vllm(), request.headers
-        body = await read_body(request, self._serving.request_bytes)
+        body = await read_body(request, self._serving.request_bytes, exchange)
         session = service.session(headers.get(SESSION_HEADER))
         context = RequestContext(exchange.id, session, _source(request, exchange))
         adapter = headers.get(ADAPTER_HEADER)
@@ -96,10 +96,10 @@ class Inference:
         exchange.ignored = parsed.ignored
         return await self._respond(request, service.tokens.tokenize(parsed, context))
 
-    async def detokenize(self, request: Request, _: Exchange) -> Response:
+    async def detokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the text of tokens."""
         tokens = self._vllm().tokens
-        body = await read_body(request, self._serving.request_bytes)
+        body = await read_body(request, self._serving.request_bytes, exchange)
         ids = await _off_loop(lambda: tokens.token_ids(json_object(body)), body)
         return await self._respond(request, tokens.detokenize(ids))
 

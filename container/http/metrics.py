@@ -1,5 +1,7 @@
 """Prometheus metrics of our own, beside those that the engine registers in the same registry."""
 
+from collections.abc import Callable
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -11,7 +13,6 @@ from prometheus_client import (
 )
 
 from container.http.admission import Admission
-from container.http.slow_readers import SlowReaders
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 
@@ -36,9 +37,9 @@ class Metrics:
         self._queued = Gauge(
             "lumi_requests_queued", "Requests in flight beyond what the engine batches at once.", registry=registry
         )
-        self._unread = Gauge(
-            "lumi_unread_bytes", "Bytes of responses that wait for clients that read slowly.", registry=registry
-        )
+        self._stored = Gauge("lumi_stored_bytes", "Bytes that are kept, by store.", ["store"], registry=registry)
+        self._stored_limit = Gauge("lumi_stored_bytes_limit", "Their maximum.", ["store"], registry=registry)
+        self._limit = Gauge("lumi_requests_limit", "Requests that may run or wait.", registry=registry)
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """One request of `route` was answered."""
@@ -52,11 +53,13 @@ class Metrics:
     def watch(self, admission: Admission, batch_size: int) -> None:
         """Show the requests that `admission` has admitted; the engine runs `batch_size` of them at once."""
         self._in_flight.set_function(lambda: admission.held)
+        self._limit.set_function(lambda: admission.limit)
         self._queued.set_function(lambda: max(0, admission.held - batch_size))
 
-    def watch_unread(self, slow_readers: SlowReaders) -> None:
-        """Show the bytes that wait for clients that read slowly."""
-        self._unread.set_function(lambda: slow_readers.unread_bytes)
+    def watch_store(self, store: str, size: Callable[[], float], limit: Callable[[], float]) -> None:
+        """Show the bytes that `store` keeps, and may keep."""
+        self._stored.labels(store).set_function(size)
+        self._stored_limit.labels(store).set_function(limit)
 
     def exposition(self) -> tuple[bytes, str]:
         """All metrics of the registry in Prometheus' text format, and its content type."""

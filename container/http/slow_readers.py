@@ -12,7 +12,7 @@ class SlowReaders:
 
     def __init__(self, seconds: float = 30, max_bytes: int = UNREAD_BYTES) -> None:
         self._seconds = seconds
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._timers: dict[asyncio.WriteTransport, asyncio.TimerHandle] = {}
 
     @property
@@ -23,7 +23,7 @@ class SlowReaders:
     def add(self, transport: asyncio.WriteTransport) -> None:
         """More is to be sent than the client has read."""
         self._watch(transport)
-        while len(self._timers) > 1 and self.unread_bytes > self._max_bytes:
+        while len(self._timers) > 1 and self.unread_bytes > self.max_bytes:
             self._close(next(iter(self._timers)))
 
     def remove(self, transport: asyncio.WriteTransport) -> None:

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from container.http.exchange import Exchange
 from container.http.framing import Framing
 from container.http.statuses import error_body
 from handler.errors import BodyTooLarge, InvalidRequest, LumiError, PredictTimeout
@@ -18,8 +19,8 @@ BODY_SECONDS = 120  # LMI's chunked_read_timeout; here for the whole body, since
 UNSENT_BYTES = 2**20  # of a stream that is computed faster than its client reads; most answers fit
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as it is known to have more than `limit` bytes, and InvalidRequest if it
+async def read_body(request: Request, limit: int, exchange: Exchange | None = None) -> bytes:
+    """The whole body, whose bytes `exchange` counts. Raises BodyTooLarge as soon as it is known to have more than `limit` bytes, and InvalidRequest if it
     is not complete in time."""
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdigit() else 0
@@ -30,6 +31,8 @@ async def read_body(request: Request, limit: int) -> bytes:
                 size = 0
                 async for piece in request.stream():
                     size += len(piece)
+                    if exchange is not None:
+                        exchange.body_bytes = size
                     if size > limit:
                         break
                     pieces.append(piece)
