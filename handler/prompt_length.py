@@ -6,20 +6,25 @@ from typing import Any
 from handler.engine import ModelCard
 from handler.errors import InvalidRequest
 
-_TIMES_TRUNCATED = 16  # a prompt that is to be truncated may be so many times longer; all of it is tokenized
+# A tokenizer reads a megabyte in about a second, and all requests wait for it. The longest token of many vocabularies is a run of
+# a hundred blanks; the mean of real text is three to five characters.
+QUICK_CHARACTERS = 2**20
+MEAN_CHARACTERS = 16
 
 
 def check_length(texts: Iterable[str], card: ModelCard, path: str, parameters: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest if `texts` together have more characters than a prompt of as many tokens as the model takes."""
+    """Raises InvalidRequest if `texts` together have more characters than a prompt of as many tokens as the model takes, or
+    than are tokenized in a few seconds: that much of a prompt that is to be truncated is read."""
     if card.max_characters is None:
         return
-    truncates = parameters.get("truncate_prompt_tokens") is not None
-    limit = card.max_characters * (_TIMES_TRUNCATED if truncates else 1)
+    limit = max(QUICK_CHARACTERS, MEAN_CHARACTERS * card.max_model_len)
+    if parameters.get("truncate_prompt_tokens") is None:
+        limit = min(limit, card.max_characters)
     count = sum(map(len, texts))
     if count > limit:
         raise InvalidRequest(
-            f"`{path}` has {count} characters. The model takes {card.max_model_len} tokens, which have "
-            f"{card.max_characters} characters at most; send a shorter prompt.",
+            f"`{path}` has {count} characters. The model takes {card.max_model_len} tokens, for which at most {limit} "
+            "characters are read; send a shorter prompt.",
             param=path,
             code="prompt_too_long",
         )

@@ -174,7 +174,7 @@ async def _theirs(serving, request):
 async def _ours(serving, request, response):
     answer = await _ask(serving, request)
     if not request.stream:
-        return [json.loads(response.complete(list(answer)))]
+        return [json.loads(response.complete([delta async for delta in answer]))]
     chunks = []
     async for delta in answer:
         chunks += response.chunks(delta)

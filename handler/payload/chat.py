@@ -9,7 +9,7 @@ from handler.payload.fields import MAX_UNKNOWN_FIELDS, expect, json_type, option
 from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
-MAX_MESSAGES = 10_000  # and content parts of all messages together
+MAX_MESSAGES = 5_000  # and content parts of all messages together
 OWN = frozenset({"messages", "model", "stream", adapter_choice.FIELD})
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Fields of a message, besides role and content, that a chat template may use.

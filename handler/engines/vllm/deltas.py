@@ -3,8 +3,7 @@
 Everything before the answer, and the parsers of reasoning and tool calls, are vLLM's; errors are raised.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +18,14 @@ from vllm.parser.abstract_parser import Parser
 from vllm.renderers.chat_utils import make_tool_call_id
 from vllm.utils.serial_utils import numpy2base64
 
-from handler.engine import Delta, Prompt, ReadPrompt, ToolCall
+from handler.engine import Delta, Prompt, ReadPrompt, Token, ToolCall
 from handler.engines.vllm.requests import ChatRequest, TextRequest
-from handler.engines.vllm.tokens import completion_tokens, read_prompt
+from handler.engines.vllm.tokens import all_tokens, completion_tokens, read_prompt
 from handler.errors import EngineFailure
 
 
 class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's server of chat completions: it returns a list of Delta, or a stream of them."""
+    """vLLM's server of chat completions: it returns the deltas as they are made, whole or a stream of them."""
 
     async def chat_completion_stream_generator(
         self,
@@ -53,21 +52,23 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
         *_: Any,
         mm_token_counts: Mapping[str, int] | None = None,
         **__: Any,
-    ) -> list[Delta]:
+    ) -> AsyncIterator[Delta]:
         last: RequestOutput | None = None
         async for output in outputs:
             last = output
         if last is None:
             raise EngineFailure("The engine ended the request without an answer.")
-        prompt = self._read_prompt(request, last, mm_token_counts)
-        template_kwargs = self._effective_chat_template_kwargs(request) if self.parser_cls is not None else None
-        deltas: list[Delta] = []
         for completion in last.outputs:
             _check(completion, request.prompt)
-            choice = self._choice(request, template_kwargs)
-            deltas.append(choice.whole(completion, last, None if deltas else prompt))
-            await asyncio.sleep(0)  # the log probabilities of all take seconds
-        return deltas
+        return self._whole(request, last, self._read_prompt(request, last, mm_token_counts))
+
+    async def _whole(
+        self, request: ChatRequest, output: RequestOutput, prompt: ReadPrompt | None
+    ) -> AsyncGenerator[Delta, None]:
+        template_kwargs = self._effective_chat_template_kwargs(request) if self.parser_cls is not None else None
+        for completion in output.outputs:
+            yield await self._choice(request, template_kwargs).whole(completion, output, prompt)
+            prompt = None
 
     def _choice(self, request: ChatRequest, template_kwargs: dict[str, Any] | None) -> "_Choice":
         parser: Parser | None = None
@@ -89,7 +90,7 @@ class ChatDeltas(OpenAIServingChat):  # type: ignore[misc]  # vllm is untyped he
 
 
 class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's server of text completions: it returns an iterator of Delta, or a stream of them."""
+    """vLLM's server of text completions: it returns the deltas as they are made, whole or a stream of them."""
 
     async def completion_stream_generator(
         self,
@@ -106,30 +107,30 @@ class TextDeltas(OpenAIServingCompletion):  # type: ignore[misc]  # vllm is unty
                 output.prompt = self._extract_prompt_text(inputs[number])
             for completion in output.outputs:
                 _check(completion, source, begun=bool(begun))
-            for delta in self._deltas(request, source, output, number, is_first=number not in begun):
+            async for delta in self._deltas(request, source, output, number, is_first=number not in begun):
                 yield delta
             begun.add(number)
 
     def request_output_to_completion_response(
         self, outputs: list[RequestOutput], request: TextRequest, *_: Any, **__: Any
-    ) -> Iterator[Delta]:
+    ) -> AsyncIterator[Delta]:
         for output in outputs:
             for completion in output.outputs:
                 _check(completion, request.source)
-        # One after another when they are asked for: the log probabilities of all take seconds.
-        return (
-            delta
-            for number, output in enumerate(outputs)
-            for delta in self._deltas(request, request.source, output, number, is_first=True)
-        )
+        return self._whole(outputs, request)
 
-    def _deltas(
+    async def _whole(self, outputs: list[RequestOutput], request: TextRequest) -> AsyncGenerator[Delta, None]:
+        for number, output in enumerate(outputs):
+            async for delta in self._deltas(request, request.source, output, number, is_first=True):
+                yield delta
+
+    async def _deltas(
         self, request: TextRequest, source: Prompt, output: RequestOutput, number: int, *, is_first: bool
-    ) -> Iterator[Delta]:
+    ) -> AsyncGenerator[Delta, None]:
         decode = self.renderer.get_tokenizer().decode
         prompt = read_prompt(output, source, decode) if is_first else None
         for completion in output.outputs:
-            tokens = completion_tokens(completion, source, decode)
+            tokens = await all_tokens(completion, source, decode)
             yield Delta(
                 completion.text,
                 tokens,
@@ -170,7 +171,8 @@ class _Choice:
 
     def delta(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
         """The next piece."""
-        delta = self._unparsed(completion, output, prompt)
+        tokens = () if self._hides else completion_tokens(completion, self._prompt, self._decode)
+        delta = self._unparsed(completion, output, prompt, tokens)
         if self._parser is None:
             # Before the first token there may be an output without any.
             return delta if completion.token_ids or delta.finish_reason else replace(delta, text=None)
@@ -188,9 +190,10 @@ class _Choice:
         )
         return replace(delta, text=message.content, reasoning=message.reasoning, tool_calls=calls)
 
-    def whole(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
+    async def whole(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
         """All of it."""
-        delta = self._unparsed(completion, output, prompt)
+        tokens = () if self._hides else await all_tokens(completion, self._prompt, self._decode)
+        delta = self._unparsed(completion, output, prompt, tokens)
         if self._parser is None:
             return delta
         if output.prompt_token_ids is not None:
@@ -215,8 +218,9 @@ class _Choice:
             tool_calls=calls if may_call else (),
         )
 
-    def _unparsed(self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None) -> Delta:
-        tokens = () if self._hides else completion_tokens(completion, self._prompt, self._decode)
+    def _unparsed(
+        self, completion: CompletionOutput, output: RequestOutput, prompt: ReadPrompt | None, tokens: tuple[Token, ...]
+    ) -> Delta:
         return Delta(
             completion.text,
             tokens,

@@ -68,12 +68,10 @@ class VllmEngine:
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         with self._with_adapter(prompt) as adapted:
             if not prompt.stream:
-                for delta in await self._with_retry(partial(self._ask, adapted)):
-                    yield delta
-                    await asyncio.sleep(0)  # between completions of thousands of tokens others have their turn
-                return
-            first, rest = await self._with_retry(partial(self._open, adapted))
-            finished = False
+                first, rest = None, await self._with_retry(partial(self._ask, adapted))
+            else:
+                first, rest = await self._with_retry(partial(self._open, adapted))
+            finished = not prompt.stream
             try:
                 async with contextlib.aclosing(rest):
                     if first is not None:

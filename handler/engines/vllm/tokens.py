@@ -1,5 +1,6 @@
 """The tokens of vLLM's outputs, with their texts and log probabilities -> ours."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from handler.engine import MIN_LOGPROB, Prompt, ReadPrompt, Token
 
 Decode = Callable[[int], str]
+TOKENS_AT_ONCE = 100
 
 
 def read_prompt(output: RequestOutput, prompt: Prompt, decode: Decode) -> ReadPrompt:
@@ -18,6 +20,19 @@ def read_prompt(output: RequestOutput, prompt: Prompt, decode: Decode) -> ReadPr
         tokens=tuple(_prompt_tokens(output, prompt, decode)) if prompt.prompt_tokens else (),
         cached=output.num_cached_tokens,
     )
+
+
+async def all_tokens(completion: CompletionOutput, prompt: Prompt, decode: Decode) -> tuple[Token, ...]:
+    """The tokens of a whole `completion`, if they are asked for: with log probabilities they take long, and others have
+    their turn meanwhile."""
+    if not prompt.tokens or completion.logprobs is None:
+        return completion_tokens(completion, prompt, decode)
+    tokens: list[Token] = []
+    for token, place in zip(completion.token_ids, completion.logprobs, strict=False):
+        tokens.append(_token_with_likeliest(token, place, decode))
+        if not len(tokens) % TOKENS_AT_ONCE:
+            await asyncio.sleep(0)
+    return tuple(tokens)
 
 
 def completion_tokens(completion: CompletionOutput, prompt: Prompt, decode: Decode) -> tuple[Token, ...]:
