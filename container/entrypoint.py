@@ -32,7 +32,7 @@ from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, signals
 from container.start.machine import CheckedMachine, check_machine, inspect, needs
 from container.start.memory import keep_large_blocks, report_kill_for_memory
-from container.start.memory_plan import MOST_REQUESTS, image_cache_gib
+from container.start.memory_plan import MOST_REQUESTS, UNREAD_BYTES, image_cache_gib
 from container.start.model import locate_model, model_files
 from container.start.startup import Startup
 from container.start.transformers_settings import transformers_settings
@@ -201,8 +201,8 @@ def _image_cache_gib(options: Options, checked: CheckedMachine) -> float | None:
     size = image_cache_gib(options, machine, needs(options, checked.located, gpus=machine.gpus, cuda=vllm.cuda()))
     if size is not None:
         log.info(
-            "vLLM keeps processed images in %g GiB of each engine core, not 4: a quarter of the memory that the model leaves "
-            "(OPTION_MM_PROCESSOR_CACHE_GB sets it)",
+            "vLLM keeps processed images in %g GiB of each engine core, not 4: half of the memory that the model and the front "
+            "end leave (OPTION_MM_PROCESSOR_CACHE_GB sets it)",
             size,
         )
     return size
@@ -230,7 +230,7 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
         node = this_node(options)
         nodes, follows = node_group(node, shared_options(options, checked.machine.gpus)), node.follows
     startup = Startup(options, checked, factory, nodes=nodes, follows=follows, report=health.loading)
-    metrics, slow_readers = Metrics(), SlowReaders()
+    metrics, slow_readers = Metrics(), SlowReaders(max_bytes=UNREAD_BYTES)
     metrics.watch_store("unread", lambda: slow_readers.unread_bytes, lambda: slow_readers.max_bytes)
     app = build_app(health, admission, metrics, front_end(options))
     server = Server(

@@ -2,7 +2,6 @@
 
 import asyncio
 
-UNREAD_BYTES = 2**28  # of all clients together
 LEAST_BYTES = 2**16  # what a client has to take in `seconds`
 
 
@@ -10,7 +9,7 @@ class SlowReaders:
     """The connections whose client reads more slowly than it is sent to. One that takes next to nothing for `seconds` is
     closed; so is the one that has waited for longest when more than `max_bytes` wait for all of them."""
 
-    def __init__(self, seconds: float = 30, max_bytes: int = UNREAD_BYTES) -> None:
+    def __init__(self, seconds: float = 30, max_bytes: int = 2**28) -> None:
         self._seconds = seconds
         self.max_bytes = max_bytes
         self._timers: dict[asyncio.WriteTransport, asyncio.TimerHandle] = {}
