@@ -1,10 +1,11 @@
 """`serve`, `check` and `diff`: everything is wired here, and only here an engine is chosen."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import replace
 
 import uvloop
@@ -22,12 +23,12 @@ from container.http.metrics import Metrics
 from container.http.slow_readers import SlowReaders
 from container.inspection.report import report_on
 from container.inspection.text import describe
+from container.masking import mask
 from container.model_store import Located, file_beside
 from container.nodes.membership import shared_options, this_node
 from container.nodes.rendezvous import NodeGroup, SingleNode, node_group
 from container.options import Options, Resolved, resolve
 from container.options.explanation import explain, vllm_serve_line
-from container.options.masking import mask
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.server import Server, signals
 from container.start.machine import CheckedMachine, check_machine, inspect, needs
@@ -53,6 +54,7 @@ log = logging.getLogger("lumi")
 
 # By default. Kernels that are compiled in a step, for a shape that the start has not seen, take a minute or two.
 MIN_STALL_SECONDS = 300.0
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # that are in the environment and not in an option
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -123,7 +125,14 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     """Serve until a signal; the exit code. `environ` is what the processes of the engine inherit."""
     options = resolved.options
     keep_large_blocks()
-    logs.configure(options.log_level)
+    secrets = [secret.get_secret_value() for secret in (options.api_key, options.hf_token) if secret is not None]
+    logs.configure(options.log_level, secrets=[*secrets, *(environ[name] for name in _SECRETS if name in environ)])
+    with logs.log_prints(), _engine_logs(environ):
+        return _run(resolved, environ)
+
+
+def _run(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
+    options = resolved.options
     if options.compile_cache_dir is not None:
         for name, value in cache_environment(options.compile_cache_dir, environ).items():
             environ.setdefault(name, value)
@@ -141,6 +150,24 @@ def serve(resolved: Resolved, environ: MutableMapping[str, str]) -> int:
     if code:
         report_kill_for_memory()
     return code
+
+
+@contextlib.contextmanager
+def _engine_logs(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """Have vLLM write its lines as ours are, unless the operator configures them."""
+    if "VLLM_LOGGING_CONFIG_PATH" in environ or environ.get("VLLM_CONFIGURE_LOGGING") == "0":
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            configuration = logs.engine_configuration(environ.get("VLLM_LOGGING_LEVEL", "INFO"))
+            environ["VLLM_LOGGING_CONFIG_PATH"] = stack.enter_context(configuration)
+        except OSError as fault:
+            log.warning("vLLM logs in its own format: no temporary file can be written (%s)", fault.strerror)
+        try:
+            yield
+        finally:
+            environ.pop("VLLM_LOGGING_CONFIG_PATH", None)
 
 
 def diff(resolved: Resolved, environ: MutableMapping[str, str], request: str) -> int:

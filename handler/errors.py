@@ -27,6 +27,12 @@
 The status codes are in a table of `container/http/statuses.py`.
 """
 
+import traceback
+
+# `extra=` of a log record about a single request: the messages of foreign exceptions may quote it, so that only where they
+# were raised is logged.
+OF_REQUEST = {"of_request": True}
+
 
 class LumiError(Exception):
     """Base of all errors that Lumi raises itself; `str(error)` is a message for the person who caused it."""
@@ -169,3 +175,16 @@ class UserCodeFailed(ServerError):
     """The user's code raised an exception, or returned something that cannot be sent."""
 
     code = "user_code_failed"
+
+
+def raised_at(error: BaseException) -> str:
+    """The types of `error` and of what caused it, and where each was raised: a traceback without any message."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        kind = type(following)
+        lines = [*traceback.format_tb(following.__traceback__), f"{kind.__module__}.{kind.__qualname__}\n", *lines]
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    return "".join(lines).rstrip("\n")

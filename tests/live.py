@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from tests import leaks
+
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "demo" / "model"
 START_SECONDS = 300  # three processes import torch and vLLM; 30 to 90 s on two slow cores
@@ -65,7 +67,14 @@ def start(directory, **options):
     port = free_port()
     output = Path(directory) / "server.log"
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("OPTION_", "SERVING_"))}
-    environ |= {"OPTION_MODEL_ID": str(MODEL), "SERVING_PORT": str(port), "HF_HUB_OFFLINE": "1", **options}
+    environ |= {
+        "OPTION_MODEL_ID": str(MODEL),
+        "SERVING_PORT": str(port),
+        "HF_HUB_OFFLINE": "1",
+        **leaks.ENVIRON,
+        **options,
+    }
+    leaks.OUTPUTS.append(output)
     with output.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "container", "serve"], cwd=ROOT, env=environ, stdout=file, stderr=subprocess.STDOUT

@@ -12,6 +12,7 @@ from PIL import Image
 from container.http.inference import Serving
 from handler.engines.fake import FakeEngine
 from handler.errors import EngineFailure
+from tests.leaks import API_KEY
 from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
 PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/models/fake/invoke"]
@@ -188,17 +189,17 @@ def test_metrics_name_routes_and_not_paths(served):
 
 
 def test_an_api_key_guards_every_route_but_health_checks():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key="k3y", lmi_errors=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key=API_KEY, lmi_errors=True)
     with serving(serving=settings) as server:
         for path in ("/ping", "/health"):
             assert server.client.get(path).status_code == 200
         for path in ("/v1/models", "/metrics", "/nowhere"):
             assert server.client.get(path).status_code == 401
-        for wrong in ({}, {"authorization": "Bearer no"}, {"authorization": "k3y"}, {"x-api-key": "k3"}):
+        for wrong in ({}, {"authorization": "Bearer no"}, {"authorization": API_KEY}, {"x-api-key": "k3"}):
             refused = server.post(ask("hi"), **wrong)
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
             assert fault(refused)["code"] == "invalid_api_key"
-        for right in ({"authorization": "Bearer k3y"}, {"x-api-key": "k3y"}):
+        for right in ({"authorization": f"Bearer {API_KEY}"}, {"x-api-key": API_KEY}):
             assert answer(server.post(ask("hi"), **right)) == "user: hi"
 
 

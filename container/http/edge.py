@@ -17,7 +17,7 @@ from container.http.routes import OTHER, Route, Routes
 from container.http.statuses import error_response
 from container.http.streaming import StreamedResponse
 from container.logs import FIELDS
-from handler.errors import LumiError, ServerError, Unauthorized
+from handler.errors import OF_REQUEST, LumiError, ServerError, Unauthorized
 from handler.payload.fields import shorten
 
 log = logging.getLogger("lumi.access")
@@ -86,9 +86,11 @@ class Edge:
         self, error: Exception, route: Route, exchange: Exchange, request: Request, send: Send
     ) -> None:
         known = error if isinstance(error, LumiError) else ServerError("The server failed on this request.")
-        exchange.error = shorten(str(known))
+        exchange.note(known)
         if not isinstance(error, LumiError):
-            log.error("a request failed unexpectedly", exc_info=error, extra={FIELDS: {"id": exchange.id}})
+            log.error(
+                "a request failed unexpectedly", exc_info=error, extra={FIELDS: {"id": exchange.id}, **OF_REQUEST}
+            )
         if exchange.status != CLIENT_GONE:  # the response had begun: the error was sent in the stream
             self._metrics.broken(exchange.route)
             return
@@ -102,13 +104,14 @@ class Edge:
         if log.isEnabledFor(level):
             fields = {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": shorten(scope["path"]),
                 "status": exchange.status,
                 "seconds": round(seconds, 4),
                 "id": exchange.id,
                 "client_id": exchange.client_id,
-                "ignored": exchange.ignored[:20] or None,
+                "ignored": [shorten(name) for name in exchange.ignored[:20]] or None,
                 "error": exchange.error,
+                "param": exchange.param,
             }
             log.log(level, "request", extra={FIELDS: fields})
 

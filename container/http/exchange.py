@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
+from handler.errors import LumiError, RequestError
+from handler.payload.fields import shorten
+
 CLIENT_GONE = 499  # no response was sent; the number that access logs use for it
 INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _VALID_ID = re.compile(r"[\x21-\x7e]{1,200}")
@@ -33,6 +36,15 @@ class Exchange:
     body_bytes: int = 0
     ignored: tuple[str, ...] = ()
     error: str | None = None
+    param: str | None = None
+
+    def note(self, error: LumiError) -> None:
+        """Have the log line say what went wrong. Of the client's faults it has the code and the place: their messages quote
+        the request, and only the client gets them."""
+        if isinstance(error, RequestError):
+            self.error, self.param = error.code, error.param and shorten(error.param)
+        else:
+            self.error = shorten(str(error))
 
     @property
     def client_id(self) -> str | None:

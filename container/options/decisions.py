@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from container.masking import mask
 from container.options.claims import Claims
 from container.options.declaration import Option
 from container.options.findings import NOTHING, Findings, fault, warning
-from container.options.masking import mask
 from container.options.names import OptionNames
 from container.options.sources.settings import Setting
 

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from container.masking import MASK, is_secret_name, mask, quote
 from container.options import TABLE, Options, Resolved
 from container.options.declaration import Option
 from container.options.frozen import thaw
-from container.options.masking import MASK, is_secret_name, mask, quote
 
 _MAX_WIDTH = 48
 

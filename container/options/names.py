@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Callable, Collection
 from functools import cached_property
 
+from container.masking import is_secret_name
 from container.options import lmi
 from container.options.declaration import Option
-from container.options.masking import is_secret_name
 from container.options.sources.settings import SERVER_PREFIX, Setting
 
 _SIMILARITY = 0.7  # difflib's ratio: two letters wrong in a short name, more in a long one

@@ -38,7 +38,7 @@ PACKAGES = (
     _package(
         "container.entrypoint",
         "the commands `serve`, `check` and `diff`; the only module that chooses an engine",
-        "address_file commands diff http inspection logs model_store nodes options server start",
+        "address_file commands diff http inspection logs masking model_store nodes options server start",
         "engine engines",
     ),
     _package(
@@ -71,7 +71,7 @@ PACKAGES = (
     _package(
         "container.options",
         "environment, `serving.properties` and hosts' variables to frozen `Options`",
-        "model_store",
+        "masking model_store",
         "adapters djl",
     ),
     _package(
@@ -81,7 +81,8 @@ PACKAGES = (
         "checkpoint concurrency",
     ),
     _package("container.commands", "the command line"),
-    _package("container.logs", "log lines in JSON"),
+    _package("container.logs", "log lines in JSON, vLLM's too", "masking"),
+    _package("container.masking", "what logs, warnings and errors may show"),
     _package("container.address_file", "where the server listens, in a private file for `ping`"),
     _package(
         "handler.service",

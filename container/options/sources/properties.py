@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from container.options.masking import is_secret_name, quote
+from container.masking import is_secret_name, quote
 from handler.errors import OptionError
 
 FILE_NAME = "serving.properties"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from container.masking import quote
 from container.options.declaration import Option
-from container.options.masking import quote
 from container.options.sources.properties import FILE_NAME, Property
 
 OPTION_PREFIX = "OPTION_"

@@ -13,7 +13,7 @@ from handler.engine import Token
 from handler.engines.transformers.batch import Batch
 from handler.engines.transformers.completion import Completion, Request, TokenTexts
 from handler.engines.transformers.decoder import Decoder, prefill_shape
-from handler.errors import EngineDead, EngineFailure, LumiError, Unavailable
+from handler.errors import OF_REQUEST, EngineDead, EngineFailure, LumiError, Unavailable
 
 log = logging.getLogger("lumi.engine")
 
@@ -238,7 +238,7 @@ class Worker:
 def _deliver_fault(requests: Sequence[Request], fault: Exception) -> None:
     if _is_fatal(fault):
         raise fault
-    log.error("transformers failed on %d request(s)", len(requests), exc_info=fault)
+    log.error("transformers failed on %d request(s)", len(requests), exc_info=fault, extra=OF_REQUEST)
     error: LumiError = EngineFailure("The engine failed on this request.")
     if isinstance(fault, torch.OutOfMemoryError):
         torch.cuda.empty_cache()

@@ -23,7 +23,7 @@ from handler.engines.vllm.rendered import rendered_prompt, sampling_of
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
 from handler.engines.vllm.serving import Serving
 from handler.engines.vllm.steps import Steps
-from handler.errors import EngineFailure, InvalidRequest, LumiError, UnknownAdapter
+from handler.errors import OF_REQUEST, EngineFailure, InvalidRequest, LumiError, UnknownAdapter
 
 log = logging.getLogger("lumi.engine")
 
@@ -246,5 +246,5 @@ def _reported(fault: Exception) -> LumiError:
     """Our error for `fault`, which is logged if it is the engine's."""
     error = translate(fault)
     if isinstance(error, EngineFailure):
-        log.error("vLLM failed on a request", exc_info=fault)
+        log.error("vLLM failed on a request", exc_info=fault, extra=OF_REQUEST)
     return error

@@ -1,6 +1,7 @@
-"""A setting's name and text -> what logs, warnings and errors may show of it."""
+"""A text, or a setting's name and text -> what logs, warnings and errors may show of it."""
 
 import re
+from collections.abc import Sequence
 
 MASK = "***"
 _MAX_CHARACTERS = 160
@@ -16,6 +17,12 @@ _INNER = re.compile(
 _SECRET_SHAPE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # a Hugging Face token anywhere in a text
 _SIGNED_URL = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # a query may be a signature
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# Tokens of Hugging Face and AWS, bearer tokens, users and queries of URLs, the data of data: URLs: each in a log line.
+_SECRET_IN_LINE = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<=://)[^/@\s\"'\\]+(?=@)"
+    r"|(?i:(?<=bearer )[\w.~+/=-]{8,}|(?<=;base64,)[\w+/=%-]{16,})"
+    r"|(?<=\?)(?:[\w.~%+-]+=[^\s\"'\\&]*&)*(?:[Xx]-[Aa]mz-|[Ss]ig(?:nature)?=|[Tt]oken=|[Kk]ey=)[^\s\"'\\]*"
+)
 
 
 def is_secret_name(name: str) -> bool:
@@ -35,3 +42,10 @@ def mask(text: str) -> str:
     """`text` without anything that looks like a secret."""
     inner = _INNER.sub(rf"\g<name>{MASK}", text)
     return _SIGNED_URL.sub(rf"\1?{MASK}", _USER_IN_URL.sub(MASK, _SECRET_SHAPE.sub(MASK, inner)))
+
+
+def redact(line: str, secrets: Sequence[str] = ()) -> str:
+    """A log line without `secrets` and without what has the shape of one. `mask`, for settings, masks more."""
+    for secret in secrets:
+        line = line.replace(secret, MASK)
+    return _SECRET_IN_LINE.sub(MASK, line)
