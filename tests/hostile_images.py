@@ -32,6 +32,12 @@ def jpeg_of_markers(count: int, marker: bytes = b"\xff\xe5\0\2") -> bytes:
     return whole[:2] + marker * count + whole[2:]
 
 
+def jpeg_of_resources(count: int) -> bytes:
+    """A JPEG with `count` segments that are each full of empty resources of Photoshop."""
+    content = b"Photoshop 3.0\0" + (b"8BIM\0\1" + bytes(6)) * 5000
+    return jpeg_of_markers(count, b"\xff\xed" + struct.pack(">H", len(content) + 2) + content)
+
+
 def jpeg_of_scans(side: int, count: int) -> bytes:
     """A progressive JPEG with `count` scans that each pass over all its blocks and change none."""
     blocks = (-(-side // 8)) ** 2

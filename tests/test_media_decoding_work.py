@@ -4,7 +4,7 @@ import pytest
 
 from handler.errors import MediaInvalid, MediaTooLarge
 from handler.media.limits import MediaLimits
-from tests.hostile_images import jpeg_of_markers, jpeg_of_scans, png_of_chunks, run_length_bmp
+from tests.hostile_images import jpeg_of_markers, jpeg_of_resources, jpeg_of_scans, png_of_chunks, run_length_bmp
 from tests.media_server import encode, gradient
 from tests.test_media_images import lazy
 
@@ -16,8 +16,9 @@ from tests.test_media_images import lazy
         lambda: jpeg_of_markers(100_000),
         lambda: jpeg_of_markers(100_000, b"\xff"),
         lambda: jpeg_of_markers(100_000, b"\xff\xfe\0\2"),
+        lambda: jpeg_of_resources(10),
     ],
-    ids=["png chunks", "jpeg segments", "jpeg fill bytes", "jpeg comments"],
+    ids=["png chunks", "jpeg segments", "jpeg fill bytes", "jpeg comments", "photoshop's resources"],
 )
 def test_a_file_of_very_many_parts_is_refused_while_it_is_parsed(make: Callable[[], bytes]):
     with pytest.raises(MediaInvalid, match="too many small parts"):
@@ -27,6 +28,7 @@ def test_a_file_of_very_many_parts_is_refused_while_it_is_parsed(make: Callable[
 def test_a_file_of_as_many_parts_as_writers_make_is_read():
     lazy(png_of_chunks(3000)).load()
     lazy(jpeg_of_markers(3000)).load()
+    lazy(jpeg_of_resources(1)).load()
 
 
 def test_scans_are_limited_by_their_number_and_by_the_pixels_that_they_pass_over():

@@ -15,6 +15,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # Answers that one request may ask for. vLLM's 16384 lets a single client fill the batch for minutes.
     "VLLM_MAX_N_SEQUENCES": "128",
+    # Bytes of the embeddings of an image, which a sparse tensor of a few bytes can declare. vLLM's limit is 2 GiB.
+    "VLLM_MAX_EMBED_DECODE_BYTES": str(2**28),
 }
 
 

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import PrivateAttr
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.multimodal.media import ImageEmbeddingMediaIO
 from vllm.multimodal.media.base import MediaWithBytes
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
 from handler.engines.placeholders import PlaceholderEscaper
+from handler.engines.vllm.embeds import check_embeds
 from handler.engines.vllm.parameters import check_parameters
 from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
@@ -160,7 +160,7 @@ def _parts(
         elif isinstance(part, PromptImage):
             yield {"type": "image_pil", "image_pil": _media(part), "uuid": part.digest}
         else:
-            _check_embeds(part, embeds_width)
+            check_embeds(part, embeds_width)
             yield {"type": "image_embeds", "image_embeds": part.data}
 
 
@@ -182,24 +182,6 @@ def _tool_call(call: Mapping[str, Any], path: str, escaper: PlaceholderEscaper) 
         except ValueError:  # vLLM passes on what is not JSON as it is
             pass
     return escaped
-
-
-def _check_embeds(embeds: ImageEmbeds, width: int) -> None:
-    """A tensor of another width would end the engine's process. Tensors by name are the model's own format: only that each
-    can be read is checked."""
-    is_single = isinstance(embeds.data, str)
-    for data in [embeds.data] if isinstance(embeds.data, str) else embeds.data.values():
-        try:
-            tensor = ImageEmbeddingMediaIO().load_base64("", data)
-        except Exception as fault:  # whatever torch, numpy or the unpickler raise
-            raise InvalidRequest(
-                "The image embeddings are not a tensor in the format of torch.save or of numpy.", param=embeds.path
-            ) from fault
-        if is_single and (tensor.ndim not in (2, 3) or tensor.shape[-1] != width):
-            raise InvalidRequest(
-                f"The image embeddings have the shape {tuple(tensor.shape)}; the model needs the width {width}.",
-                param=embeds.path,
-            )
 
 
 def _text_prompt(text: Text, escaper: PlaceholderEscaper, placeholder: Placeholder) -> dict[str, Any]:

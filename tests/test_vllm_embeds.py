@@ -1,0 +1,66 @@
+import base64
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from handler.engine import ImageEmbeds
+from handler.engines.vllm.embeds import check_embeds
+from handler.engines.vllm.launch import ENVIRONMENT
+from handler.errors import InvalidRequest
+
+WIDTH = 64
+LIMIT = "VLLM_MAX_EMBED_DECODE_BYTES"
+
+
+def embeds(data: bytes) -> ImageEmbeds:
+    return ImageEmbeds(base64.b64encode(data).decode(), "messages[0].content[0].image_embeds")
+
+
+def saved(tensor: torch.Tensor) -> bytes:
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    return file.getvalue()
+
+
+def deflated(archive: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return file.getvalue()
+
+
+def test_tensors_of_torch_and_numpy_pass():
+    check_embeds(embeds(saved(torch.zeros(9, WIDTH))), WIDTH)
+    file = io.BytesIO()
+    np.save(file, np.zeros((9, WIDTH), np.float32))
+    check_embeds(embeds(file.getvalue()), WIDTH)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK no archive",
+        deflated(saved(torch.zeros(1_000_000, WIDTH))),
+        saved(
+            torch.sparse_coo_tensor(
+                torch.tensor([[0], [0]]), torch.tensor([1.0]), (2_000_000, WIDTH), check_invariants=True
+            )
+        ),
+    ],
+    ids=["nothing", "no archive", "compressed", "sparse"],
+)
+def test_what_is_no_tensor_or_grows_when_it_is_loaded_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(LIMIT, ENVIRONMENT[LIMIT])
+    with pytest.raises(InvalidRequest, match="not a tensor") as caught:
+        check_embeds(embeds(data), WIDTH)
+    assert caught.value.param == "messages[0].content[0].image_embeds"
+
+
+def test_another_width_is_refused():
+    with pytest.raises(InvalidRequest, match=r"\(9, 32\); the model needs the width 64"):
+        check_embeds(embeds(saved(torch.zeros(9, 32))), WIDTH)
