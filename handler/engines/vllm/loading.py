@@ -1,6 +1,7 @@
 """Settings -> a live engine, which takes minutes. What vLLM raises meanwhile becomes a StartError."""
 
 import asyncio
+import gc
 import time
 
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
@@ -27,6 +28,7 @@ from handler.engines.vllm.steps import Steps
 async def start(settings: VllmSettings) -> VllmEngine:
     """Load the model. Raises OptionError or StartError."""
     check_constructors()
+    gc.unfreeze()  # what an engine before this one has left can be collected
     steps = Steps()
     llm = await in_background(lambda: _load(settings, steps))
     try:
