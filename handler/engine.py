@@ -186,12 +186,11 @@ class ModelCard:
 
     `names` are what requests may call it; `max_model_len` is in tokens, and no prompt that fits it has more than
     `max_characters`, None if that is unknown. The KV cache holds `concurrency` prompts of that length, None if that is
-    unknown. `max_images` is how many a prompt may have, None if
-    the model sets no limit. Without a chat template it continues raw prompts
-    only, as base models do. `parameters` and `text_parameters` are the
-    fields of a chat completion and of a text completion that the engine knows. `placeholder` stands for an image in
-    the model's raw prompts (`<image>`). `created` is when it was loaded, a Unix time in seconds. `fingerprint` changes
-    with what the engine computes: its version, the model, the settings.
+    unknown. `max_images` is how many a prompt may have, None if the model sets no limit. Without a chat template it
+    continues raw prompts only, as base models do. `parameters` and `text_parameters` are the fields of a chat completion
+    and of a text completion that the engine knows. `placeholder` stands for an image in the model's raw prompts
+    (`<image>`). `created` is when it was loaded, a Unix time in seconds. `fingerprint` changes with what the engine
+    computes: its version, the model, the settings.
     """
 
     names: tuple[str, ...]

@@ -116,11 +116,9 @@ class Options(BaseModel):
         ENGINE, values.true_or_false, "Whether the processes of the engine are forked from one process that has imported vLLM, which "
         "starts sooner; with false each of them imports vLLM, as in `vllm serve`.")] = True
     engine_stall_timeout: Annotated[float | None, Declared(
-        ENGINE, values.seconds_or_0, "Number of seconds without a step of the engine while requests wait after which it counts as hung and "
-        "is ended; 0 sets no limit.", unset="300, or predict_timeout if that is longer")] = None
+        ENGINE, values.seconds_or_0, "Seconds without a step of the engine, while requests wait, that end it; 0: none.", unset="300, or predict_timeout if longer")] = None
     engine_restarts: Annotated[int, Declared(
-        ENGINE, sizes.whole(0), "How often an engine that dies is started again in ten minutes, on a single node; after that, and with 0, "
-        "the server ends.")] = 5
+        ENGINE, sizes.whole(0), "How often an engine that dies is started again in ten minutes, on a single node; then the server ends.")] = 5
     seed: Annotated[int | None, Declared(
         ENGINE, sizes.whole(0), "Seed for requests that have none.", engine="seed", unset=_VLLM)] = None
     transformers_engine: Annotated[Literal["auto", "always", "never"], Declared(
