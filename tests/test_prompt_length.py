@@ -18,14 +18,20 @@ def card(max_model_len, longest):
     ],
 )
 def test_a_prompt_may_have_so_many_characters_and_no_more(max_model_len, longest, limit):
-    check_length(["x" * (limit - 1), "x"], card(max_model_len, longest), "messages")
+    check_length(["x" * (limit - 1), "x"], card(max_model_len, longest), "messages", {})
     with pytest.raises(InvalidRequest, match=f"has {limit + 1} characters.* at most {limit} ") as refusal:
-        check_length(["x" * limit, "x"], card(max_model_len, longest), "messages")
+        check_length(["x" * limit, "x"], card(max_model_len, longest), "messages", {})
     assert (refusal.value.param, refusal.value.code) == ("messages", "prompt_too_long")
 
 
+def test_a_prompt_that_is_to_be_truncated_is_bounded_by_what_a_tokenizer_reads_alone():
+    check_length(["x" * 2**20], card(2048, 10), "messages", {"truncate_prompt_tokens": 100})
+    with pytest.raises(InvalidRequest):
+        check_length(["x" * (2**20 + 1)], card(2048, 10), "messages", {"truncate_prompt_tokens": 100})
+
+
 def test_without_a_vocabulary_nothing_is_refused():
-    check_length(["x" * 2**22], ModelCard(("mine",), 10, supports_images=True), "prompt")
+    check_length(["x" * 2**22], ModelCard(("mine",), 10, supports_images=True), "prompt", {})
 
 
 def test_the_texts_of_a_value_are_its_names_as_well():
