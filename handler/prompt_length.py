@@ -23,8 +23,8 @@ def check_length(texts: Iterable[str], card: ModelCard, path: str, parameters: M
     count = sum(map(len, texts))
     if count > limit:
         raise InvalidRequest(
-            f"`{path}` has {count} characters. The model takes {card.max_model_len} tokens, for which at most {limit} "
-            "characters are read; send a shorter prompt.",
+            f"`{path}` has {count} characters. The model's maximum context length is {card.max_model_len} "
+            f"tokens, for which at most {limit} characters are read; send a shorter prompt.",
             param=path,
             code="prompt_too_long",
         )
