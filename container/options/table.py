@@ -12,7 +12,7 @@ from container.options.parsers import lora_modules as adapters
 from container.options.parsers import sagemaker_hosts, sizes, values
 from container.options.parsers.engine_environment import engine_environment
 from container.options.parsers.modality_limits import ModalityLimits, modality_limits
-from container.options.parsers.sizes import MIB
+from container.options.parsers.sizes import KIB, MIB
 from container.options.parsers.values import MAX_IMAGE_TOKENS, Network
 from handler.djl.entry_point import EntryPoint
 
@@ -215,6 +215,14 @@ class Options(BaseModel):
     reasoning_parser: Annotated[str | None, Declared(
         CHAT, values.word, "vLLM's parser that separates reasoning from content, such as qwen3.",
         engine="reasoning_parser")] = None
+    grammar_max_bytes: Annotated[int, Declared(
+        CHAT, sizes.parse_bytes, "Maximum size in bytes of the grammar of a request (a JSON schema, a regular expression, choices and so "
+        "on), and of all its tools together. Units such as 1MiB are accepted.")] = 256 * KIB
+    grammar_compile_timeout: Annotated[float, Declared(
+        CHAT, values.seconds, "Maximum number of seconds of computing that a grammar may take to compile.")] = 30.0
+    grammar_compile_memory: Annotated[int, Declared(
+        CHAT, sizes.parse_bytes, "Maximum memory in bytes that a grammar may take to compile. Up to three grammars are compiled at "
+        "once.")] = 1024 * MIB
 
     entry_point: Annotated[str | None, Declared(
         CODE, values.word, "Python file or module with your own code, in the model directory.",

@@ -8,6 +8,7 @@ from container.nodes.membership import this_node
 from container.options import Options
 from container.start.model import served_names
 from handler.engines.vllm.degrees import check_nodes
+from handler.engines.vllm.grammars.limits import GrammarLimits
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import StartError
 
@@ -40,6 +41,9 @@ def vllm_settings(options: Options, model: Located, image_cache_gib: float | Non
         tool_call_parser=options.tool_call_parser,
         reasoning_parser=options.reasoning_parser,
         default_chat_template_kwargs=options.default_chat_template_kwargs or {},
+        grammars=GrammarLimits(
+            options.grammar_max_bytes, options.grammar_compile_timeout, options.grammar_compile_memory
+        ),
     )
 
 

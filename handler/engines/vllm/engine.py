@@ -18,6 +18,7 @@ from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.processes import kill_processes
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
+from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.placeholders import Placeholder
 from handler.engines.vllm.rendered import rendered_prompt, sampling_of
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
@@ -48,6 +49,7 @@ class VllmEngine:
         escaper: PlaceholderEscaper,
         placeholder: Placeholder,
         steps: Steps,
+        grammars: GrammarTrials,
         stats: asyncio.Task[None],
     ) -> None:
         self.card = card
@@ -57,6 +59,7 @@ class VllmEngine:
         self._escaper = escaper
         self._placeholder = placeholder
         self._steps = steps
+        self._grammars = grammars
         self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
@@ -138,6 +141,7 @@ class VllmEngine:
         if self._llm.output_handler is not None:
             # It would take the end of the engine core for a failure and log it with its traceback.
             self._llm.output_handler.cancel()
+        self._grammars.close()
         await asyncio.to_thread(self._llm.shutdown, STOP_SECONDS)
 
     async def _open(self, prompt: Prompt) -> tuple[Delta | None, AsyncGenerator[Delta, None]]:
@@ -180,10 +184,16 @@ class VllmEngine:
         return list(map(rendered_prompt, inputs))
 
     def _chat_request(self, prompt: ChatPrompt) -> ChatRequest:
+        self._check(prompt)
         return chat_request(prompt, self._escaper, self._embeds_width)
 
     def _text_request(self, prompt: TextPrompt) -> TextRequest:
+        self._check(prompt)
         return text_request(prompt, self._escaper, self._placeholder)
+
+    def _check(self, prompt: Prompt) -> None:
+        """Before vLLM's own checks, which cost more. Raises InvalidRequest."""
+        self._grammars.limits.check(prompt.parameters)
 
     async def _with_retry(self, attempt: Callable[[], Any]) -> Any:
         try:

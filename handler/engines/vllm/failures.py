@@ -68,7 +68,7 @@ _MESSAGES: dict[type[ServerError], str] = {
 
 def translate_response(message: str, status: int, param: str | None) -> LumiError:
     """Our error for an error response that vLLM returned in place of raising."""
-    text = _public_message(message)
+    text = public_message(message)
     if status == 404:
         return UnknownModel(text, param=param or "model")
     if status == 503:
@@ -89,7 +89,7 @@ def _message_and_parameter(error: Exception) -> tuple[str, str | None]:
 
 
 def _with_parameter(message: str) -> tuple[str, str | None]:
-    text = _public_message(message)
+    text = public_message(message)
     # A bare ValueError of the sampling parameters begins with the parameter's name ("n must be at least 1, got 0").
     first = re.match(r"`?([a-z_]+)`? ", text)
     return text, first[1] if first and first[1] in ChatCompletionRequest.model_fields else None
@@ -107,13 +107,14 @@ def _first_error(error: pydantic.ValidationError) -> tuple[str, str | None]:
             path += f"[{step}]"
         elif re.fullmatch(r"[a-z_][a-z0-9_]*", step) and step not in _UNION_MEMBERS:
             path += f".{step}" if path else step
-    message = _public_message(str(first["msg"]))
+    message = public_message(str(first["msg"]))
     return (f"`{path}`: {message}" if path else message), path or None
 
 
 _UNION_MEMBERS = frozenset({"str", "int", "float", "bool", "list", "dict", "none", "constrained", "literal"})
 
 
-def _public_message(message: str) -> str:
+def public_message(message: str) -> str:
+    """A message of vLLM's, in our words for its flags and without what is internal."""
     message = _FLAG.sub(lambda flag: "OPTION_" + flag[1].replace("-", "_").upper(), message)
     return _INTERNALS.sub("", message).strip()

@@ -96,7 +96,7 @@ def _private_socket() -> Iterator[tuple[socket.socket, str]]:
 
 def run_server(preloading: str, listener: int, alive: int, parent: int) -> None:
     """The main function of the server: import vLLM, then fork on demand until `parent` ends."""
-    _end_with_parent(parent)
+    end_with_parent(parent)
     with contextlib.suppress(ImportError):
         # Before the environment grows: the titles of the forked processes are written over its memory.
         importlib.import_module("setproctitle").setproctitle("lumi::ForkServer")
@@ -157,7 +157,7 @@ def _do_nothing() -> None:
     """The `ensure_running` of a server that runs already."""
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Have the kernel kill this process when `parent` ends: even SIGKILL leaves no orphan."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -167,7 +167,7 @@ def _end_with_parent(parent: int) -> None:
 def _new_process(kind: type[EngineProcess], environ: dict[str, str]) -> EngineProcess:
     """The first call in a new process, before the rest of the process object is unpickled."""
     if has_fork_server():
-        _end_with_parent(os.getppid())
+        end_with_parent(os.getppid())
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environ)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.engines.vllm.grammars.limits import GrammarLimits
+
 # What vLLM reads from the environment and an operator has not set. Spawn is what vLLM's own server uses: CUDA does not
 # survive a fork. No usage is reported.
 ENVIRONMENT: Mapping[str, str] = {
@@ -17,6 +19,9 @@ ENVIRONMENT: Mapping[str, str] = {
     "VLLM_MAX_N_SEQUENCES": "128",
     # Bytes of the embeddings of an image, which a sparse tensor of a few bytes can declare. vLLM's limit is 2 GiB.
     "VLLM_MAX_EMBED_DECODE_BYTES": str(2**28),
+    # A regular expression reaches the engine when a trial has compiled it. vLLM's limit would refuse it on a busy machine,
+    # and leave the thread that compiles it behind.
+    "VLLM_REGEX_COMPILATION_TIMEOUT_S": "0",
 }
 
 
@@ -36,3 +41,4 @@ class VllmSettings:
     tool_call_parser: str | None = None
     reasoning_parser: str | None = None
     default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    grammars: GrammarLimits = field(default_factory=GrammarLimits)

@@ -18,6 +18,8 @@ from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.chat_template import find_chat_template
 from handler.engines.vllm.configuration import create_config, load_errors
 from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
+from handler.engines.vllm.grammars.backend import choose_backend
+from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
 from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
@@ -53,7 +55,9 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
     )
     given = load_chat_template(settings.chat_template)
     template = await asyncio.to_thread(find_chat_template, llm.renderer, llm.model_config, given)
-    serving = build_serving(llm, models, settings, template)
+    choose_backend(llm.vllm_config, llm.renderer.tokenizer)
+    grammars = GrammarTrials(llm.vllm_config, settings.grammars)
+    serving = build_serving(llm, models, settings, template, grammars)
     # The template is compiled and tried here rather than in the first request.
     await asyncio.to_thread(serving.chat.online_renderer.warmup)
     freeze_gc_heap()
@@ -62,7 +66,17 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
     stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
-    return VllmEngine(llm, serving, adapters, card, escaper=escaper, placeholder=placeholder, steps=steps, stats=stats)
+    return VllmEngine(
+        llm,
+        serving,
+        adapters,
+        card,
+        escaper=escaper,
+        placeholder=placeholder,
+        steps=steps,
+        grammars=grammars,
+        stats=stats,
+    )
 
 
 def _card(

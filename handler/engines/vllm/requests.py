@@ -17,10 +17,13 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.multimodal.media.base import MediaWithBytes
 from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import StructuredOutputsParams
 
 from handler.engine import ChatPrompt, ImageEmbeds, Message, Prompt, PromptImage, Text, TextPrompt
 from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.vllm.embeds import check_embeds
+from handler.engines.vllm.grammars.limits import grammar_path
+from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.parameters import check_parameters
 from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
@@ -61,25 +64,42 @@ class TextRequest(CompletionRequest):  # type: ignore[misc]  # vllm is untyped h
 
 class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
     """vLLM's renderer. It takes raw prompts with images, and releases the images of a prompt as soon as vLLM has processed
-    them, while the response is still generated. `adds_special_tokens` is what a chat does that does not say."""
+    them, while the response is still generated. A request leaves it with a grammar that a trial has passed.
+    `adds_special_tokens` is what a chat does that does not say."""
 
     adds_special_tokens = False
+    grammars: GrammarTrials
 
     async def render_chat(self, request: ChatRequest, **options: Any) -> Any:
         if "add_special_tokens" not in request.model_fields_set:
             request.add_special_tokens = self.adds_special_tokens
         try:
+            await self._try_grammar(request)  # before vLLM's parsers read it
             with _truncation_errors(request):
-                return await super().render_chat(request, **options)
+                rendered = await super().render_chat(request, **options)
+            await self._pass_grammar(request)  # which may be made of the tools
+            return rendered
         finally:
             request.prompt.release_images()
 
     async def render_completion(self, request: TextRequest, **options: Any) -> Any:
         try:
+            await self._pass_grammar(request)
             with _truncation_errors(request):
                 return await self.preprocess_cmpl(request, request.prompts, **options)
         finally:
             request.source.release_images()
+
+    async def _pass_grammar(self, request: ChatRequest | TextRequest) -> None:
+        if (grammar := await self._try_grammar(request)) is not None:
+            request.structured_outputs, request.response_format = grammar, None
+
+    async def _try_grammar(self, request: ChatRequest | TextRequest) -> StructuredOutputsParams | None:
+        prompt = request.prompt if isinstance(request, ChatRequest) else request.source
+        grammar = request.extract_structured_outputs()
+        if grammar is None or grammar.all_constraints_none():
+            return None
+        return await self.grammars.passed(grammar, grammar_path(prompt.parameters))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.engines.vllm.chat_template import ChatTemplate
 from handler.engines.vllm.deltas import ChatDeltas, TextDeltas
+from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.mistral import accept_undecoded_images
 from handler.engines.vllm.requests import Renderer
@@ -51,7 +52,11 @@ CONSTRUCTORS: Mapping[Callable[..., Any], frozenset[str]] = {
 
 
 def build_serving(
-    llm: AsyncLLM, models: OpenAIServingModels, settings: VllmSettings, template: ChatTemplate
+    llm: AsyncLLM,
+    models: OpenAIServingModels,
+    settings: VllmSettings,
+    template: ChatTemplate,
+    grammars: GrammarTrials,
 ) -> Serving:
     """The handlers for the model in `llm`. `check_constructors` must have passed."""
     values = {
@@ -74,6 +79,9 @@ def build_serving(
     }
     values["online_renderer"] = renderer = _build(Renderer, values)
     renderer.adds_special_tokens = template.adds_special_tokens
+    renderer.grammars = grammars
+    # vLLM's own validation runs the compilers here, on the event loop; a trial has done it already.
+    llm.input_processor.structured_outputs_config = None
     accept_undecoded_images(llm.renderer.tokenizer)
     return Serving(*(_build(kind, values) for kind in (ChatDeltas, TextDeltas)))
 
