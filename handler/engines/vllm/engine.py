@@ -20,6 +20,7 @@ from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.failures import translate, translate_response
 from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.parameter_sizes import check_sizes
+from handler.engines.vllm.parameters import check_parameters
 from handler.engines.vllm.placeholders import Placeholder
 from handler.engines.vllm.rendered import rendered_prompt, sampling_of
 from handler.engines.vllm.requests import ChatRequest, TextRequest, chat_request, text_request
@@ -195,6 +196,7 @@ class VllmEngine:
     def _check(self, prompt: Prompt) -> None:
         """Before vLLM's own checks, which cost more. Raises InvalidRequest."""
         check_sizes(prompt.parameters)
+        check_parameters(prompt.parameters)
         self._grammars.limits.check(prompt.parameters)
 
     async def _with_retry(self, attempt: Callable[[], Any]) -> Any:

@@ -24,7 +24,6 @@ from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.vllm.embeds import check_embeds
 from handler.engines.vllm.grammars.limits import grammar_path
 from handler.engines.vllm.grammars.trials import GrammarTrials
-from handler.engines.vllm.parameters import check_parameters
 from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
 
@@ -147,7 +146,6 @@ def text_request(prompt: TextPrompt, escaper: PlaceholderEscaper, placeholder: P
 
 
 def _parameters(prompt: Prompt) -> dict[str, Any]:
-    check_parameters(prompt.parameters)
     parameters = {name: value for name, value in prompt.parameters.items() if name not in GUIDED}
     guided = {GUIDED[name]: value for name, value in prompt.parameters.items() if name in GUIDED and value is not None}
     if guided:
