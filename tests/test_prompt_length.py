@@ -24,10 +24,11 @@ def test_a_prompt_may_have_so_many_characters_and_no_more(max_model_len, longest
     assert (refusal.value.param, refusal.value.code) == ("messages", "prompt_too_long")
 
 
-def test_a_prompt_that_is_to_be_truncated_is_bounded_by_what_a_tokenizer_reads_alone():
-    check_length(["x" * 2**20], card(2048, 10), "messages", {"truncate_prompt_tokens": 100})
-    with pytest.raises(InvalidRequest):
-        check_length(["x" * (2**20 + 1)], card(2048, 10), "messages", {"truncate_prompt_tokens": 100})
+def test_so_much_of_a_prompt_that_is_to_be_truncated_is_read():
+    truncated = {"truncate_prompt_tokens": 10}
+    check_length(["x" * 2**20], card(2048, 10), "prompt", truncated)
+    with pytest.raises(InvalidRequest, match=f"at most {2**20} "):
+        check_length(["x" * (2**20 + 1)], card(2048, 10), "prompt", truncated)
 
 
 def test_without_a_vocabulary_nothing_is_refused():
