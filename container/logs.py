@@ -98,9 +98,10 @@ def configure(level: str, stream: TextIO = sys.stderr, secrets: Sequence[str] = 
     logger.handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
-    root = logging.getLogger()
-    if not root.handlers:
-        root.addHandler(handler)
+    # Not a handler of the root logger, with which a user's own `logging.basicConfig` would have no effect.
+    logging.lastResort = logging.StreamHandler(stream)
+    logging.lastResort.setLevel(logging.WARNING)
+    logging.lastResort.setFormatter(handler.formatter)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,9 @@ class Terminal(io.StringIO):
 def _restored():
     loggers = [logging.getLogger(name) for name in ("lumi", "vllm", "")]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    last_resort = logging.lastResort
     yield
+    logging.lastResort = last_resort
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
@@ -184,3 +186,15 @@ def test_a_leak_into_a_log_is_seen():
     for words in ("a quixotic zeppelin 5f1c9b", "nothing"):
         watch.handle(logging.makeLogRecord({"msg": "%s", "args": (words,), "name": "lumi"}))
     assert len(watch.leaks) == 1
+
+
+def test_warnings_of_other_loggers_are_lines_too_and_a_user_may_configure_logging():
+    stream = io.StringIO()
+    configure("info", stream)
+    logging.getLogger().handlers = []
+    logging.getLogger("elsewhere").warning("one")
+    assert json.loads(stream.getvalue())["logger"] == "elsewhere"
+    own = io.StringIO()
+    logging.basicConfig(level="INFO", stream=own, format="mine %(message)s")
+    logging.getLogger("elsewhere").info("two")
+    assert own.getvalue() == "mine two\n"
