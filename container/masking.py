@@ -23,6 +23,8 @@ _SECRET_IN_LINE = re.compile(
     r"|(?i:(?<=bearer )[\w.~+/=-]{8,}|(?<=;base64,)[\w+/=%-]{16,})"
     r"|(?<=\?)(?:[\w.~%+-]+=[^\s\"'\\&]*&)*(?:[Xx]-[Aa]mz-|[Ss]ig(?:nature)?=|[Tt]oken=|[Kk]ey=)[^\s\"'\\]*"
 )
+# Without one of these nothing matches: the search takes 50 microseconds, and a request logs a line.
+_HINTS = ("hf_", "AKIA", "ASIA", "://", "?", "earer ", "EARER ", "ase64,", "ASE64,")
 
 
 def is_secret_name(name: str) -> bool:
@@ -48,4 +50,4 @@ def redact(line: str, secrets: Sequence[str] = ()) -> str:
     """A log line without `secrets` and without what has the shape of one. `mask`, for settings, masks more."""
     for secret in secrets:
         line = line.replace(secret, MASK)
-    return _SECRET_IN_LINE.sub(MASK, line)
+    return _SECRET_IN_LINE.sub(MASK, line) if any(hint in line for hint in _HINTS) else line
