@@ -10,6 +10,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh diff [--device cpu|gpu] REQUEST
        ./build.sh test [--device cpu|gpu] [--all]
        ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
+       ./build.sh audit
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
   serve   install what is needed into .venv, then serve the model that OPTION_* and HF_MODEL_ID name
@@ -21,6 +22,8 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
           of other families against transformers
             --all              every family of docs/models.md, not the dozen alone
   bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
+  audit   look up the locked packages of both images among the known vulnerabilities of osv.dev, or of the server that
+          PIP_AUDIT_OSV_URL names; those in requirements/accepted.txt pass
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
             --push REPOSITORY  build, then push it, to Amazon ECR for instance; log in first, with the printed command.
                                REGISTRY/NAME has the image's tag there, REGISTRY/NAME:TAG its own
@@ -98,6 +101,27 @@ install_clients() {
     .venv/bin/uv pip install -q --python .venv-clients/bin/python --no-deps --require-hashes --no-config \
         -r requirements/clients.txt || die "uv could not install the clients; see the error above"
     echo "$want" >.venv-clients/installed
+}
+
+audit() {
+    local want accepted=() id lock status=0
+    want="audit $(sha256sum <requirements/audit.txt | cut -d' ' -f1)"
+    if [ "$want" != "$(cat .venv-audit/installed 2>/dev/null)" ]; then
+        log "installing pip-audit into .venv-audit"
+        "$(find_python)" -m venv --clear .venv-audit
+        .venv-audit/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/audit.txt ||
+            die "pip could not install pip-audit; see the error above"
+        echo "$want" >.venv-audit/installed
+    fi
+    while read -r id _; do
+        [[ -z $id || $id == \#* ]] || accepted+=(--ignore-vuln "$id")
+    done <requirements/accepted.txt
+    for lock in cpu gpu; do
+        log "the packages of the $lock image:"
+        .venv-audit/bin/pip-audit --requirement "requirements/$lock.txt" --no-deps --disable-pip --strict \
+            --vulnerability-service osv --desc off --progress-spinner off ${accepted[@]+"${accepted[@]}"} || status=1
+    done
+    [ "$status" = 0 ] || die "see above: update the lock (requirements/lock.sh), or accept with a reason (docs/security.md)"
 }
 
 device() {
@@ -252,6 +276,9 @@ case "$command" in
         .venv/bin/ruff format --check .
         .venv/bin/mypy
         exec .venv/bin/python -m pytest ${tested[@]+"${tested[@]}"}
+        ;;
+    audit)
+        audit
         ;;
     image)
         device=$(device "$wanted")

@@ -68,6 +68,7 @@ tools)
     python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; }
     python3 -m venv tools
     tools/bin/pip install -q --disable-pip-version-check --require-hashes -r uv.txt
+    tools/bin/uv pip install -q --python tools/bin/python --no-deps --no-config --no-cache --require-hashes -r audit.txt
     ;;
 cpu | gpu)
     mkdir -p $venv
@@ -75,6 +76,8 @@ cpu | gpu)
     python3 -m venv --without-pip $venv
     "install_$what"
     trim
+    # With the texts of the licences, which not all packages leave where they are installed.
+    tools/bin/cyclonedx-py environment --gather-license-texts --output-reproducible -o $venv/sbom.cdx.json $venv/bin/python
     echo /opt/lumi/code >"$(echo $venv/lib/python3*/site-packages)/lumi.pth"
     $venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash $venv/lib >/dev/null || true # some packages carry templates
     ;;

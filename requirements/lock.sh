@@ -12,3 +12,4 @@ lock --override overrides.txt cpu.in -o cpu.txt
 lock gpu.in -o gpu.txt
 lock dev.in -o dev.txt
 lock clients.in -o clients.txt
+lock audit.in -o audit.txt

@@ -1,10 +1,13 @@
 """The front door, as far as it can be tried without installing anything."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.http_server import Response, http_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +20,7 @@ def build(*arguments, **environ):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -67,3 +70,24 @@ def test_every_package_of_a_lock_has_its_hash(lock):
     pinned = [line for line in lines if "==" in line and not line.startswith((" ", "#"))]
     assert pinned
     assert all(line.endswith("\\") for line in pinned)
+
+
+def audit(vulnerable):
+    """What ./build.sh audit says where a server in place of osv.dev knows one vulnerability, of the package `vulnerable`."""
+
+    def respond(request):
+        package = json.loads(request.body)["package"]
+        found = {"vulns": [{"id": "GHSA-1", "summary": "s", "affected": [{"package": package, "ranges": []}]}]}
+        return Response(body=json.dumps(found if package["name"] == vulnerable else {}).encode())
+
+    with http_server(respond) as url:
+        return build("audit", PIP_AUDIT_OSV_URL=url)
+
+
+def test_an_audit_names_what_is_vulnerable_and_passes_otherwise():
+    outcome = audit("pillow")
+    assert outcome.returncode != 0
+    assert "GHSA-1" in outcome.stdout
+    assert "pillow" in outcome.stdout
+    assert "accept with a reason" in outcome.stderr
+    assert audit(None).returncode == 0

