@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.drawn import post
-from tests.grammar_cases import HARMFUL, OVER_A_LIMIT, USEFUL, references
+from tests.grammar_cases import HARMFUL, OVER_A_LIMIT, USEFUL, parentheses, references
 from tests.serving import answer, ask, fault
 
 pytestmark = pytest.mark.engine
@@ -40,7 +40,6 @@ def test_a_harmful_grammar_is_refused_and_the_server_goes_on(live, name):
     [
         (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": CHAIN}}}, "response_format"),
         (CHAT, {"guided_json": CHAIN}, "guided_json"),
-        (CHAT, {"tools": tool(CHAIN), "tool_choice": "required"}, "tools"),
         ("/v1/completions", {"prompt": "a", "structured_outputs": {"json": CHAIN}}, "structured_outputs.json"),
         ("/invocations", {"inputs": "a", "parameters": {"grammar": {"type": "json", "value": CHAIN}}}, "parameters.grammar"),
     ],
@@ -67,8 +66,17 @@ def test_a_tool_is_called_whatever_kinds_of_grammars_were_used_before(live, choi
 
 
 @pytest.mark.parametrize("choice", TOOL_CHOICES, ids=["required", "named"])
-@pytest.mark.parametrize("schema", [{"type": 5}, {"$ref": "#/nope"}, {"type": "integer", "minimum": 2**70}])
-def test_a_tool_whose_schema_is_no_schema_is_refused(live, schema, choice):
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 5},
+        {"$ref": "#/nope"},
+        {"type": "integer", "minimum": 2**70},
+        {"type": "string", "pattern": parentheses(100)},
+        {"type": "string", "pattern": "("},
+    ],
+)
+def test_a_tool_with_a_schema_that_cannot_be_compiled_is_refused(live, schema, choice):
     wrong = tool({"type": "object", "properties": {"color": schema}, "required": ["color"]})
     refused = post(live, {**ask("Count to 9."), "tools": wrong, "tool_choice": choice})
     assert (refused.status_code, fault(refused)["param"]) == (400, "tools")
