@@ -80,6 +80,20 @@ def test_a_process_that_is_not_the_engines_is_left_alone(report):
         assert process.poll() is None
 
 
+def test_the_shared_memory_of_a_process_is_known_while_it_lives():
+    code = (
+        "from multiprocessing.shared_memory import SharedMemory; from handler.engines import processes;"
+        "processes.answer_signal(); memory = SharedMemory(create=True, size=64); print(memory.name, flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        file = Path("/dev/shm") / process.stdout.readline().strip()
+        assert processes.shared_memory() == {file}
+        process.kill()
+    assert processes.shared_memory() == frozenset()
+    file.unlink(missing_ok=True)
+
+
 def test_a_stopped_process_can_be_killed():
     with hanging() as process:
         process.send_signal(signal.SIGSTOP)

@@ -9,6 +9,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ _SIGNAL = signal.SIGUSR1
 _FILE = "lumi-stacks"
 _STOPPED = "state T"
 _PROC = Path("/proc")
+_SHARED = re.compile(r"(?m) (/dev/shm/\S+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ async def report_processes() -> None:
     """Write to the log what this process and those of the engine below it do: states, and stacks where one answers."""
     for line in await asyncio.to_thread(_reports):
         log.error("%s", line)
+
+
+def shared_memory() -> frozenset[Path]:
+    """The files of shared memory that the processes of the engine have mapped: one that is killed leaves its own behind."""
+    found: set[Path] = set()
+    for process in _engine_processes():
+        with contextlib.suppress(OSError):
+            maps = (_PROC / f"{process.pid}/maps").read_text()
+            found.update(map(Path, _SHARED.findall(maps)))
+    return frozenset(found)
 
 
 def kill_processes() -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -39,7 +40,7 @@ LONG_TEXT = 2**16
 
 class VllmEngine:
     """An `Engine`: vLLM's serving over a live AsyncLLM, with our errors in place of its own. `stats` logs its throughput
-    until it stops."""
+    until it stops. `shared` is the shared memory of its processes."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class VllmEngine:
         placeholder: Placeholder,
         steps: Steps,
         grammars: GrammarTrials,
+        shared: Collection[Path],
         stats: asyncio.Task[None],
     ) -> None:
         self.card = card
@@ -62,6 +64,7 @@ class VllmEngine:
         self._placeholder = placeholder
         self._steps = steps
         self._grammars = grammars
+        self._shared = shared
         self._embeds_width = llm.model_config.get_inputs_embeds_size()
         self.tokenizer = llm.renderer.tokenizer
         self._cache = llm.renderer.mm_processor_cache
@@ -132,10 +135,15 @@ class VllmEngine:
         return begun
 
     async def kill(self) -> None:
-        await asyncio.to_thread(kill_processes)
+        await asyncio.to_thread(self._kill_processes)
         # vLLM would notice it within a second.
         self._llm.engine_core.resources.engine_dead = True
         self._llm.output_processor.propagate_error(EngineDeadError())
+
+    def _kill_processes(self) -> None:
+        kill_processes()
+        for file in self._shared:
+            file.unlink(missing_ok=True)
 
     async def stop(self) -> None:
         for task in self._tasks:

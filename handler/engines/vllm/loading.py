@@ -13,6 +13,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from handler.concurrency import in_background
 from handler.engine import ModelCard
+from handler.engines.processes import shared_memory
 from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import VllmAdapters
 from handler.engines.vllm.chat_template import find_chat_template
@@ -65,6 +66,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
     card = _card(llm, settings, serving, placeholder(1), chats=template.exists)
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
+    shared = await asyncio.to_thread(shared_memory)
     stats = asyncio.create_task(log_stats(llm))  # the last thing: nothing that fails may leave it running
     return VllmEngine(
         llm,
@@ -75,6 +77,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
         placeholder=placeholder,
         steps=steps,
         grammars=grammars,
+        shared=shared,
         stats=stats,
     )
 
