@@ -65,7 +65,7 @@ def _watch_records() -> None:
 
 def _make_record(factory: Callable[..., logging.LogRecord], name: str, *details: Any, **more: Any) -> logging.LogRecord:
     record = factory(name, *details, **more)
-    if name.startswith("vllm") and record.exc_info and isinstance(record.exc_info[1], Exception):
+    if record.name and record.name.startswith("vllm") and record.exc_info and isinstance(record.exc_info[1], Exception):
         _write(record.exc_info[1], fatal=_FATAL in record.getMessage())
     return record
 
