@@ -1,5 +1,6 @@
 import base64
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_what_is_no_tensor_or_grows_when_it_is_loaded_is_refused(data: bytes, mo
     assert caught.value.param == "messages[0].content[0].image_embeds"
 
 
-def test_another_width_is_refused():
-    with pytest.raises(InvalidRequest, match=r"\(9, 32\); the model needs the width 64"):
-        check_embeds(embeds(saved(torch.zeros(9, 32))), WIDTH)
+@pytest.mark.parametrize("shape", [(9, 32), (0, WIDTH), (1, 9, WIDTH), (WIDTH,)])
+def test_another_shape_is_refused(shape):
+    with pytest.raises(InvalidRequest, match=re.escape(f"{shape}; the model needs one row of width {WIDTH}")):
+        check_embeds(embeds(saved(torch.zeros(shape))), WIDTH)

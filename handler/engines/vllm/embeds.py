@@ -23,9 +23,10 @@ def check_embeds(embeds: ImageEmbeds, width: int) -> None:
             raise InvalidRequest(
                 "The image embeddings are not a tensor in the format of torch.save or of numpy.", param=embeds.path
             ) from fault
-        if is_single and (tensor.ndim not in (2, 3) or tensor.shape[-1] != width):
+        if is_single and (tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor)):
             raise InvalidRequest(
-                f"The image embeddings have the shape {tuple(tensor.shape)}; the model needs the width {width}.",
+                f"The image embeddings have the shape {tuple(tensor.shape)}; the model needs one row of width {width} for "
+                "each token of the image.",
                 param=embeds.path,
             )
 
