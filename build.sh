@@ -113,7 +113,7 @@ audit() {
             die "pip could not install pip-audit; see the error above"
         echo "$want" >.venv-audit/installed
     fi
-    while read -r id _; do
+    while read -r id _ || [ -n "$id" ]; do
         [[ -z $id || $id == \#* ]] || accepted+=(--ignore-vuln "$id")
     done <requirements/accepted.txt
     for lock in cpu gpu; do
@@ -121,7 +121,8 @@ audit() {
         .venv-audit/bin/pip-audit --requirement "requirements/$lock.txt" --no-deps --disable-pip --strict \
             --vulnerability-service osv --desc off --progress-spinner off ${accepted[@]+"${accepted[@]}"} || status=1
     done
-    [ "$status" = 0 ] || die "see above: update the lock (requirements/lock.sh), or accept with a reason (docs/security.md)"
+    [ "$status" = 0 ] || die "something was found, or the lookup failed; see above. To mend it: a new lock (requirements/lock.sh), or accept with a reason" \
+        "(docs/security.md)"
 }
 
 device() {

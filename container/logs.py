@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +21,7 @@ from handler.errors import raised_at
 
 # The attribute of a record that `extra=` sets; all others are logging's own.
 FIELDS = "lumi"
+_LONGEST_PRINT = 2**16  # characters of a line that user code prints, before it is logged in part
 # Loggers of vLLM whose lines are about single requests, and may quote one: of these the numbers remain.
 _QUOTING = re.compile(
     r"vllm\.(?:entrypoints|inputs|logging_utils|multimodal|parser|reasoning|renderers|tokenizers|tool_parsers"
@@ -81,10 +82,17 @@ class PrintedLines:
 
     def write(self, text: str) -> int:
         *lines, self._rest.text = (getattr(self._rest, "text", "") + text).split("\n")
+        if len(self._rest.text) > _LONGEST_PRINT:
+            lines.append(self._rest.text)
+            self._rest.text = ""
         for line in lines:
             if line.strip():
                 self._logger.info("%s", line)
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -21,7 +21,7 @@ _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _SECRET_IN_LINE = re.compile(
     r"\bhf_[A-Za-z0-9]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<=://)[^/@\s\"'\\]+(?=@)"
     r"|(?i:(?<=bearer )[\w.~+/=-]{8,}|(?<=;base64,)[\w+/=%-]{16,})"
-    r"|(?<=\?)(?:[\w.~%+-]+=[^\s\"'\\&]*&)*(?:[Xx]-[Aa]mz-|[Ss]ig(?:nature)?=|[Tt]oken=|[Kk]ey=)[^\s\"'\\]*"
+    r"|(?<=\?)(?:[\w.~%+-]+=[^\s\"'\\&]*&)*(?:[Xx]-[Aa]mz-|(?i:[\w-]*(?:sig|signature|token|key|credential)=))[^\s\"'\\]*"
 )
 # Without one of these nothing matches: the search takes 50 microseconds, and a request logs a line.
 _HINTS = ("hf_", "AKIA", "ASIA", "://", "?", "earer ", "EARER ", "ase64,", "ASE64,")

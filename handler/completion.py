@@ -47,10 +47,11 @@ class Completions:
         return replace(request, model=model)
 
     def slices(
-        self, request: CompletionRequest, context: RequestContext
+        self, request: CompletionRequest, context: RequestContext, size: int = 0
     ) -> Iterator[AbstractAsyncContextManager[TextPrompt]]:
-        """The prompts for the engine, of which each takes a turn of its own: so many texts that a batch takes them."""
-        size = max(1, self._turns.batch // sequence_count(request.parameters))
+        """The prompts for the engine, of which each takes a turn of its own: of `size` texts, or of so many that a batch takes
+        them."""
+        size = size or max(1, self._turns.batch // sequence_count(request.parameters))
         for start in range(0, len(request.texts), size):
             texts = request.texts[start : start + size]
             own = replace(context, id=f"{context.id}-{start}") if start else context

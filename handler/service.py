@@ -76,7 +76,7 @@ class Service:
             case ChatRequest():
                 response = await self._responses.complete([self._chat.prompt(request, context)])
             case CompletionRequest():
-                response = await self._responses.complete(self._completions.slices(request, context))
+                response = await self._responses.complete(self._completions.slices(request, context, size=1))
             case GenerationRequest():
                 response = await self._generation.complete(request, context)
         if self.formatters is None or not self.formatters.formats_output:

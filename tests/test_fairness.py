@@ -68,8 +68,11 @@ def test_a_list_of_prompts_is_answered_as_one_whatever_the_batch(served):
     served.call(served.engine.gate.set)
     prompts = [f"number {i}" for i in range(11)]
     choices = served.post({"prompt": prompts}, "/v1/completions").json()["choices"]
-    assert [choice["index"] for choice in choices] == [0, 4, 8]  # this engine answers the first text of each prompt
-    assert [len(prompt.texts) for prompt in served.engine.seen] == [4, 4, 3]
+    assert [choice["index"] for choice in choices] == list(range(11))
+    assert [len(prompt.texts) for prompt in served.engine.seen] == [1] * 11
+    served.engine.seen.clear()
+    assert served.post({"prompt": prompts, "stream": True}, "/v1/completions").status_code == 200
+    assert [len(prompt.texts) for prompt in served.engine.seen] == [4, 4, 3]  # a batch after the other
     assert served.post({"prompt": prompts}, "/tokenize").json()["count"] > sum(map(len, prompts))
 
 

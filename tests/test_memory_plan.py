@@ -26,8 +26,8 @@ def queue(memory=None, concurrency=None, **environ):
 @pytest.mark.parametrize(
     ("memory", "needs", "size"),
     [
-        (8 * GIB, CPU, 1.09),  # half of what is left beside 3 of weights, 2 of processes and 0.8 of the front end
-        (8 * GIB, GPU, 2.59),  # the weights are on the GPU
+        (8 * GIB, CPU, 1.0),  # half of what is left beside 3 of weights, 2 of processes and 1 of the front end
+        (8 * GIB, GPU, 2.5),  # the weights are on the GPU
         (64 * GIB, CPU, None),  # vLLM's own four fit
         (2 * GIB, CPU, 0.25),
         (None, CPU, None),
@@ -38,11 +38,11 @@ def test_processed_images_get_half_of_what_is_left_at_most(memory, needs, size):
 
 
 def test_replicas_have_a_cache_each():
-    assert cache(8 * GIB, OPTION_DATA_PARALLEL_SIZE="2") == 0.54
+    assert cache(8 * GIB, OPTION_DATA_PARALLEL_SIZE="2") == 0.5
 
 
 def test_the_images_of_sessions_are_counted():
-    assert cache(8 * GIB, OPTION_ENABLE_STATEFUL_SESSIONS="true") == 0.59
+    assert cache(8 * GIB, OPTION_ENABLE_STATEFUL_SESSIONS="true") == 0.5
 
 
 def test_the_size_that_an_operator_sets_stays():
@@ -63,7 +63,7 @@ def test_the_size_is_an_argument_of_vllm():
         (None, 100, 512),
         (None, 2, 128),  # eight requests of a quarter of the context run at once
         (None, 0.1, 64),  # two batches in any case
-        (4 * GIB, None, 204),
+        (4 * GIB, None, 192),
         (100 * MIB, None, 64),
     ],
 )

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import socket
+import threading
 
 import pytest
 
@@ -68,6 +69,30 @@ def test_a_client_that_reads_slowly_gets_all():
         server.client.stream("POST", "/invocations", json=ask("hi")) as response,
     ):
         assert len(b"".join(response.iter_raw(1 << 12))) > sum(map(len, LARGE))
+
+
+def test_a_client_that_reads_longer_than_a_connection_is_kept_open_gets_all(monkeypatch):
+    monkeypatch.setattr("container.http.listener.KEEP_ALIVE_SECONDS", 1)
+    with serving(FakeEngine(replies=LARGE), serving=SETTINGS) as server, unread(server, 1) as (client,):
+        received, pause = 0, threading.Event()
+        while received < sum(map(len, LARGE)):
+            pause.wait(0.1)  # three seconds and more in all
+            piece = client.recv(1 << 18)
+            assert piece, f"it ended after {received} bytes"
+            received += len(piece)
+
+
+def test_a_client_that_takes_little_at_a_time_keeps_its_connection():
+    # The kernel has megabytes of the answer, of which the transport sees nothing for long.
+    slow, pause = SlowReaders(seconds=1), threading.Event()
+    with (
+        serving(FakeEngine(replies=LARGE), serving=SETTINGS, slow_readers=slow) as server,
+        unread(server, 1) as (client,),
+    ):
+        wait_for(lambda: slow.unread_bytes)
+        for _ in range(40):
+            pause.wait(0.1)
+            assert client.recv(1 << 15)
 
 
 def test_the_bytes_that_wait_for_all_clients_are_bounded():

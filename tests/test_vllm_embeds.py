@@ -66,3 +66,8 @@ def test_what_is_no_tensor_or_grows_when_it_is_loaded_is_refused(data: bytes, mo
 def test_another_shape_is_refused(shape):
     with pytest.raises(InvalidRequest, match=re.escape(f"{shape}; the model needs one row of width {WIDTH}")):
         check_embeds(embeds(saved(torch.zeros(shape))), WIDTH)
+
+
+def test_rows_that_are_one_row_are_refused():
+    with pytest.raises(InvalidRequest, match="not a tensor"):
+        check_embeds(embeds(saved(torch.zeros(1, WIDTH).expand(40_000, WIDTH))), WIDTH)

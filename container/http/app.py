@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from container.http.adapter_routes import AdapterRoutes
-from container.http.admission import Admission
+from container.http.admission import SPARE, Admission
 from container.http.edge import Edge
 from container.http.exchange import Exchange
 from container.http.health import Health
@@ -27,7 +27,9 @@ def build_app(health: Health, admission: Admission, metrics: Metrics, serving: S
     metrics.watch(admission, serving.batch_size)
     routes = Routes(build_routes(health, metrics, serving))
     edge = Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
-    metrics.watch_store("bodies", lambda: edge.body_bytes, lambda: admission.limit * serving.request_bytes)
+    metrics.watch_store(
+        "bodies", lambda: edge.body_bytes, lambda: int(admission.limit * (1 + SPARE)) * serving.request_bytes
+    )
     metrics.watch_store("sessions", lambda: health.sessions[0], lambda: health.sessions[1])
     return edge
 

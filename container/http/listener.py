@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from container.http.slow_readers import SlowReaders
+from container.http.slow_readers import SlowReaders, unread_bytes
 from handler.errors import StartError
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection, so that they are the ones to close it
@@ -65,6 +65,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, slow_readers: SlowReaders, **settings: Any) -> None:
         super().__init__(**settings)
         self._slow_readers = slow_readers
+        self._unread = 0
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -79,7 +80,14 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()  # what the client has not read by now is little, but to close would wait for it
+        unread = unread_bytes(self.transport)
+        if unread and unread != self._unread:  # the client still reads its last response
+            self._unread = unread
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            self.transport.abort()  # to close it would wait for the client
 
     def on_message_begin(self) -> None:
         self._head: int | None = 0

@@ -1,6 +1,10 @@
 """Clients that do not read their responses: their connections are closed, and the bytes that wait for them are bounded."""
 
 import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
 
 LEAST_BYTES = 2**16  # what a client has to take in `seconds`
 
@@ -31,11 +35,11 @@ class SlowReaders:
             timer.cancel()
 
     def _watch(self, transport: asyncio.WriteTransport) -> None:
-        loop, size = asyncio.get_running_loop(), transport.get_write_buffer_size()
+        loop, size = asyncio.get_running_loop(), unread_bytes(transport)
         self._timers[transport] = loop.call_later(self._seconds, self._check, transport, size)
 
     def _check(self, transport: asyncio.WriteTransport, size_before: int) -> None:
-        if size_before - transport.get_write_buffer_size() < LEAST_BYTES:
+        if size_before - unread_bytes(transport) < LEAST_BYTES:
             self._close(transport)
         else:
             self._watch(transport)
@@ -43,3 +47,12 @@ class SlowReaders:
     def _close(self, transport: asyncio.WriteTransport) -> None:
         self.remove(transport)
         transport.abort()  # to close it would wait for the client
+
+
+def unread_bytes(transport: asyncio.WriteTransport) -> int:
+    """The bytes that the client has not received: in the transport, and in the kernel, which takes them in large lumps."""
+    size = transport.get_write_buffer_size()
+    if (sock := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            size += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    return size

@@ -168,8 +168,10 @@ class StreamedResponse(Response):
                 await send(_body(piece))
             try:
                 await computing
-            finally:
+            except LumiError:  # it is in the stream; after any other the connection breaks, lest it looks like the end
                 await send(_body(b"", more=False))
+                raise
+            await send(_body(b"", more=False))
         finally:
             computing.cancel()
             await asyncio.gather(computing, return_exceptions=True)
@@ -185,21 +187,25 @@ class StreamedResponse(Response):
         finally:
             self.when_computed()
             self._unsent.close()
+            await self._chunks.aclose()  # it has nothing more to compute, but may hold a turn at the engine
 
     async def _frame_chunks(self) -> None:
         clock = asyncio.get_running_loop().time
+        late = predict_timeout(self._seconds)
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 chunk = self._first
                 while chunk is not None:
                     self._unsent.put(self._framing.frame(chunk))
-                    if self._unsent.is_full:
-                        deadline.reschedule(None)
-                        await self._unsent.wait_for_room()
                     deadline.reschedule(clock() + self._seconds)
+                    if self._unsent.is_full:
+                        late = PredictTimeout(f"The client has not read {UNSENT_BYTES} bytes in {self._seconds:g} s.")
+                        await self._unsent.wait_for_room()
+                        late = predict_timeout(self._seconds)
+                        deadline.reschedule(clock() + self._seconds)
                     chunk = await anext(self._chunks, None)
         except TimeoutError as slow:
-            raise predict_timeout(self._seconds) from slow
+            raise late from slow
 
 
 def _body(body: bytes, *, more: bool = True) -> Message:

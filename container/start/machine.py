@@ -171,13 +171,20 @@ def _driver(root: Path) -> int | None:
 
 
 def _memories(root: Path) -> Iterator[int]:
-    """The memory that the kernel reports as available, and the limits of control groups (v2 and v1)."""
+    """The memory that the kernel reports as available, and what the limits of control groups leave (v2 and v1)."""
     if found := re.search(r"MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo")):
         yield int(found[1]) * 1024
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _text(root / name).strip()
-        if text.isdigit() and int(text) < _UNLIMITED:
-            yield int(text)
+    for directory, limit, usage, reclaimable in (
+        ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        text = _text(root / directory / limit).strip()
+        if not text.isdigit() or int(text) >= _UNLIMITED:
+            continue
+        used = _text(root / directory / usage).strip()
+        found = re.search(rf"^{reclaimable} (\d+)$", _text(root / directory / "memory.stat"), re.MULTILINE)
+        freed = int(found[1]) if found else 0
+        yield int(text) - (max(0, int(used) - freed) if used.isdigit() else 0)
 
 
 def _temporary_directory(root: Path) -> Path | None:

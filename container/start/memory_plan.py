@@ -18,7 +18,7 @@ _CACHE = "mm_processor_cache_gb"
 def front_end_bytes(options: Options) -> int:
     """What the front end may keep besides requests: images of sessions, decoded pixels, answers that nobody reads."""
     sessions = options.sessions_max_bytes if options.enable_stateful_sessions else 0
-    return sessions + 3 * media_limits(options).decoded_pixels + UNREAD_BYTES
+    return sessions + 4 * media_limits(options).decoded_pixels + UNREAD_BYTES
 
 
 def image_cache_gib(options: Options, machine: Machine, needs: Needs) -> float | None:

@@ -101,7 +101,7 @@ PACKAGES = (
         "",
         "adapters engine image_placeholders images payload prompt_length turns",
     ),
-    _package("handler.openai", "what an engine generates as OpenAI's objects", "", "engine"),
+    _package("handler.openai", "what an engine generates as OpenAI's objects", "", "engine concurrency"),
     _package(
         "handler.engines",
         "the engines: vLLM, transformers, and a fake one for fast tests; which one serves a model",

@@ -24,7 +24,7 @@ _SIGNAL = signal.SIGUSR1
 _FILE = "lumi-stacks"
 _STOPPED = "state T"
 _PROC = Path("/proc")
-_SHARED = re.compile(r"(?m) (/dev/shm/\S+)$")
+_SHARED = re.compile(r"(?m) (/dev/shm/(?:psm_|torch_|nccl-|sem\.|VLLM_)[^\s/]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def shared_memory() -> frozenset[Path]:
     found: set[Path] = set()
     for process in _engine_processes():
         with contextlib.suppress(OSError):
-            maps = (_PROC / f"{process.pid}/maps").read_text()
+            maps = (_PROC / f"{process.pid}/maps").read_text(errors="replace")
             found.update(map(Path, _SHARED.findall(maps)))
     return frozenset(found)
 
@@ -139,7 +139,7 @@ def _parents() -> Iterator[tuple[int, int]]:
             continue
         try:
             # After the name, which may have spaces and parentheses: state, parent.
-            yield int(directory.name), int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+            yield int(directory.name), int((directory / "stat").read_bytes().rpartition(b")")[2].split()[1])
         except OSError:
             continue  # it has ended meanwhile
 

@@ -180,13 +180,13 @@ class Supervisor:
         await old.stop()
         async with asyncio.timeout(self._supervision.start_seconds):
             engine = await self._start()
-        self.engine, self._watchdog = engine, Watchdog(engine, self._supervision.stall_seconds)
-        for adapter in old.adapters.values():
-            try:
-                await engine.load_adapter(adapter)
-            except RequestError as fault:
-                log.error("the adapter %s is not served any more: %s", adapter.name, fault)  # noqa: TRY400  # it has no more to say
-                await asyncio.to_thread(adapter.release)
+            self.engine, self._watchdog = engine, Watchdog(engine, self._supervision.stall_seconds)
+            for adapter in old.adapters.values():
+                try:
+                    await engine.load_adapter(adapter)
+                except RequestError as fault:
+                    log.error("the adapter %s is not served any more: %s", adapter.name, fault)  # noqa: TRY400  # it has no more to say
+                    await asyncio.to_thread(adapter.release)
         self._notify()
         log.info("the engine was started again in %.1f s", time.monotonic() - began)
 

@@ -37,6 +37,7 @@ class Watchdog:
         )
         log.error("%s; what its processes do:", reason)
         await report_processes()
+        await self._engine.check()  # what has died meanwhile may be replaced by now
         await self._engine.kill()
         raise EngineDead(f"{reason}; its processes were ended.")
 

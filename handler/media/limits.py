@@ -32,5 +32,5 @@ class MediaLimits:
     # Host names resolved at a time; a lookup that hangs occupies a thread until the resolver gives up.
     lookups: int = 16
     inline_bytes: int = 48 * 2**10  # hashed on the event loop (< 0.05 ms); more goes to the thread pool
-    decoded_pixels: int = 200_000_000  # in memory at a time, for all requests together: three bytes each
+    decoded_pixels: int = 200_000_000  # in memory at a time, for all requests together: four bytes each
     remembered_images: int = 4096  # sizes kept by digest, so that the header of a repeated image is not parsed again

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
+from handler.concurrency import gather
 from handler.engine import ChatPrompt, Delta, Engine, Prompt, TextPrompt
 from handler.openai.chat import ChatResponse
 from handler.openai.text import TextResponse
@@ -22,19 +23,26 @@ class Responses:
         self._engine = engine
 
     async def complete(self, openings: Iterable[OpenPrompt]) -> bytes:
-        """The completion as JSON text, of the prompts of one request, which run one after the other. Cancelling it aborts
-        the request."""
-        whole: list[Delta] = []
-        async with aclosing(self._run(openings)) as running:
-            async for found, delta in running:
-                response = found
-                whole.append(delta)
+        """The completion as JSON text, of the prompts of one request; if there are several, each has one text. Cancelling it
+        aborts the request."""
+        answers = await gather([self._collect(opening) for opening in openings])
+        response = answers[0][0]
+        whole = [
+            replace(delta, text_index=number) if number else delta
+            for number, (_, deltas) in enumerate(answers)
+            for delta in deltas
+        ]
         if sum(len(delta.tokens) for delta in whole) < MANY_TOKENS:
             return response.complete(whole)
         return await asyncio.to_thread(response.complete, whole)
 
+    async def _collect(self, opening: OpenPrompt) -> tuple[AnyResponse, list[Delta]]:
+        async with opening as prompt:
+            response = self._response(prompt)
+            return response, [delta async for delta in self._deltas(prompt, response)]
+
     async def stream(self, openings: Iterable[OpenPrompt]) -> AsyncGenerator[bytes, None]:
-        """The chunks of the completion, each as JSON text. Closing the generator aborts the request."""
+        """The chunks of the completion, each as JSON text, of prompts that run one after the other. Closing the generator aborts the request."""
         async with aclosing(self._run(openings)) as running:
             async for found, delta in running:
                 response = found

@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import pybase64
+import torch
 from vllm.multimodal.media import ImageEmbeddingMediaIO
 
 from handler.engine import ImageEmbeds
@@ -19,6 +20,7 @@ def check_embeds(embeds: ImageEmbeds, width: int) -> None:
             encoded = pybase64.b64decode(data, validate=True)
             _check_archive(encoded)
             tensor = ImageEmbeddingMediaIO().load_bytes(encoded)
+            _check_size(tensor, encoded)
         except Exception as fault:  # whatever torch, numpy or the unpickler raise
             raise InvalidRequest(
                 "The image embeddings are not a tensor in the format of torch.save or of numpy.", param=embeds.path
@@ -29,6 +31,12 @@ def check_embeds(embeds: ImageEmbeds, width: int) -> None:
                 "each token of the image.",
                 param=embeds.path,
             )
+
+
+def _check_size(tensor: torch.Tensor, encoded: bytes) -> None:
+    """A tensor whose rows are all one row is small until it is used. Raises ValueError."""
+    if tensor.numel() * tensor.element_size() > len(encoded):
+        raise ValueError("the tensor is larger than what was sent")
 
 
 def _check_archive(encoded: bytes) -> None:

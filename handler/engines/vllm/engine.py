@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from vllm.exceptions import RetryableRequestError
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from handler.engine import Adapter, ChatPrompt, Delta, ModelCard, Prompt, RenderedPrompt, TextPrompt
+from handler.engine import Adapter, ChatPrompt, Delta, ImageEmbeds, ModelCard, Prompt, RenderedPrompt, TextPrompt
 from handler.engines.placeholders import PlaceholderEscaper
 from handler.engines.processes import kill_processes
 from handler.engines.vllm.adapters.served import VllmAdapters
@@ -36,6 +37,7 @@ STOP_SECONDS = 10
 # From here on a thread costs less than the time that the event loop would stand still.
 MANY_PARTS = 200
 LONG_TEXT = 2**16
+_BEAM = re.compile(r"-[0-9a-f]{16}-beam-\d+$")
 
 
 class VllmEngine:
@@ -139,6 +141,9 @@ class VllmEngine:
         # vLLM would notice it within a second.
         self._llm.engine_core.resources.engine_dead = True
         self._llm.output_processor.propagate_error(EngineDeadError())
+        for call in self._llm.engine_core.utility_results.values():  # of adapters; nothing else would answer them
+            if not call.done():
+                call.set_exception(EngineDeadError())
 
     def _kill_processes(self) -> None:
         kill_processes()
@@ -242,15 +247,21 @@ async def _beside_loop(prompt: Prompt, make: Callable[[], Any]) -> Any:
     """What `make` returns, which takes long where the prompt is."""
     parts = prompt.messages if isinstance(prompt, ChatPrompt) else prompt.texts
     contents = ((one.content,) if isinstance(one.content, str) else one.content or () for one in parts)
-    texts = [part for content in contents for part in content if isinstance(part, str)]
+    found = [part for content in contents for part in content]
+    texts = [part for part in found if isinstance(part, str)]
     is_small = len(parts) + len(texts) < MANY_PARTS and sum(map(len, texts)) < LONG_TEXT
+    is_small = is_small and not any(isinstance(part, ImageEmbeds) for part in found)
     return make() if is_small else await asyncio.to_thread(make)
 
 
 def _prompt_id(request_id: str) -> str:
     """The id of the prompt that vLLM calls `request_id`; see `_abort`."""
-    name = request_id.removeprefix("chatcmpl-")
-    return name if name != request_id else request_id.removeprefix("cmpl-").rpartition("-")[0]
+    whole = _BEAM.sub("", request_id)
+    name = whole.removeprefix("chatcmpl-")
+    if name != whole:
+        return name
+    name = whole.removeprefix("cmpl-")
+    return name if whole != request_id else name.rpartition("-")[0]
 
 
 def _unwrap(response: Any) -> Any:

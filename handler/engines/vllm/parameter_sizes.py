@@ -6,9 +6,21 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 
-ENTRIES = {"bad_words": 128, "logit_bias": 10_000, "stop_token_ids": 10_000}
+ENTRIES = {
+    "bad_words": 128,
+    "logit_bias": 10_000,
+    "stop_token_ids": 10_000,
+    "allowed_token_ids": 10_000,
+    "logprob_token_ids": 1000,
+}
 # Characters of all texts together. A megabyte of `bad_words` takes ten seconds, one of template arguments a tenth.
-CHARACTERS = {"bad_words": 10_000, "stop": 100_000, "chat_template_kwargs": 2**20, "documents": 4 * 2**20}
+CHARACTERS = {
+    "bad_words": 10_000,
+    "stop": 100_000,
+    "chat_template_kwargs": 2**20,
+    "documents": 4 * 2**20,
+    "vllm_xargs": 10_000,
+}
 
 
 def check_sizes(parameters: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import json
 import signal
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -17,7 +18,7 @@ from handler.engines.vllm.failures import public_message
 from handler.engines.vllm.grammars.limits import GrammarLimits
 from handler.engines.vllm.grammars.trial import MASK_SECONDS, MASKS, MEMORY, longest_wait
 from handler.engines.vllm.grammars.trial_server import TrialServer
-from handler.errors import InvalidRequest, Unavailable
+from handler.errors import EngineDead, InvalidRequest, Unavailable
 
 Verdict = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ class GrammarTrials:
 
     def close(self) -> None:
         """End the process."""
-        for verdict in self._verdicts.values():
+        for verdict in tuple(self._verdicts.values()):
             verdict.cancel()
         if self._server is not None and self._server.done() and self._server.exception() is None:
             self._server.result().end()
@@ -72,15 +73,21 @@ class GrammarTrials:
         key = hashlib.sha256(json.dumps(given).encode()).digest()
         if key not in self._verdicts:
             self._verdicts[key] = asyncio.create_task(self._try(given))
+            self._verdicts[key].add_done_callback(partial(self._forget_failure, key))
         self._verdicts.move_to_end(key)
         if len(self._verdicts) > VERDICTS:
             self._verdicts.popitem(last=False)
         task = self._verdicts[key]
         try:
             return await asyncio.shield(task)  # others may wait for it too
-        finally:
-            if task.done() and (task.cancelled() or task.exception()):
-                self._verdicts.pop(key, None)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise EngineDead("The engine has ended while a grammar was tried.") from None
+
+    def _forget_failure(self, key: bytes, task: "asyncio.Task[Verdict]") -> None:
+        if (task.cancelled() or task.exception()) and self._verdicts.get(key) is task:
+            del self._verdicts[key]
 
     async def _try(self, given: Mapping[str, Any]) -> Verdict:
         seconds = self.limits.seconds
