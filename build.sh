@@ -9,7 +9,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh check [--device cpu|gpu] [--instance-type TYPE]
        ./build.sh diff [--device cpu|gpu] REQUEST
        ./build.sh test [--device cpu|gpu] [--all]
-       ./build.sh bench cold-start|front-end [ARGUMENTS OF THE BENCHMARK]
+       ./build.sh bench cold-start|front-end|soak|overload [ARGUMENTS OF THE BENCHMARK]
        ./build.sh audit
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
@@ -21,7 +21,10 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
   test    everything CI runs: lint, types, unit tests, the real engine with the model that ships, and a dozen small models
           of other families against transformers
             --all              every family of docs/models.md, not the dozen alone
-  bench   Lumi beside `vllm serve` in one run: cold-start, or the CPU time of the front-end (see benchmarks/README.md)
+  bench   (see benchmarks/README.md)
+            cold-start, front-end  Lumi beside `vllm serve` in one run: the time of a start, the CPU time of a request
+            soak                   what grows in an hour at capacity
+            overload               answers and refusals at ten times capacity, and the time until full speed
   audit   look up the locked packages of both images among the known vulnerabilities of osv.dev, or of the server that
           PIP_AUDIT_OSV_URL names; those in requirements/accepted.txt pass
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
@@ -236,8 +239,8 @@ tested=()
 extra=()
 if [ "$command" = bench ]; then
     case "${1:-}" in
-        cold-start | front-end) script=benchmarks/${1//-/_}.py; shift ;;
-        *) usage >&2; die "bench measures cold-start or front-end, not '${1:-}'" ;;
+        cold-start | front-end | soak | overload) script=benchmarks/${1//-/_}.py; shift ;;
+        *) usage >&2; die "bench measures cold-start, front-end, soak or overload, not '${1:-}'" ;;
     esac
     install "requirements/$(device auto).txt"
     exec .venv/bin/python "$script" "$@"

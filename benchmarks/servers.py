@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -107,6 +108,18 @@ def both(model: Path, directory: Path) -> Iterator[tuple[Server, Server]]:
         for server in servers:
             server.wait()
         yield servers[0], servers[1]
+
+
+@contextlib.contextmanager
+def lumi_alone(settings: Mapping[str, Any]) -> Iterator[Server]:
+    """Lumi, ready, with the model that ships. Raises StartFailed."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        server = lumi(shipped_model(Path(directory)), Path(directory), settings)
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.end()
 
 
 def vllm_serve(model: Path, directory: Path, settings: Mapping[str, Any], **environ: str) -> Server:
