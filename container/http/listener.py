@@ -17,6 +17,9 @@ from handler.errors import StartError
 
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep an idle connection, so that they are the ones to close it
 BACKLOG = 2048
+# uvloop accepts one connection of a listening socket in a turn of its loop. A busy loop takes long over a turn: new
+# connections, of health checks too, then wait for seconds behind requests on connections that are open.
+ACCEPTS_PER_TURN = 16
 MAX_HEAD_BYTES = 2**16  # request line and headers; browsers and proxies stop at half of it
 
 
@@ -50,7 +53,8 @@ async def listening(app: ASGIApp, sock: socket.socket, slow_readers: SlowReaders
         timeout_graceful_shutdown=1,  # requests were drained before, or are given up
     )
     server = _Uvicorn(config)
-    task = asyncio.create_task(server.serve([sock]))
+    handles = [sock, *(sock.dup() for _ in range(ACCEPTS_PER_TURN - 1))]
+    task = asyncio.create_task(server.serve(handles))
     try:
         yield
     finally:
