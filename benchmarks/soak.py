@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -76,13 +77,18 @@ def _sample(pid: int) -> Sample:
     processes: dict[str, Usage] = {}
     for process in (parent, *parent.children(recursive=True)):
         try:
-            title = "front end" if process == parent else " ".join(process.cmdline())[:40]
+            title = "front end" if process == parent else _title(process)
             usage = Usage(process.memory_info().rss, process.num_threads(), process.num_fds())
         except psutil.NoSuchProcess:
             continue
         before = processes.get(title, Usage(0, 0, 0))
         processes[title] = Usage(before.rss + usage.rss, before.threads + usage.threads, before.files + usage.files)
     return Sample(processes, shutil.disk_usage(SHARED_MEMORY).used)
+
+
+def _title(process: psutil.Process) -> str:
+    program, *arguments = process.cmdline() or [process.name()]
+    return " ".join((Path(program).name, *arguments))[:30].strip()
 
 
 def _growth(samples: Sequence[Sample]) -> str:
