@@ -103,7 +103,7 @@ def _recovery(overload: Overload, capacity: float) -> str:
     steps = int(AFTER_SECONDS * 10)
     for begin in (step / 10 for step in range(steps)):
         if sum(begin <= end < begin + WINDOW_SECONDS for end in ends) >= FULL_SPEED * capacity * WINDOW_SECONDS:
-            return f"{begin:.1f} s after the overload (the first {WINDOW_SECONDS:g} s with as many answers)"
+            return f"{begin:.1f} s after the overload (the first {WINDOW_SECONDS:g} s with as many answers, late ones included)"
     return f"not within {AFTER_SECONDS:g} s"
 
 
