@@ -165,7 +165,7 @@ def test_the_prompts_own_tokens_are_weighed(live):
         ({"inputs": "a", "parameters": {"max_new_tokens": 0}}, "parameters.max_new_tokens"),
         ({"inputs": "a", "parameters": {"do_sample": False, "best_of": 2}}, "parameters.best_of"),
         ({"inputs": "a", "parameters": {"top_n_tokens": 999, "details": True}}, "parameters.top_n_tokens"),
-        ({"inputs": "a", "parameters": {"grammar": {"type": "regex", "value": "("}}}, None),
+        ({"inputs": "a", "parameters": {"grammar": {"type": "regex", "value": "("}}}, "parameters.grammar"),
         ({"inputs": {"prompt": "a", "images": ["data:image/png;base64,AAAA"]}}, "inputs.images[0]"),
         ({"prompt": [1, 10**9]}, None),
         ({"prompt": RAW + RAW, "images": [RED]}, "prompt"),
