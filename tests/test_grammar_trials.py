@@ -115,16 +115,6 @@ def test_what_the_limits_would_refuse_does_no_harm_either(start, name):
     asyncio.run(scenario())
 
 
-def test_too_much_memory_is_refused(start, monkeypatch):
-    monkeypatch.setattr("handler.engines.vllm.grammars.trial.THREADS_BYTES", 0)
-    rules = {"grammar": "root ::= r0\n" + "\n".join(f"r{i} ::= r{i + 1}" for i in range(9000)) + '\nr9000 ::= "a"'}
-
-    async def scenario():
-        assert "OPTION_GRAMMAR_COMPILE_MEMORY" in await refusal(start(memory=2**24), rules)
-
-    asyncio.run(scenario())
-
-
 @pytest.mark.parametrize("grammar", [{"regex": "("}, {"json": {"type": 5}}, {"grammar": 'root ::= "'}, {"json": "{"}])
 def test_what_vllm_refuses_is_refused_in_its_words(start, grammar):
     async def scenario():
