@@ -67,7 +67,7 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
     `adds_special_tokens` is what a chat does that does not say."""
 
     adds_special_tokens = False
-    grammars: GrammarTrials
+    grammars: GrammarTrials | None = None
 
     async def render_chat(self, request: ChatRequest, **options: Any) -> Any:
         if "add_special_tokens" not in request.model_fields_set:
@@ -96,7 +96,7 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
     async def _try_grammar(self, request: ChatRequest | TextRequest) -> StructuredOutputsParams | None:
         prompt = request.prompt if isinstance(request, ChatRequest) else request.source
         grammar = request.extract_structured_outputs()
-        if grammar is None or grammar.all_constraints_none():
+        if self.grammars is None or grammar is None or grammar.all_constraints_none():
             return None
         return await self.grammars.passed(grammar, grammar_path(prompt.parameters))
 
