@@ -6,8 +6,8 @@ from typing import Any
 from handler.engine import ModelCard
 from handler.errors import InvalidRequest
 
-# A tokenizer reads a megabyte in about a second, and all requests wait for it. The longest token of many vocabularies is a run of
-# a hundred blanks; the mean of real text is three to five characters.
+# A tokenizer reads a megabyte in about a second, and all requests wait for it. The longest token of many vocabularies is a
+# run of a hundred blanks; the mean of real text is three to five characters.
 QUICK_CHARACTERS = 2**20
 MEAN_CHARACTERS = 16
 

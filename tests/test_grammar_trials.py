@@ -1,6 +1,7 @@
 """Grammars are tried in processes that may die of them. Real compilers; tests/test_engine_grammars.py has the server."""
 
 import asyncio
+import json
 import multiprocessing
 import time
 
@@ -60,6 +61,26 @@ async def refusal(trials, grammar):
         await passed(trials, grammar)
     assert refused.value.param == "path"
     return str(refused.value)
+
+
+class Hungry:
+    """A compiler that takes a GiB."""
+
+    def try_out(self, params):
+        assert params.regex
+        bytearray(2**30)
+
+
+def test_a_trial_that_takes_too_much_memory_is_told_from_others():
+    from handler.engines.vllm.grammars.trial import MEMORY, run_trial
+
+    forks = multiprocessing.get_context("fork")
+    verdict, end = forks.Pipe(duplex=False)
+    job = json.dumps([{"regex": "a"}, {"seconds": 60, "memory": 2**20}])
+    trial = forks.Process(target=lambda: end.send_bytes(run_trial(Hungry(), job)))
+    trial.start()
+    assert json.loads(verdict.recv_bytes()) == {"exceeded": MEMORY}
+    trial.join()
 
 
 def wait_until(condition):

@@ -28,6 +28,15 @@ async def asking(engine, name="1"):
     await asyncio.gather(task, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def watching_hung_engine(limit, *seconds):
+    """A watchdog, of an engine that has a prompt and computes nothing, at these times."""
+    engine = FakeEngine(gate=asyncio.Event())
+    watchdog = Watchdog(engine, limit, after(*seconds))
+    async with asking(engine):
+        yield watchdog
+
+
 def after(*seconds):
     """A clock that gives these times."""
     return iter(seconds).__next__
@@ -96,9 +105,7 @@ def test_an_idle_engine_does_not_hang():
 
 def test_a_pause_of_the_whole_machine_is_not_the_engines():
     async def story():
-        engine = FakeEngine(gate=asyncio.Event())
-        watchdog = Watchdog(engine, 60, after(0, 1, 1000, 1001))
-        async with asking(engine):
+        async with watching_hung_engine(60, 0, 1, 1000, 1001) as watchdog:
             await watchdog.check()
             await watchdog.check()
             await watchdog.check()
@@ -108,9 +115,7 @@ def test_a_pause_of_the_whole_machine_is_not_the_engines():
 
 def test_without_a_limit_nothing_is_killed():
     async def story():
-        engine = FakeEngine(gate=asyncio.Event())
-        watchdog = Watchdog(engine, 0, after(0, 1, 2, 3, 4))
-        async with asking(engine):
+        async with watching_hung_engine(0, 0, 1, 2, 3, 4) as watchdog:
             await watchdog.check()
             await watchdog.check()
             await watchdog.check()

@@ -25,8 +25,8 @@ def client_of(scope: Scope) -> str:
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """`id` is what the engine calls the request. `status` is that of the response once it has begun, `body_bytes` what has been
-    read of the request's body."""
+    """`id` is what the engine calls the request. `status` is that of the response once it has begun, `body_bytes` what has
+    been read of the request's body."""
 
     route: str
     headers: Headers

@@ -20,8 +20,8 @@ UNSENT_BYTES = 2**20  # of a stream that is computed faster than its client read
 
 
 async def read_body(request: Request, limit: int, exchange: Exchange | None = None) -> bytes:
-    """The whole body, whose bytes `exchange` counts. Raises BodyTooLarge as soon as it is known to have more than `limit` bytes, and InvalidRequest if it
-    is not complete in time."""
+    """The whole body, whose bytes `exchange` counts. Raises BodyTooLarge as soon as it is known to have more than `limit`
+    bytes, and InvalidRequest if it is not complete in time."""
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdigit() else 0
     pieces: list[bytes] = []

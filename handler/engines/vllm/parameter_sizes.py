@@ -1,5 +1,5 @@
-"""Sizes of parameters that cost the front end more than they should: vLLM tokenizes `bad_words` on the event loop, and copies, checks
-and renders the others there. What it bounds itself, the number of `stop` for one, is not here."""
+"""Sizes of parameters that cost the front end more than they should: vLLM tokenizes `bad_words` on the event loop, and
+copies, checks and renders the others there. What it bounds itself, the number of `stop` for one, is not here."""
 
 from collections.abc import Mapping
 from typing import Any
