@@ -9,7 +9,7 @@ from handler.engine import Adapter, ChatPrompt, Message
 from handler.engines.fake import FakeEngine, FakeFactory, describe
 from handler.engines.supervised import SupervisedFactory
 from handler.engines.supervisor import Supervision
-from handler.errors import EngineDead, RequestQuarantined, StartError, Unavailable
+from handler.errors import EngineDead, EngineFailure, RequestQuarantined, StartError, Unavailable
 
 POISON = "poison"
 
@@ -17,10 +17,32 @@ POISON = "poison"
 class Mortal(FakeEngine):
     """Dies when it reads the poison."""
 
+    deadly_piece = 0
+
     async def _compute(self, prompt, number):
-        if POISON in describe(prompt):
+        if POISON in describe(prompt) and number >= self.deadly_piece:
             await self.kill()
         await super()._compute(prompt, number)
+
+
+class Slow(Mortal):
+    """Dies of the poison when its first token has come."""
+
+    deadly_piece = 1
+
+
+class Stopping(FakeEngine):
+    """Fails on what it has not read when it ends, as vLLM does whose tokenizer stops with it."""
+
+    async def _compute(self, prompt, number):
+        try:
+            await super()._compute(prompt, number)
+        except EngineDead as death:
+            raise EngineFailure("It is being stopped.") from death
+
+    async def detokenize(self, tokens):
+        await self._killed.wait()
+        raise EngineFailure(f"It is being stopped, and does not read {tokens}.")
 
 
 def prompt(text, *, stream=False, **parameters):
@@ -42,6 +64,14 @@ async def supervised(*engines, restarts=5, **supervision):
         yield engine, factory
     finally:
         await engine.stop()
+
+
+async def ask_and_kill(engine, behind, text="a"):
+    """Ask `engine`; the one `behind` it is killed while it computes the answer."""
+    waiting = asyncio.create_task(ask(engine, text))
+    await until(lambda: behind.seen)
+    await behind.kill()
+    return await waiting
 
 
 async def until(condition):
@@ -143,6 +173,45 @@ def test_a_stream_that_was_found_innocent_begins_only_when_nothing_can_end_it():
     run(story)
 
 
+def test_a_prompt_that_kills_after_its_first_token_is_not_blamed_on_the_one_that_is_read_then():
+    async def story():
+        first, second = Slow(gate=asyncio.Event()), Slow(replies=("a", "b"))
+        async with supervised(first, second, FakeEngine()) as (engine, factory):
+            poison = asyncio.create_task(ask(engine, POISON, stream=True))
+            await until(lambda: first.seen)
+            innocent = asyncio.create_task(ask(engine, "hi"))
+            await until(lambda: len(first.seen) == 2)
+            await first.kill()
+            answers = await asyncio.gather(poison, innocent, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [EngineDead, EngineDead]
+            assert len(factory.steps) == 2
+
+    run(story)
+
+
+def test_what_a_dying_engine_fails_on_is_answered_by_the_next_one():
+    async def story():
+        dying = Stopping(gate=asyncio.Event())
+        async with supervised(dying, FakeEngine()) as (engine, _):
+            text = asyncio.create_task(engine.detokenize([104, 105]))
+            waiting = asyncio.create_task(ask(engine, "a"))
+            await until(lambda: dying.seen)
+            engine._supervisor.died(dying, EngineDead("The engine has died."))  # as the watch says
+            assert await waiting == ["user: a"]
+            assert await text == "hi"
+
+    run(story)
+
+
+def test_a_failure_of_an_engine_that_lives_is_the_requests():
+    async def story():
+        async with supervised(FakeEngine(error=EngineFailure("It failed."))) as (engine, _):
+            with pytest.raises(EngineFailure):
+                await ask(engine, "a")
+
+    run(story)
+
+
 def test_the_same_prompt_with_another_parameter_is_another():
     async def story():
         async with supervised(held(), Mortal(), FakeEngine()) as (engine, _):
@@ -159,11 +228,8 @@ def test_a_second_death_that_no_request_explains_is_the_last():
         async with supervised(first, second, FakeEngine()) as (engine, factory):
             await first.kill()
             await recovered(engine)
-            waiting = asyncio.create_task(ask(engine, "a"))
-            await until(lambda: second.seen)
-            await second.kill()
             with pytest.raises(EngineDead, match="second time in ten minutes"):
-                await waiting
+                await ask_and_kill(engine, second)
             with pytest.raises(EngineDead, match="second time in ten minutes"):
                 await engine.check()
             assert len(factory.steps) == 2
@@ -200,11 +266,8 @@ def test_without_restarts_a_death_is_the_end():
     async def story():
         dying = held()
         async with supervised(dying, FakeEngine(), restarts=0) as (engine, factory):
-            waiting = asyncio.create_task(ask(engine, "a"))
-            await until(lambda: dying.seen)
-            await dying.kill()
             with pytest.raises(EngineDead, match="This server is going down"):
-                await waiting
+                await ask_and_kill(engine, dying)
             with pytest.raises(EngineDead):
                 await engine.check()
             assert len(factory.steps) == 1
@@ -231,11 +294,8 @@ def test_an_engine_that_cannot_be_started_again_is_the_end():
                 raise StartError("no memory")
 
             factory.load = fail
-            waiting = asyncio.create_task(ask(engine, "a"))
-            await until(lambda: dying.seen)
-            await dying.kill()
             with pytest.raises(EngineDead, match="could not be started again: no memory"):
-                await waiting
+                await ask_and_kill(engine, dying)
 
     run(story)
 

@@ -1,13 +1,14 @@
 """An engine that is watched and replaced: the factory and the engine of another, and a prompt that outlives an engine."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
-from handler.engine import Adapter, Delta, EngineFactory, EngineNode, ModelCard, Prompt, RenderedPrompt
-from handler.engines.quarantine import quarantined
+from handler.engine import Adapter, Delta, Engine, EngineFactory, EngineNode, ModelCard, Prompt, RenderedPrompt
 from handler.engines.supervisor import Entry, Supervision, Supervisor
-from handler.errors import EngineDead
+from handler.errors import EngineDead, EngineFailure
+
+T = TypeVar("T")
 
 
 class SupervisedFactory:
@@ -53,29 +54,28 @@ class SupervisedEngine:
         try:
             begun = False
             while True:
+                engine = await self._supervisor.admit(entry)
                 try:
-                    async with aclosing(self._attempt(entry)) as deltas:
+                    async with aclosing(engine.generate(prompt)) as deltas:
                         async for delta in deltas:
                             begun = True
                             yield delta
-                except EngineDead as death:
-                    if entry.killed:
-                        raise quarantined() from death
+                except (EngineDead, EngineFailure) as fault:
+                    self._check_death(engine, fault)
                     self._supervisor.check_retry(begun=begun, deaths=entry.deaths)
                 else:
                     return
         finally:
-            entry.left = True
             self._supervisor.entries.discard(entry)
 
     async def render(self, prompt: Prompt) -> Sequence[RenderedPrompt]:
-        return await (await self._supervisor.admit()).render(prompt)
+        return await self._ask(lambda engine: engine.render(prompt))
 
     def sampling(self, prompt: Prompt) -> Mapping[str, Any]:
         return self._supervisor.engine.sampling(prompt)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
-        return await (await self._supervisor.admit()).detokenize(tokens)
+        return await self._ask(lambda engine: engine.detokenize(tokens))
 
     @property
     def adapters(self) -> Mapping[str, Adapter]:
@@ -102,16 +102,18 @@ class SupervisedEngine:
     async def stop(self) -> None:
         await self._supervisor.stop()
 
-    async def _attempt(self, entry: Entry) -> AsyncGenerator[Delta, None]:
-        """The deltas from the engine that lives now; the first of a stream once no suspect can end it. Raises EngineDead."""
-        engine = await self._supervisor.admit(entry)
-        try:
-            async with aclosing(engine.generate(entry.prompt)) as deltas:
-                async for delta in deltas:
-                    if entry.prompt.stream and self._supervisor.is_recovering:
-                        entry.left = True
-                        await self._supervisor.wait_for_trials(engine)
-                    yield delta
-        except EngineDead as death:
-            self._supervisor.died(engine, death, entry)
-            raise
+    async def _ask(self, question: Callable[[Engine], Awaitable[T]]) -> T:
+        """The answer of the engine that lives now, or of the next one. Raises EngineDead."""
+        while True:
+            engine = await self._supervisor.admit()
+            try:
+                return await question(engine)
+            except (EngineDead, EngineFailure) as fault:
+                self._check_death(engine, fault)
+
+    def _check_death(self, engine: Engine, fault: EngineDead | EngineFailure) -> None:
+        """Raises `fault` unless `engine` has died. One that is being stopped fails on what it still prepares."""
+        if isinstance(fault, EngineDead):
+            self._supervisor.died(engine, fault)
+        elif not self._supervisor.has_left(engine):
+            raise fault

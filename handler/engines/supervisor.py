@@ -5,12 +5,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from handler.engine import Engine, Prompt
-from handler.engines.quarantine import Quarantine
+from handler.engines.quarantine import Quarantine, quarantined
 from handler.engines.watchdog import Watchdog
-from handler.errors import EngineDead, RequestError, StartError, Unavailable
+from handler.errors import EngineDead, LumiError, RequestError, StartError, Unavailable
 
 log = logging.getLogger("lumi.engine")
 
@@ -31,20 +32,19 @@ class Supervision:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A prompt on its way through the engine. `deaths` counts those that nobody knows the cause of; `killed` an engine that
-    computed nothing else. `left` is set when the engine has no more to do with it."""
+    """A prompt on its way through the engine. `deaths` counts those that nobody knows the cause of; `killed` is set when an
+    engine that computed nothing else has died of it."""
 
     prompt: Prompt
     deaths: int = 0
     killed: bool = False
-    left: bool = False
 
 
 class Supervisor:
     """`start` makes another engine in the place of `engine`.
 
-    The first death is nobody's fault: prompts that the engine was reading are suspects, and each is read again alone before
-    anything else is computed. One that kills the next engine is found, and the others are spared.
+    The first death is nobody's fault: prompts that the engine was reading are suspects, and each is read again alone, its
+    answer thrown away, before anything else is computed. One that kills the next engine is found, and the others are spared.
     """
 
     def __init__(self, engine: Engine, start: Callable[[], Awaitable[Engine]], supervision: Supervision) -> None:
@@ -55,7 +55,6 @@ class Supervisor:
         self._supervision = supervision
         self._watchdog = Watchdog(engine, supervision.stall_seconds)
         self._suspects: deque[Entry] = deque()
-        self._trial: Entry | None = None
         self._restarts: deque[float] = deque()
         self._unexplained: float | None = None
         self._over: str | None = None
@@ -68,6 +67,10 @@ class Supervisor:
     def is_recovering(self) -> bool:
         """Whether the engine is being replaced or tried."""
         return self._recovery is not None
+
+    def has_left(self, engine: Engine) -> bool:
+        """Whether `engine` is replaced, or about to be: what it raises now is not the request's fault."""
+        return engine is not self.engine or self.is_recovering
 
     async def check(self) -> None:
         """Raises EngineDead when it is over, and Unavailable while the engine is being replaced. To be called every second or
@@ -85,19 +88,13 @@ class Supervisor:
             raise Unavailable(f"restarting the engine: {self._detail}", retry_after=10)
 
     async def admit(self, entry: Entry | None = None) -> Engine:
-        """The engine, once it is the turn of `entry`. Raises EngineDead."""
-        while self._over is None and self._recovery is not None and (entry is None or self._trial is not entry):
+        """The engine, once it is there for all. Raises EngineDead, and RequestQuarantined if a trial of `entry` killed one."""
+        while self._over is None and self._recovery is not None and not (entry is not None and entry.killed):
             await self._changed.wait()
+        if entry is not None and entry.killed:
+            raise quarantined()
         self._check_over()
         return self.engine
-
-    async def wait_for_trials(self, engine: Engine) -> None:
-        """Return once `engine` has survived all suspects. Raises EngineDead."""
-        while self._over is None and self._recovery is not None and engine is self.engine:
-            await self._changed.wait()
-        self._check_over()
-        if engine is not self.engine:
-            raise EngineDead("The engine has died of another request.")
 
     def check_retry(self, *, begun: bool, deaths: int) -> None:
         """Raises EngineDead where a prompt is not for the next engine."""
@@ -109,14 +106,10 @@ class Supervisor:
                 "The engine has died twice while this request waited, and is started again; send it again."
             )
 
-    def died(self, engine: Engine, death: EngineDead, entry: Entry | None = None) -> None:
-        """`engine` was found dead, by `entry` or by the watch. To be called by all that find it."""
-        if engine is not self.engine:
+    def died(self, engine: Engine, death: EngineDead) -> None:
+        """`engine` was found dead. To be called by all that find it."""
+        if self.has_left(engine) or self._over is not None:
             return  # it is known
-        if entry is not None and entry is self._trial:
-            entry.killed = True
-        if self._recovery is not None or self._over is not None:
-            return
         now = time.monotonic()
         if (refusal := self._refusal(now)) is not None:
             self._end(f"{death} {refusal}".strip())
@@ -193,28 +186,38 @@ class Supervisor:
     async def _find_culprit(self) -> Entry | None:
         """Try the suspects that are left, one after the other. None if the engine has survived all of them."""
         while self._suspects:
-            self._trial = entry = self._suspects.popleft()
+            entry = self._suspects.popleft()
             self._detail = f"it reads the requests that it may have died of, one by one; {len(self._suspects)} are left"
-            entry.left = entry not in self.entries
-            self._notify()
-            try:
-                if not await self._survives(entry):
-                    entry.killed = True
-                    return entry
-            finally:
-                self._trial = None
+            if not await self._survives(entry):
+                entry.killed = True
+                self._notify()
+                return entry
         return None
 
     async def _survives(self, entry: Entry) -> bool:
-        """Whether the engine has read the prompt, or is rid of it."""
-        while not entry.left and not self.engine.in_flight().get(entry.prompt.request_id):
-            try:
+        """Whether the engine lives when it has read the prompt, or its client is gone. Raises EngineDead if it was dead before."""
+        await self.engine.check()
+        reading = asyncio.create_task(_read(self.engine, entry.prompt))
+        try:
+            while (
+                entry in self.entries
+                and not reading.done()
+                and not self.engine.in_flight().get(entry.prompt.request_id)
+            ):
                 await self.engine.check()
                 await self._watchdog.check()
-            except EngineDead:
-                return False
-            await asyncio.sleep(_POLL_SECONDS)
-        return not entry.killed
+                await asyncio.wait([reading], timeout=_POLL_SECONDS)
+            if reading.done():
+                reading.result()
+        except EngineDead:
+            return False
+        except LumiError:  # the client will get it
+            return True
+        else:
+            return True
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     def _end(self, reason: str) -> None:
         self._over = f"{reason} This server is going down."
@@ -227,3 +230,9 @@ class Supervisor:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+async def _read(engine: Engine, prompt: Prompt) -> None:
+    """Return when the first delta comes."""
+    async with aclosing(engine.generate(prompt)) as deltas:
+        await anext(deltas, None)
