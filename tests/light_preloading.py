@@ -1,9 +1,11 @@
 """What the fork server of tests/test_forking.py imports in place of vLLM, and what its forks do."""
 
+import importlib
 import logging
 import os
 import sys
 import time
+from pathlib import Path
 
 from handler.engines.vllm.forking import EngineContext
 
@@ -14,11 +16,20 @@ def preload():
     global PRELOADED_BY  # noqa: PLW0603  # how a fork shows that it is one
     if "LUMI_TEST_OBSTACLE" in os.environ:
         sys.exit("an obstacle")
+    if "LUMI_TEST_TORCH" in os.environ:
+        importlib.import_module("torch")
     PRELOADED_BY = os.getpid()
 
 
 def facts(writer, *names):
     writer.send({"preloaded_by": PRELOADED_BY, **{name: os.environ.get(name) for name in names}})
+
+
+def threads(writer):
+    """The number of threads that run, and of those that torch would compute with."""
+    from torch import get_num_threads
+
+    writer.send((len(list(Path("/proc/self/task").iterdir())), get_num_threads()))
 
 
 def nested(writer):

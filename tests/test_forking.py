@@ -55,6 +55,24 @@ def test_a_fork_has_the_environment_of_the_moment(monkeypatch):
     assert (answer["LUMI_TEST_GONE"], answer["LUMI_TEST_NEW"]) == (None, "2")
 
 
+def test_a_fork_computes_with_the_threads_of_the_moment_and_starts_none(monkeypatch):
+    monkeypatch.setenv("LUMI_TEST_TORCH", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with fork_server(os.environ, LIGHT):
+        monkeypatch.setenv("OMP_NUM_THREADS", "8")  # as vLLM does for its workers on GPUs
+        assert result_of(light_preloading.threads) == (1, 8)
+
+
+def test_the_log_says_of_each_process_whether_it_is_forked(monkeypatch, caplog):
+    caplog.set_level("INFO", "lumi")
+    with fork_server(os.environ, LIGHT):
+        result_of(light_preloading.facts)
+        monkeypatch.setenv("OMP_PROC_BIND", "false")
+        result_of(light_preloading.facts)
+    found = [record.getMessage().split()[-1] for record in caplog.records if "the process" in record.getMessage()]
+    assert found == ["forked", "spawned"]
+
+
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "OMP_PROC_BIND", "KMP_AFFINITY"])
 def test_what_is_read_only_when_a_process_begins_is_spawned(monkeypatch, name):
     with fork_server(os.environ, LIGHT):

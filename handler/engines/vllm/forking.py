@@ -140,10 +140,14 @@ class EngineProcess(context.ForkServerProcess):
         process.causes = causes_file()
         if _can_fork():
             try:
-                return popen_forkserver.Popen(process)
+                forked = popen_forkserver.Popen(process)
             except (EOFError, OSError) as fault:
                 log.warning("The fork server has ended (%r); the engine's processes are spawned.", fault)
                 _server_environ.clear()
+            else:
+                log.info("the process %s is forked", process.name)
+                return forked
+        log.info("the process %s is spawned", process.name)
         return popen_spawn_posix.Popen(process)
 
 
@@ -172,7 +176,8 @@ def _new_process(kind: type[EngineProcess], environ: dict[str, str]) -> EnginePr
         os.environ.clear()
         os.environ.update(environ)
         if environ.get(THREADS) != _server_environ.get(THREADS) and environ.get(THREADS, "").isdigit():
-            sys.modules["torch"].set_num_threads(int(environ[THREADS]))
+            # torch.set_num_threads starts them at once, which may hang in a fork (seven of eight with torch 2.13).
+            ctypes.CDLL(None).omp_set_num_threads(int(environ[THREADS]))
     return kind.__new__(kind)
 
 
