@@ -151,7 +151,7 @@ def test_names_that_only_sound_secret_are_shown(name: str):
         ({"OPTION_MAX_NUM_SEQS": "64"}, {"max_num_seqs": 64}),
         ({"OPTION_TENSOR_PARALLEL_SIZE": "1", "TENSOR_PARALLEL_DEGREE": "1"}, {"tensor_parallel_size": 1}),
         ({"OPTION_PIPELINE_PARALLEL_DEGREE": "2"}, {"pipeline_parallel_size": 2}),
-        ({"OPTION_LIMIT_MM_PER_PROMPT": "image=2"}, {"limit_mm_per_prompt": {"image": 2, "video": 1, "audio": 1}}),
+        ({"OPTION_LIMIT_MM_PER_PROMPT": "image=2"}, {"limit_mm_per_prompt": {"image": 2, "video": 0, "audio": 0}}),
     ],
 )
 def test_what_lmi_fails_to_load_with_reaches_vllm(environ: dict[str, str], arguments: dict[str, object]):

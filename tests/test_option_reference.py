@@ -31,7 +31,7 @@ def test_vllm_gets_its_own_names_and_no_none():
         "dtype": "auto",
         "trust_remote_code": False,
         "enforce_eager": False,
-        "limit_mm_per_prompt": {"image": 1, "video": 1, "audio": 1},
+        "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
         "enable_mm_embeds": False,
     }
 
@@ -55,7 +55,7 @@ def test_the_line_of_vllm_serve_is_quoted_for_a_shell():
     arguments = {"model": "org/model", **options.vllm_arguments(), "hf_token": "SECRET"}
     line = vllm_serve_line(options, arguments, options.served_model_name)
     assert line.startswith("vllm serve org/model ")
-    assert """--limit-mm-per-prompt '{"image": 2, "video": 1, "audio": 1}'""" in line
+    assert """--limit-mm-per-prompt '{"image": 2, "video": 0, "audio": 0}'""" in line
     assert " --enforce-eager " in line
     assert " --served-model-name a b " in line
     assert """ --chat-template '{{ '"'"'a'"'"' }}'""" in line
@@ -116,4 +116,4 @@ def test_the_page_has_every_option_and_every_name():
 
 def test_limits_are_shown_as_json():
     told = explain(resolved({"OPTION_LIMIT_MM_PER_PROMPT": "image=4"}))
-    assert json.dumps({"image": 4, "video": 1, "audio": 1}) in told
+    assert json.dumps({"image": 4, "video": 0, "audio": 0}) in told

@@ -19,7 +19,7 @@ def test_nothing_set_gives_lmis_defaults_without_a_warning():
     assert (options.model_id, options.tensor_parallel_degree, options.max_rolling_batch_size) == (None, "max", 32)
     assert (options.port, options.max_request_size, options.job_queue_size) == (8080, 64 * 2**20, None)
     assert (options.predict_timeout, options.model_loading_timeout, options.image_fetch_timeout) == (240, 1200, 10)
-    assert options.limit_mm_per_prompt == {"image": 1, "video": 1, "audio": 1}
+    assert options.limit_mm_per_prompt == {"image": 1, "video": 0, "audio": 0}
 
 
 @pytest.mark.parametrize(
@@ -153,26 +153,42 @@ def test_names_of_options_have_any_case(name: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "counts"),
+    ("text", "images"),
     [
-        ('{"image": 2}', {"image": 2, "video": 1, "audio": 1}),
-        ('{"image":16,"video":2}', {"image": 16, "video": 2, "audio": 1}),
-        ("image=2", {"image": 2, "video": 1, "audio": 1}),
-        (" image = 2 , video=0,", {"image": 2, "video": 0, "audio": 1}),
-        ('{"image": {"count": 3, "width": 512}}', {"image": 3, "video": 1, "audio": 1}),
-        ('{"video": {"num_frames": 8}}', {"image": 1, "video": 1, "audio": 1}),
+        ('{"image": 2}', 2),
+        ('{"image":16,"video":0}', 16),
+        ("image=2", 2),
+        (" image = 2 , video=0,", 2),
+        ('{"image": {"count": 3, "width": 512}}', 3),
+        ('{"audio": 0}', 1),
     ],
 )
-def test_limits_in_every_syntax(text: str, counts: dict[str, int]):
-    limits = option("limit_mm_per_prompt", OPTION_LIMIT_MM_PER_PROMPT=text)
-    assert dict(limits) == counts
+def test_limits_in_every_syntax(text: str, images: int):
+    found = resolved({"OPTION_LIMIT_MM_PER_PROMPT": text})
+    assert dict(found.options.limit_mm_per_prompt) == {"image": images, "video": 0, "audio": 0}
+    assert not found.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image=2,video=1", "allows videos, which requests cannot have"),
+        ('{"video": {"num_frames": 8, "count": 2}, "audio": 1}', "allows videos and audio clips, which"),
+    ],
+)
+def test_vllm_plans_for_nothing_that_requests_cannot_have(text: str, words: str):
+    found = resolved({"OPTION_LIMIT_MM_PER_PROMPT": text})
+    planned = found.options.vllm_arguments()["limit_mm_per_prompt"]
+    assert (planned["video"], planned["audio"]) == (0, 0)
+    (warning,) = found.warnings
+    assert words in warning
 
 
 def test_sizes_in_limits_reach_vllm():
     text = '{"image": {"count": 3, "width": 512, "height": 256}, "video": 0}'
     arguments = resolved({"OPTION_LIMIT_MM_PER_PROMPT": text}).options.vllm_arguments()
     rich = {"count": 3, "width": 512, "height": 256}
-    assert arguments["limit_mm_per_prompt"] == {"image": rich, "video": 0, "audio": 1}
+    assert arguments["limit_mm_per_prompt"] == {"image": rich, "video": 0, "audio": 0}
 
 
 @pytest.mark.parametrize(
@@ -394,4 +410,4 @@ def test_options_survive_the_way_to_another_process():
 
 def test_options_may_be_built_from_python_values():
     options = Options(limit_mm_per_prompt={"image": 2}, port=1, served_model_name=["a"])  # type: ignore[arg-type]
-    assert (options.limit_mm_per_prompt["image"], options.limit_mm_per_prompt["video"]) == (2, 1)
+    assert (options.limit_mm_per_prompt["image"], options.limit_mm_per_prompt["video"]) == (2, 0)

@@ -6,23 +6,25 @@ from dataclasses import replace
 from container.options.decisions import Decision, Decisions, conflict, value_of
 from container.options.findings import NOTHING, Findings, fault, warning
 from container.options.names import OptionNames
-from container.options.parsers.modality_limits import ModalityLimits
+from container.options.parsers.modality_limits import UNSUPPORTED, ModalityLimits
 
 _LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 had
 
 
 def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> tuple[Decisions, Findings]:
     """The decisions that vLLM 0.5's options of images imply, and every conflict among options."""
-    planned, found = _plan_memory(decisions, names)
+    images_only, unsupported = _plan_for_images(decisions, names)
+    planned, found = _plan_memory({**decisions, **images_only}, names)
     findings = Findings.combine(
         (
             *_check_needs(decisions, names),
+            unsupported,
             found,
             *_check_engine_environment(decisions, environ, names),
             *_check_api_key(decisions, environ),
         )
     )
-    return {**_legacy_placeholder(decisions), **planned}, findings
+    return {**_legacy_placeholder(decisions), **images_only, **planned}, findings
 
 
 def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]:
@@ -41,6 +43,16 @@ def _legacy_placeholder(decisions: Decisions) -> Decisions:
     if "image_feature_size" not in decisions or "image_placeholder_token" in decisions:
         return {}
     return {"image_placeholder_token": Decision(_LEGACY_TOKEN, decisions["image_feature_size"].setting)}
+
+
+def _plan_for_images(decisions: Decisions, names: OptionNames) -> tuple[Decisions, Findings]:
+    """The limits without what requests cannot have: vLLM would reserve memory for it, and load the parts of the model."""
+    limits = decisions.get("limit_mm_per_prompt")
+    if limits is None or limits.value == limits.value.for_images():
+        return {}, NOTHING
+    kinds = " and ".join(plural for modality, plural in UNSUPPORTED.items() if limits.value[modality])
+    found = warning(f"{names.describe(limits.setting)} allows {kinds}, which requests cannot have; vLLM plans for none")
+    return {"limit_mm_per_prompt": replace(limits, value=limits.value.for_images())}, found if kinds else NOTHING
 
 
 def _plan_memory(decisions: Decisions, names: OptionNames) -> tuple[Decisions, Findings]:

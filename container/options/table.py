@@ -23,8 +23,8 @@ class Options(EngineOptions):
 
     # fmt: off
     limit_mm_per_prompt: Annotated[ModalityLimits, PlainValidator(modality_limits), Declared(
-        MEDIA, modality_limits, 'Maximum number of images, videos and audio clips in one prompt: {"image": 2} or image=2,video=1. '
-        "A modality that is not named keeps its 1.",
+        MEDIA, modality_limits, 'Maximum number of images in one prompt: {"image": 2} or image=2. Limits of videos and audio clips '
+        "are accepted, and requests cannot have any.",
         engine="limit_mm_per_prompt")] = ModalityLimits()
     mm_processor_kwargs: Annotated[Mapping[str, Any] | None, FrozenItems, Declared(
         MEDIA, values.json_object, "Arguments of the model's multimodal processor, as a JSON object.",

@@ -8,8 +8,10 @@ from typing import Any
 from container.options.frozen import FrozenMapping
 from container.options.parsers.values import json_object
 
-# LMI documents "1 for each modality". vLLM alone would allow 999, and reserve memory for a prompt of 999 images.
-DEFAULT_COUNTS = {"image": 1, "video": 1, "audio": 1}
+# LMI documents "1 for each modality". vLLM alone would allow 999, and reserve memory for a prompt of 999 images. Requests
+# cannot have videos and audio clips: a Qwen2-VL would plan for a video of 114,000 tokens that never comes.
+DEFAULT_COUNTS = {"image": 1, "video": 0, "audio": 0}
+UNSUPPORTED = {"video": "videos", "audio": "audio clips"}
 
 # Sizes of the largest item that vLLM accepts beside the count; it profiles memory with an item of this size.
 _SIZES = {
@@ -23,7 +25,7 @@ _PAIR = re.compile(r"\s*([A-Za-z_]+)\s*=\s*([+-]?\d+)\s*", re.ASCII)
 
 
 class ModalityLimits(FrozenMapping[int]):
-    """How many items of each modality one prompt may hold: a mapping such as {"image": 2, "video": 1, "audio": 1}.
+    """How many items of each modality one prompt may hold: a mapping such as {"image": 2, "video": 0, "audio": 0}.
 
     A modality that is not named keeps its default. `sizes` is what vLLM's rich form adds: {"image": {"width": 512}}.
     """
@@ -39,6 +41,11 @@ class ModalityLimits(FrozenMapping[int]):
     def with_image_size(self, width: int, height: int) -> "ModalityLimits":
         """These limits, with memory planned for images of this size."""
         return ModalityLimits(self, {**self.sizes, "image": {"width": width, "height": height}})
+
+    def for_images(self) -> "ModalityLimits":
+        """These limits, with none of what requests cannot have."""
+        sizes = {modality: size for modality, size in self.sizes.items() if modality not in UNSUPPORTED}
+        return ModalityLimits({**self, **dict.fromkeys(UNSUPPORTED, 0)}, sizes)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
