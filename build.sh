@@ -286,6 +286,8 @@ case "$command" in
         ;;
     image)
         device=$(device "$wanted")
+        # With its CUDA in the tag: tools for SageMaker choose the host by it.
+        [ "$device" = cpu ] || tag=${tag:-lumi:gpu-cu130}
         tag=$(reference --tag "${tag:-lumi:$device}" latest)
         if [ -n "$report" ]; then
             [ -z "$target" ] || die "--report does not push: remove --push"

@@ -246,6 +246,7 @@ def front_end(options: Options) -> Serving:
         tgi=options.tgi_compat,
         management=options.enable_management,
         api_key=options.api_key.get_secret_value() if options.api_key else None,
+        public_metrics=options.public_metrics,
     )
 
 

@@ -1,6 +1,7 @@
 """./build.sh image, with an engine that only records its arguments."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_the_image_is_built_for_its_device_and_the_line_that_runs_it_is_printed(
 def test_a_gpu_image_is_run_with_gpus(tmp_path, version, gpus):
     outcome = image(make_engine(tmp_path, version), "--device", "gpu")
     assert gpus in outcome.stdout
-    assert "lumi:gpu" in outcome.stdout
+    cuda = re.search(r"(?m)^nvidia-cuda-runtime==(\d+)\.(\d+)\.", (ROOT / "requirements/gpu.txt").read_text())
+    assert f"lumi:gpu-cu{cuda[1]}{cuda[2]}\n" in outcome.stdout
 
 
 @pytest.mark.parametrize(

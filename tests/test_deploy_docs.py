@@ -141,7 +141,7 @@ def test_a_manifest_has_what_its_kind_requires(manifest):
         volumes = {volume["name"] for volume in pod.get("volumes", ())}
         for container in pod["containers"]:
             assert container["name"]
-            assert container["image"] == "lumi:gpu"
+            assert container["image"] == "lumi:gpu-cu130"
             assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
 
 
@@ -209,4 +209,4 @@ def test_the_task_definition_of_ecs_is_whole():
     environ = {entry["name"]: entry["value"] for entry in container["environment"]}
     assert float(environ["OPTION_PREDICT_TIMEOUT"]) < container["stopTimeout"] <= 120
     assert container["memory"]
-    assert container["image"] == "lumi:gpu"
+    assert container["image"] == "lumi:gpu-cu130"

@@ -6,7 +6,7 @@ from tests.containers import MODEL, ROOT, _docker, refused, require_docker
 
 pytestmark = pytest.mark.docker
 
-IMAGE = "lumi:gpu"
+IMAGE = "lumi:gpu-cu130"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -203,6 +203,13 @@ def test_an_api_key_guards_every_route_but_health_checks():
             assert answer(server.post(ask("hi"), **right)) == "user: hi"
 
 
+def test_metrics_need_no_key_where_the_operator_says_so():
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key=API_KEY, public_metrics=True)
+    with serving(serving=settings) as server:
+        assert server.client.get("/metrics").status_code == 200
+        assert server.client.get("/v1/models").status_code == 401
+
+
 def test_a_key_may_have_any_characters():
     locked = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key="Schlüssel")
     with serving(serving=locked) as server:

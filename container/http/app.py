@@ -41,7 +41,7 @@ def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Ro
         *_inference_routes(Inference(health, serving, models)),
         *_model_routes(models),
         *_adapter_routes(AdapterRoutes(health, models, allowed=serving.management)),
-        *_status_routes(health, metrics, has_key=serving.api_key is not None),
+        *_status_routes(health, metrics, serving),
     )
 
 
@@ -78,7 +78,7 @@ def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
     yield Route("/server/logging", adapters.change_log_level)
 
 
-def _status_routes(health: Health, metrics: Metrics, *, has_key: bool) -> Iterator[Route]:
+def _status_routes(health: Health, metrics: Metrics, serving: Serving) -> Iterator[Route]:
     async def ping(request: Request, _: Exchange) -> Response:
         if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
             await health.wait_until_loaded(PATIENT_SECONDS)
@@ -90,10 +90,10 @@ def _status_routes(health: Health, metrics: Metrics, *, has_key: bool) -> Iterat
 
     async def cluster_auth(_: Request, __: Exchange) -> Response:
         """Xinference's client asks whether it needs a key."""
-        return JSONResponse({"auth": has_key})
+        return JSONResponse({"auth": serving.api_key is not None})
 
     # Health checks have no key, and a client that asks whether there is one has not sent it.
     yield Route("/ping", ping, ("GET", "POST"), is_public=True)
     yield Route("/health", ping, ("GET",), is_public=True)
-    yield Route("/metrics", scrape, ("GET",))
+    yield Route("/metrics", scrape, ("GET",), is_public=serving.public_metrics)
     yield Route("/v1/cluster/auth", cluster_auth, ("GET",), is_public=True)

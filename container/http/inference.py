@@ -45,6 +45,7 @@ class Serving:
     tgi: bool = False
     management: bool = False
     api_key: str | None = field(default=None, repr=False)
+    public_metrics: bool = False
 
 
 class Inference:

@@ -147,6 +147,8 @@ class Options(EngineOptions):
     api_key: Annotated[SecretStr | None, Declared(
         SERVER, values.secret, "API key that every request except /ping and /health must send as a bearer token. It is never shown.",
         secret=True)] = None
+    public_metrics: Annotated[bool, Declared(
+        SERVER, values.true_or_false, "Whether /metrics needs no API key, as SageMaker's detailed observability, which reads it, has none.")] = False
     error_compat: Annotated[Literal["none", "lmi"], Declared(
         SERVER, values.choice("none", "lmi"),
         "lmi returns status 424 on /invocations where LMI does; none returns the status that describes the error.")] = "none"

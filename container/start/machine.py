@@ -1,6 +1,5 @@
 """What this machine has, and what a model needs of it: a start that would fail minutes later fails within seconds."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from container.model_store import Kind, Located
 from container.options import Options
+from container.start.driver import Driver, driver_faults, read_driver
 from handler.errors import StartError
 
 MIB = 1024**2
@@ -19,8 +19,6 @@ GIB = 1024**3
 RING_BYTES = 240 * MIB
 TEMPORARY_BYTES = 16 * MIB  # for sockets, and the files of transformers and torch.compile
 PROCESS_BYTES = 2 * GIB  # what the server and the engine take without weights; 1.9 GiB were measured
-# The minimum driver of each CUDA: NVIDIA, CUDA compatibility, minor version compatibility.
-DRIVERS = {12: 525, 13: 580}
 _UNLIMITED = 2**60  # cgroup v1 says "no limit" with a number near 2**63
 
 
@@ -29,13 +27,12 @@ class Machine:
     """What there is. Sizes are in bytes, and None if unknown."""
 
     gpus: int
-    driver: int | None  # the first number of NVIDIA's driver's version
+    driver: Driver
     memory: int | None  # what this container may still take
     shared_memory: int | None  # free in /dev/shm
     temporary: int | None  # free in the directory for temporary files; None if it is not writable
     temporary_directory: str = "/tmp"  # noqa: S108  # its path
     temporary_runs: bool = True  # whether a library that is compiled there can be loaded
-    driver_loads: bool = True  # whether CUDA would find the driver's library
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +84,11 @@ def inspect(root: Path = Path("/")) -> Machine:
     gpus = len(list((root / "dev").glob("nvidia[0-9]*"))) or int((root / "dev" / "dxg").exists())
     return Machine(
         gpus=gpus,
-        driver=_driver(root),
+        driver=read_driver(root, gpus),
         memory=min(_memories(root), default=None),
         shared_memory=_free(root / "dev" / "shm"),
         temporary=_free(temporary) if temporary and os.access(temporary, os.W_OK) else None,
         temporary_directory=str(temporary or "/tmp"),  # noqa: S108  # only a name in a sentence
-        driver_loads=gpus == 0 or _loads("libcuda.so.1"),
         temporary_runs=not (temporary and temporary.exists() and os.statvfs(temporary).f_flag & os.ST_NOEXEC),
     )
 
@@ -112,17 +108,8 @@ def _graphics(machine: Machine, needs: Needs) -> Iterator[str]:
             "This build of Lumi needs an NVIDIA GPU, and this machine has none. Start the container with --gpus all (and the "
             "NVIDIA container toolkit on the host), choose an instance with a GPU, or use the cpu image."
         )
-    elif not machine.driver_loads:
-        yield (
-            "This machine has a GPU, but not its driver's library, libcuda.so.1. Start the container with --gpus all (or "
-            "runtime: nvidia), so that NVIDIA's container toolkit mounts it; NVIDIA_DRIVER_CAPABILITIES must contain compute."
-        )
-    minimum = DRIVERS.get(needs.cuda)
-    if machine.gpus and machine.driver is not None and minimum is not None and machine.driver < minimum:
-        yield (
-            f"The NVIDIA driver is {machine.driver}, but CUDA {needs.cuda} needs {minimum} or newer. Update the host's driver "
-            "(on SageMaker: a newer inference AMI), or build the image on a base that has NVIDIA's cuda-compat package."
-        )
+    else:
+        yield from driver_faults(machine.driver, needs.cuda)
 
 
 def _memory(machine: Machine, needs: Needs) -> Iterator[str]:
@@ -159,17 +146,6 @@ def _directories(machine: Machine, needs: Needs) -> Iterator[str]:
         )
 
 
-def _driver(root: Path) -> int | None:
-    if (root / "usr/local/cuda/compat/libcuda.so.1").exists():
-        return None  # NVIDIA's cuda-compat runs a newer CUDA on an older driver, within limits of its own
-    try:
-        text = (root / "proc/driver/nvidia/version").read_text()
-    except OSError:
-        return None
-    found = re.search(r"\s(\d+)\.\d+(?:\.\d+)?\s", text)
-    return int(found[1]) if found else None
-
-
 def _memories(root: Path) -> Iterator[int]:
     """The memory that the kernel reports as available, and what the limits of control groups leave (v2 and v1)."""
     if found := re.search(r"MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo")):
@@ -194,14 +170,6 @@ def _temporary_directory(root: Path) -> Path | None:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:  # no directory is writable
         return None
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)  # initialises nothing
-    except OSError:
-        return False
-    return True
 
 
 def _text(path: Path) -> str:
