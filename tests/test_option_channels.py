@@ -49,6 +49,14 @@ CHANNELS = [
     ("OPTION_PIPELINE_PARALLEL_DEGREE", "PIPELINE_PARALLEL_DEGREE", "pipeline_parallel_degree"),
     ("OPTION_MAX_ROLLING_BATCH_PREFILL_TOKENS", "MAX_BATCH_PREFILL_TOKENS", "max_rolling_batch_prefill_tokens"),
     ("OPTION_IMAGE_FETCH_TIMEOUT", "VLLM_IMAGE_FETCH_TIMEOUT", "image_fetch_timeout"),
+    ("option.max_num_seqs", "SM_VLLM_MAX_NUM_SEQS", "max_rolling_batch_size"),
+    ("OPTION_MAX_ROLLING_BATCH_SIZE", "SM_VLLM_MAX_NUM_SEQS", "max_rolling_batch_size"),
+    ("SM_VLLM_MAX_NUM_SEQS", "MAX_BATCH_SIZE", "max_rolling_batch_size"),
+    ("SM_VLLM_TENSOR_PARALLEL_SIZE", "SM_NUM_GPUS", "tensor_parallel_degree"),
+    ("OPTION_LOAD_FORMAT", "SM_VLLM_LOAD_FORMAT", None),
+    ("HF_MODEL_ID", "SM_VLLM_MODEL", "model_id"),
+    ("OPTION_MODEL_ID", "SM_VLLM_MODEL", "model_id"),
+    ("SM_VLLM_MODEL", "SERVING_LOAD_MODELS", "model_id"),
 ]
 
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from container.model_store import locate
-from container.options import TABLE, resolve
+from container.options import TABLE, lmi, resolve
 from container.options.explanation import vllm_serve_line
 from container.start.vllm_settings import vllm_settings
 from handler.engines.vllm import field_names
@@ -61,7 +61,7 @@ TEXTS = {
     "OPTION_STRUCTURED_OUTPUTS_CONFIG": '{"backend": "xgrammar"}',
     "OPTION_SPECULATIVE_CONFIG": '{"method": "ngram", "num_speculative_tokens": 2}',
     "OPTION_OVERRIDE_GENERATION_CONFIG": '{"temperature": 0}',
-    "OPTION_CUDAGRAPH_CAPTURE_SIZES": "4",
+    "OPTION_CUDAGRAPH_CAPTURE_SIZES": "[4, 8]",
     "OPTION_TOKENIZER_REVISION": "None",
 }
 
@@ -121,3 +121,15 @@ def test_an_argument_that_vllm_does_not_have_is_named():
 
     with pytest.raises(OptionError, match="OPTION_NO_SUCH_THING='1': is not an argument of this vLLM"):
         parse_texts({"no_such_thing": "1"})
+
+
+def test_every_argument_of_vllm_serve_is_known():
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    names = {flag for action in make_arg_parser(FlexibleArgumentParser())._actions for flag in action.option_strings}
+    flags = {
+        flag[2:].replace("-", "_") for flag in names if flag[2:] == flag.lstrip("-") and not flag.startswith("--no-")
+    }
+    options = {name for option in TABLE for name in option.names}
+    assert flags - options - set(lmi.option_names()) - set(field_names()) == {"help"}

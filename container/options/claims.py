@@ -13,12 +13,14 @@ from container.options.sources.properties import FILE_NAME
 from container.options.sources.reading import Sources
 from container.options.sources.settings import (
     PROPERTY_PREFIX,
+    VLLM_PREFIX,
     Channel,
     Setting,
     known_settings,
     option_settings,
     server_settings,
     variable_settings,
+    vllm_settings,
 )
 
 
@@ -74,14 +76,14 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
     server = [setting for setting in server_settings(environ) if not names.is_variable(setting.origin.label)]
     claims = Claims(
         owners=(
-            *((setting, _owner(setting, names)) for setting in by_name),
+            *((setting, _owner(setting, names)) for setting in (*by_name, *vllm_settings(environ))),
             *((setting, option) for option in names.table for setting in variable_settings(environ, option)),
             *ignored,
             *((setting, _owner_of_server_key(setting)) for setting in server),
         ),
         # HF_TASK is LMI's option.task
         named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
-        findings=Findings.combine(_misplaced(environ)),
+        findings=Findings.combine((*_misplaced(environ), *_empty(environ))),
     )
     if sources.named is None or not sources.file_is_of_named_model:
         return claims
@@ -89,7 +91,7 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
 
 
 def _owner(setting: Setting, names: OptionNames) -> Owner:
-    """What a setting of serving.properties or OPTION_* is for."""
+    """What a setting of serving.properties, OPTION_* or SM_VLLM_* is for."""
     name, ignored = setting.name, lmi.option_names()
     if option := names.option(name):
         return option
@@ -148,3 +150,10 @@ def _misplaced(environ: Mapping[str, str]) -> Iterator[Findings]:
     for label in sorted(label for label in environ if label.startswith(PROPERTY_PREFIX)):
         name = label.removeprefix(PROPERTY_PREFIX).upper()
         yield fault(f"{label} is a name for {FILE_NAME}; in the environment, write OPTION_{name}")
+
+
+def _empty(environ: Mapping[str, str]) -> Iterator[Findings]:
+    """AWS's vLLM container makes a bare flag of an empty value; everywhere else an empty value is none."""
+    for label in sorted(environ):
+        if label.startswith(VLLM_PREFIX) and not environ[label].strip():
+            yield warning(f"{label} is empty and has no effect; write {label}=true if it is a flag that should be on")

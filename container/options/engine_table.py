@@ -90,7 +90,7 @@ class EngineOptions(BaseModel):
         engine="quantization", environment=("HF_MODEL_QUANTIZE",), unset=MODELS_OWN)] = None
     gpu_memory_utilization: Annotated[float | None, Declared(
         ENGINE, values.fraction, "Fraction of each GPU's memory that vLLM may use, above 0 and up to 1.",
-        engine="gpu_memory_utilization", environment=("CUDA_MEMORY_FRACTION",), unset=VLLMS_OWN)] = None
+        engine="gpu_memory_utilization", aliases=("device_memory_utilization",), environment=("CUDA_MEMORY_FRACTION",), unset=VLLMS_OWN)] = None
     cpu_offload_gb_per_gpu: Annotated[float | None, Declared(
         ENGINE, values.gibibytes, "GiB of weights per GPU that are offloaded to the machine's memory.",
         engine="cpu_offload_gb", unset=VLLMS_OWN)] = None

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from container.masking import MASK, is_secret_name, mask, quote
@@ -81,4 +82,13 @@ def _argument(name: str, value: Any) -> list[str]:
     if isinstance(value, list | tuple):
         return [flag, *(shlex.quote(mask(str(item))) for item in value)]
     text = json.dumps(thaw(value)) if isinstance(value, Mapping) else str(value)
-    return [flag, shlex.quote(mask(text))]
+    return [flag, *(shlex.quote(mask(word)) for word in _items(text))]
+
+
+def _items(text: str) -> list[str]:
+    """The values of an argument that Lumi has no option for: those of a JSON list, or the text."""
+    with suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, list):
+            return [str(item) for item in found]
+    return [text]

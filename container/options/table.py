@@ -137,9 +137,11 @@ class Options(EngineOptions):
         "input, and server-sent events for streams.")] = False
     enable_stateful_sessions: Annotated[bool, Declared(
         SERVER, values.true_or_false, "Whether clients may open sessions, in which a request may refer to an earlier image "
-        "by its hash.")] = True
+        "by its hash.",
+        environment=("SAGEMAKER_ENABLE_STATEFUL_SESSIONS",))] = True
     sessions_expiration: Annotated[float, Declared(
-        SERVER, values.seconds, "Number of seconds after which a session is closed.")] = 1200.0
+        SERVER, values.seconds, "Number of seconds after which a session is closed.",
+        environment=("SAGEMAKER_SESSIONS_EXPIRATION",))] = 1200.0
     sessions_max_bytes: Annotated[int, Declared(
         SERVER, sizes.parse_bytes, "Maximum size in bytes of the encoded images of all sessions together.")] = 1024 * MIB
     enable_management: Annotated[bool, Declared(

@@ -30,7 +30,8 @@ If an option is set in several places, the first of these wins, and a warning na
 1. `HF_MODEL_ID`, `HF_REVISION`, and the variables that SageMaker sets (`SAGEMAKER_*`)
 2. `serving.properties`
 3. `OPTION_*`
-4. the other variables below, from left to right
+4. `SM_VLLM_*`, the variables of AWS's vLLM container
+5. the other variables below, from left to right
 
 An unknown option, a malformed value or a conflict ends the start. All faults are reported at once, each with its cure.
 `python -m container check` prints every option in force and its origin.
@@ -44,6 +45,24 @@ Set every other engine argument of vLLM with `OPTION_<NAME>` or `option.<name>`,
 `OPTION_ENABLE_CHUNKED_PREFILL`, `OPTION_SPECULATIVE_CONFIG`, `OPTION_MM_PROCESSOR_CACHE_GB` or `OPTION_HF_OVERRIDES`.
 Booleans are `true` or `false`; objects and lists are JSON. vLLM's own names of the options above
 (`OPTION_MAX_NUM_SEQS`, `OPTION_TENSOR_PARALLEL_SIZE`) are accepted too.
+"""
+
+_VLLM_CONTAINER = """\
+## Variables of AWS's vLLM container
+
+`SM_VLLM_<NAME>` sets the argument `--<name>` of `vllm serve` in that container
+([sagemaker_args.py](https://github.com/aws/deep-learning-containers/blob/main/scripts/docker/vllm/sagemaker_args.py), commit dceae13, read 2026-11-22),
+and does so here, with the names and values of `OPTION_<NAME>`: `SM_VLLM_MAX_MODEL_LEN`, `SM_VLLM_LIMIT_MM_PER_PROMPT`,
+`SM_VLLM_ENABLE_AUTO_TOOL_CHOICE`, `SM_VLLM_LORA_MODULES`. Flags that take several values may have them as a JSON list. Where it differs:
+
+| | in AWS's container | in Lumi |
+| --- | --- | --- |
+| `SM_VLLM_MODEL` beside `HF_MODEL_ID` | the first wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
+| `HF_MODEL_ID` beside a model in `/opt/ml/model` | the directory wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
+| `false` | leaves the flag out, so that what vLLM has on stays on | turns the flag off |
+| an empty value | is the flag alone | has no effect, and a warning names the cure |
+| a name that vLLM does not have | ends the process, which is started again three times | as of `OPTION_*` |
+| what is not set | vLLM's default, such as one GPU and its own batch size | the default on this page |
 """
 
 _LMI = """\
@@ -82,7 +101,7 @@ def options_page() -> str:
     for group, options in groupby(TABLE, key=lambda option: option.declared.group):
         rows = (_reference(option) for option in options)
         blocks.append(f"## {group}\n\n{table(('option', 'environment', 'default', 'meaning'), rows)}")
-    return "\n".join((*blocks, _PASSED_THROUGH, _LMI))
+    return "\n".join((*blocks, _PASSED_THROUGH, _VLLM_CONTAINER, _LMI))
 
 
 def _reference(option: Option) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from container.options.lmi.ignored import OFF, ON, Ignored, PassedThrough
 from container.options.lmi.server import PASSED_THROUGH, SERVER_KEYS, VARIABLES
+from container.options.lmi.vllm_server import VLLM_SERVER
 
 __all__ = [
     "OPTIONS",
@@ -25,7 +26,6 @@ _PROCESSOR = "vLLM reads this from the model; OPTION_MM_PROCESSOR_KWARGS changes
 _OTHER_ENGINE = "it is an option of another engine of LMI, and Lumi serves with vLLM"
 _SPECULATION = "set OPTION_SPECULATIVE_CONFIG for speculative decoding"
 _MEMORY = "vLLM plans memory itself; see OPTION_GPU_MEMORY_UTILIZATION"
-_FRONT_END = "it is an option of the HTTP server of `vllm serve`, which does not run here"
 
 OPTIONS = (
     Ignored(("rolling_batch",), "Lumi always batches continuously in vLLM", no_effect=("auto", "vllm", "disable")),
@@ -93,7 +93,7 @@ OPTIONS = (
     Ignored(("bedrock_compat",), "the Bedrock schema is not supported; responses have LMI's form", no_effect=OFF),
     Ignored(("adapters",), _ADAPTERS),
     Ignored(("lora_extra_vocab_size", "long_lora_scaling_factors"), "vLLM no longer has it"),
-    Ignored(("sessions_path", "sessions_s3url"), _SESSIONS),
+    Ignored(("sessions_path", "sessions_s3url"), _SESSIONS, variables=("SAGEMAKER_SESSIONS_PATH",)),
     Ignored(("normalize",), "it is for embeddings, and Lumi serves generation"),
     Ignored(
         (
@@ -144,10 +144,6 @@ OPTIONS = (
     Ignored(
         ("media_io_kwargs",), "Lumi decodes images itself, applies their EXIF orientation and converts them to RGB"
     ),
-    Ignored(
-        ("response_role", "max_log_len", "enable_log_requests", "disable_log_requests", "return_tokens_as_token_ids"),
-        _FRONT_END,
-    ),
     Ignored(("load_in_8bit", "load_in_4bit", "low_cpu_mem_usage", "disable_flash_attn"), _OTHER_ENGINE, no_effect=OFF),
     Ignored(
         (
@@ -161,6 +157,7 @@ OPTIONS = (
         ),
         _OTHER_ENGINE,
     ),
+    *VLLM_SERVER,
 )
 
 

@@ -8,6 +8,8 @@ _TLS = "Lumi serves plain HTTP; SageMaker or a proxy terminates TLS"
 _NOT_IN_FILE = "it is a key of config.properties, not of serving.properties"
 _ONE_MODEL = "Lumi serves one model; set HF_MODEL_ID to it"
 _SECURITY = "Lumi has no secure mode; it runs no code from the model repository unless OPTION_TRUST_REMOTE_CODE=true"
+_RESTARTS = "OPTION_ENGINE_RESTARTS is how often an engine that dies is started again"
+_REQUIREMENTS = "OPTION_INSTALL_REQUIREMENTS=true installs the requirements.txt beside your code"
 
 # Keys of LMI's Java server: config.properties there, SERVING_<KEY> in the environment.
 SERVER_KEYS = (
@@ -98,6 +100,11 @@ VARIABLES = (
     ),
     Ignored((), "chat completions need no switch", no_effect=ON, variables=("MESSAGES_API_ENABLED",)),
     Ignored((), "LMI does not read it either; set HF_REVISION", variables=("HF_MODEL_REVISION",)),
+    # of the supervisor in AWS's vLLM container (its docs/vllm/configuration.md, read 2026-11-22)
+    Ignored((), _RESTARTS, no_effect=ON, variables=("PROCESS_AUTO_RECOVERY",)),
+    Ignored((), _RESTARTS, variables=("PROCESS_MAX_START_RETRIES",)),
+    Ignored((), _REQUIREMENTS, no_effect=OFF, variables=("STANDARD_AUTO_INSTALL_REQ",)),
+    Ignored((), _REQUIREMENTS, variables=("STANDARD_PIP_ARGS",)),
 )
 
 # Variables that other libraries read.
@@ -112,4 +119,13 @@ PASSED_THROUGH = (
     PassedThrough(("SAFETENSORS_FAST_GPU",), "safetensors reads it."),
     PassedThrough(("CUDA_VISIBLE_DEVICES", "NCCL_*"), "CUDA and NCCL read it."),
     PassedThrough(("AWS_*",), "boto3 reads it, for models on S3."),
+    # In JumpStart's environments; no container of AWS reads them (djl-serving, deep-learning-containers, vLLM and
+    # model_hosting_container_standards, read 2026-11-22), and AWS describes the second as the platform's limit:
+    # its host unregisters the adapter that was idle for longest.
+    PassedThrough(("SAGEMAKER_ENABLE_LOAD_AWARE",), "SageMaker's own host reads it, to distribute requests."),
+    PassedThrough(
+        ("SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY",),
+        "SageMaker's own host reads it, and unregisters adapters beyond it. OPTION_MAX_CPU_LORAS is the engine's limit.",
+    ),
+    PassedThrough(("SM_VLLM_*",), "As OPTION_*, by the names of vLLM's arguments: see docs/options.md."),
 )

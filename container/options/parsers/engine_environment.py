@@ -15,7 +15,7 @@ _DANGEROUS = (
     "*_PROXY", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL*", "HF_ENDPOINT",
 )  # fmt: skip
 # Lumi reads these itself, before it applies `env`.
-_OURS = ("OPTION_*", "SERVING_*", "SAGEMAKER_*", "ARGS_*", "HF_MODEL_*", "HF_TASK")
+_OURS = ("OPTION_*", "SERVING_*", "SAGEMAKER_*", "SM_VLLM_*", "ARGS_*", "HF_MODEL_*", "HF_TASK")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SYNTAX = 'write NAME=value,OTHER=value, or {"NAME": "value"} where a value has a comma'
 

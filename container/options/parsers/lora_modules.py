@@ -1,5 +1,6 @@
 """Text of the options of adapters -> their values: names and paths (in vLLM's forms), ranks and directories."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -39,10 +40,10 @@ def parse_lora_modules(value: str | tuple[LoraModule, ...]) -> tuple[LoraModule,
 def _modules(text: str) -> Iterator[LoraModule]:
     if text.startswith(("{", "[")):
         try:
-            found = json.loads(text)
+            found = list(_json_values(text))
         except ValueError as error:
             raise ValueError(f"is not valid JSON: {error}; {_FORMS}") from None
-        for entry in found if isinstance(found, list) else [found]:
+        for entry in itertools.chain.from_iterable(one if isinstance(one, list) else [one] for one in found):
             yield from _entries(entry)
         return
     for word in re.split(r"[,\s]+", text.strip(", \t\r\n")):
@@ -50,6 +51,15 @@ def _modules(text: str) -> Iterator[LoraModule]:
         if not (name and equals and path):
             raise ValueError(f"has {word!r}, which is not name=path; {_FORMS}")
         yield LoraModule(name, path)
+
+
+def _json_values(text: str) -> Iterator[Any]:
+    """One, or several with blanks between them, as SM_VLLM_LORA_MODULES may have them. Raises ValueError."""
+    decoder, rest = json.JSONDecoder(), text
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        yield value
+        rest = rest[end:].lstrip()
 
 
 def _entries(entry: Any) -> Iterator[LoraModule]:

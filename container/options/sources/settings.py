@@ -11,6 +11,7 @@ from container.options.declaration import Option
 from container.options.sources.properties import FILE_NAME, Property
 
 OPTION_PREFIX = "OPTION_"
+VLLM_PREFIX = "SM_VLLM_"  # of AWS's vLLM container: the arguments of `vllm serve`
 SERVER_PREFIX = "SERVING_"
 PROPERTY_PREFIX = "option."
 
@@ -24,8 +25,9 @@ class Channel(IntEnum):
     OVERRIDING = 0  # HF_MODEL_ID, SAGEMAKER_*
     PROPERTIES = 1  # serving.properties
     OPTION = 2  # OPTION_*
-    TRANSLATED = 3  # HF_*, SERVING_*, the names of TGI
-    MODEL_DIRECTORY = 4  # the model that was found there
+    VLLM_CONTAINER = 3  # SM_VLLM_*
+    TRANSLATED = 4  # HF_*, SERVING_*, the names of TGI
+    MODEL_DIRECTORY = 5  # the model that was found there
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,10 @@ class Setting:
 
     def spelling(self, name: str) -> str:
         """How the option `name` is written in this channel."""
-        return f"{PROPERTY_PREFIX}{name}" if self.origin.line else f"{OPTION_PREFIX}{name.upper()}"
+        if self.origin.line:
+            return f"{PROPERTY_PREFIX}{name}"
+        prefix = VLLM_PREFIX if self.origin.channel is Channel.VLLM_CONTAINER else OPTION_PREFIX
+        return f"{prefix}{name.upper()}"
 
 
 def property_settings(entries: Iterable[Property]) -> Iterator[Setting]:
@@ -72,6 +77,13 @@ def option_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
     for label in sorted(environ, key=lambda label: (label != label.upper(), label)):
         if label.upper().startswith(OPTION_PREFIX):
             yield from _variable(environ, label, option_name(label[len(OPTION_PREFIX) :]), Channel.OPTION)
+
+
+def vllm_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
+    """SM_VLLM_*, by the names of vLLM's arguments."""
+    for label in sorted(environ):
+        if label.startswith(VLLM_PREFIX):
+            yield from _variable(environ, label, label.removeprefix(VLLM_PREFIX).lower(), Channel.VLLM_CONTAINER)
 
 
 def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Setting]:

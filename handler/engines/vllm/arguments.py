@@ -1,6 +1,7 @@
 """Typed engine arguments, and the text of those that only vLLM knows -> AsyncEngineArgs."""
 
 import argparse
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -26,14 +27,14 @@ def parse_texts(texts: Mapping[str, str]) -> dict[str, Any]:
     if not texts:
         return {}
     parser = AsyncEngineArgs.add_cli_args(_Parser(prog="vllm serve", add_help=False))
-    known = {action.dest for action in parser._actions}  # noqa: SLF001  # argparse has no accessor
+    known = {action.dest: action.nargs for action in parser._actions}  # noqa: SLF001  # argparse has no accessor
     values: dict[str, Any] = {}
     faults: list[str] = []
     for name, text in texts.items():
         try:
             if name not in known:
                 raise OptionError("is not an argument of this vLLM")  # noqa: TRY301  # reported with the others
-            values[name] = getattr(parser.parse_args([_word(name, text)]), name)
+            values[name] = getattr(parser.parse_args(_words(name, text, several=known[name] == "+")), name)
         except (OptionError, argparse.ArgumentError, ValueError, TypeError) as fault:
             reason = re.sub(r"^argument [^:]+: ", "", str(fault))
             faults.append(f"OPTION_{name.upper()}={text!r}: {reason}")
@@ -42,6 +43,9 @@ def parse_texts(texts: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _word(name: str, text: str) -> str:
+def _words(name: str, text: str, *, several: bool) -> list[str]:
+    """The arguments of a command line; a flag that takes `several` values may have them as a JSON list."""
     flag = name.replace("_", "-")
-    return {"true": f"--{flag}", "false": f"--no-{flag}"}.get(text.lower(), f"--{flag}={text}")
+    if several and text.lstrip().startswith("["):
+        return [f"--{flag}", *map(str, json.loads(text))]
+    return [{"true": f"--{flag}", "false": f"--no-{flag}"}.get(text.lower(), f"--{flag}={text}")]
