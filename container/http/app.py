@@ -13,7 +13,7 @@ from container.http.health import Health
 from container.http.inference import Inference, Serving
 from container.http.metrics import Metrics
 from container.http.models import Models
-from container.http.routes import Route, Routes
+from container.http.routes import INVOCATIONS, Route, Routes
 
 # SageMaker's SDK in local mode pings 23 times, five seconds apart, and waits for each response without a limit: its ping is
 # held while the model loads. It is known by the User-Agent of its HTTP library. All other health checks, SageMaker's own
@@ -48,7 +48,7 @@ def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Ro
 def _inference_routes(inference: Inference) -> Iterator[Route]:
     yield Route("/v1/chat/completions", inference.infer, is_work=True)
     yield Route("/v1/completions", inference.infer, is_work=True)
-    yield Route("/invocations", inference.infer, is_work=True, is_lmi=True)  # SageMaker's name for it
+    yield Route(INVOCATIONS, inference.infer, is_work=True, is_lmi=True)
     yield Route("/predictions/{model}", inference.infer, is_work=True, is_lmi=True)  # LMI's
     yield Route("/models/{model}/invoke", inference.infer_named, is_work=True, is_lmi=True)  # multi-model endpoints'
     yield Route("/tokenize", inference.tokenize, is_work=True)

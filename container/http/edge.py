@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from container.http.admission import Admission, Permit
+from container.http.custom_attributes import named_route
 from container.http.exchange import CLIENT_GONE, Exchange, client_of
 from container.http.metrics import Metrics
-from container.http.routes import OTHER, Route, Routes
+from container.http.routes import INVOCATIONS, OTHER, Route, Routes
 from container.http.statuses import error_response
 from container.http.streaming import StreamedResponse
 from container.logs import FIELDS
@@ -40,8 +41,7 @@ class Edge:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        route, parameters = self._routes.find(scope["method"], scope["path"])
-        request = Request({**scope, "path_params": parameters}, receive)
+        route, request = self._route(scope, receive)
         exchange = Exchange(route.path, request.headers)
         self._open.add(exchange)
         try:
@@ -58,6 +58,14 @@ class Edge:
         finally:
             self._open.discard(exchange)
             self._report(route, exchange, scope)
+
+    def _route(self, scope: Scope, receive: Receive) -> tuple[Route, Request]:
+        if scope["path"] == INVOCATIONS and scope["method"] == "POST":
+            name = named_route(Headers(scope=scope))
+            if name is not None:
+                return self._routes.find_named(name), Request({**scope, "path": name, "path_params": {}}, receive)
+        route, parameters = self._routes.find(scope["method"], scope["path"])
+        return route, Request({**scope, "path_params": parameters}, receive)
 
     @property
     def body_bytes(self) -> int:

@@ -10,10 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from container.http.custom_attributes import HEADER
 from container.http.exchange import Exchange
 from container.http.statuses import method_not_allowed, not_found
+from handler.errors import InvalidRequest
+from handler.payload.fields import shorten
 
 Endpoint = Callable[[Request, Exchange], Awaitable[Response]]
+INVOCATIONS = "/invocations"  # SageMaker's name for the route of all schemas
 OTHER = "other"  # the name of all paths without a route, in the log and the metrics
 
 
@@ -65,6 +69,14 @@ class Routes:
             allowed.append("HEAD")
         return replace(found[0][0], endpoint=partial(_respond_method_not_allowed, tuple(allowed))), {}
 
+    def find_named(self, name: str) -> Route:
+        """The route that a request to /invocations names in its custom attributes: any that runs the model. Another
+        name, of a route that manages the server for instance, gets a route that refuses the request."""
+        if (found := self._fixed.get(("POST", name))) is not None and found.is_work:
+            return found
+        known = ", ".join(route.path for route in self._routes if route.is_work and "{" not in route.path)
+        return replace(self._fixed["POST", INVOCATIONS], endpoint=partial(_refuse_name, name, known))
+
     def _matching(self, path: str) -> Iterator[tuple[Route, dict[str, Any]]]:
         for route in self._routes:
             if (match := route.pattern.match(path)) is not None:
@@ -73,6 +85,15 @@ class Routes:
 
 async def _respond_not_found(request: Request, _: Exchange) -> Response:
     return not_found(request.url.path)
+
+
+async def _refuse_name(name: str, known: str, _: Request, __: Exchange) -> Response:
+    raise InvalidRequest(
+        f"`route={shorten(name)}` is not a route that a request to {INVOCATIONS} can name. Name one of {known}, or "
+        f"leave it out.",
+        param=HEADER,
+        code="route_not_found",
+    )
 
 
 async def _respond_method_not_allowed(allowed: tuple[str, ...], request: Request, _: Exchange) -> Response:
