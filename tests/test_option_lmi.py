@@ -14,8 +14,14 @@ from tests.option_cases import refusal, resolved, write_properties
     ("variable", "text", "words"),
     [
         ("OPTION_NUM_SCHEDULER_STEPS", "8", "vLLM no longer has it"),
-        ("OPTION_ROLLING_BATCH", "lmi-dist", "Lumi always batches continuously in vLLM"),
+        ("OPTION_ROLLING_BATCH", "trtllm", "Lumi always batches continuously in vLLM"),
         ("OPTION_ADAPTERS", "a", "OPTION_LORA_MODULES"),
+        ("OPTION_PAGED_ATTENTION", "false", "vLLM always pages the KV cache"),
+        ("OPTION_MAX_NEW_TOKENS", "100", "OPTION_OVERRIDE_GENERATION_CONFIG"),
+        ("OPTION_MAX_ROLLING_BATCH", "8", "OPTION_MAX_ROLLING_BATCH_SIZE"),
+        ("OPTION_ENABLE_CHUNCKED_PREFILL", "true", "misspelt for enable_chunked_prefill"),
+        ("MAX_TOTAL_TOKENS", "4096", "OPTION_MAX_MODEL_LEN"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "2", "one engine serves all requests"),
         ("OPTION_LORA_EXTRA_VOCAB_SIZE", "256", "vLLM no longer has it"),
         ("OPTION_INPUT_FORMATTER", "mine", "the function with @input_formatter in your model.py is used"),
         ("OPTION_ENABLE_REASONING", "true", "deprecated; OPTION_REASONING_PARSER"),
@@ -48,7 +54,11 @@ def test_a_setting_of_lmi_without_effect_is_a_warning_that_says_what_happens(var
     [
         ("OPTION_ENGINE", "Python"),
         ("OPTION_ROLLING_BATCH", "auto"),
+        ("OPTION_ROLLING_BATCH", "lmi-dist"),
         ("OPTION_ASYNC_MODE", "true"),
+        ("OPTION_ADAPTERS", "adapters"),
+        ("OPTION_PAGED_ATTENTION", "true"),
+        ("SAGEMAKER_MODEL_SERVER_WORKERS", "1"),
         ("OPTION_ENTRYPOINT", "djl_python.lmi_vllm.vllm_async_service"),
         ("HF_TASK", "Image-Text-to-Text"),
         ("HF_TASK", "text-generation"),
@@ -103,6 +113,7 @@ def test_no_option_is_declared_twice():
         {"OPTION_ENV": '{"DB_PASSWD": "SECRET,1"}'},
         {"SERVING_KEYSTORE_PASS": "SECRET"},
         {"SERVING_SOME_KEY": "SECRET"},
+        {"OPTION_MY_PASSWORD": "SECRET"},
         {"OPTION_LOAD_FORMAT": '{"aws_secret_access_key": "SECRET"}'},
     ],
 )
@@ -117,8 +128,7 @@ def test_secrets_are_masked_in_warnings_and_in_the_explanation(environ: dict[str
     "environ",
     [
         {"OPTION_HF_TOKN": "SECRET"},
-        {"OPTION_SSL_KEYFILE_PASSWORD": "SECRET"},
-        {"OPTION_MY_PASSWORD": "SECRET"},
+        {"OPTION_SSL_KEYFILE_PASSWORD": "SECRET", "OPTION_STRICT": "true"},
         {"OPTION_ALLOWED_MEDIA_DOMAINS": "https://me:SECRET@host.example"},
         {"OPTION_DTYPE": "hf_SECRETSECRETSECRET"},
         {"HF_MODEL_ID": "https://me:SECRET@host.example/model"},
@@ -133,8 +143,8 @@ def test_secrets_are_masked_in_faults(environ: dict[str, str]):
 
 @pytest.mark.parametrize("name", ["MAX_ROLLING_BATCH_PREFILL_TOKENS", "IMAGE_PLACEHOLDER_TOKEN", "TOKENIZER_MOD"])
 def test_names_that_only_sound_secret_are_shown(name: str):
-    environ = {f"OPTION_{name}": "12"}
-    told = refusal(environ) if name == "TOKENIZER_MOD" else explain(resolved(environ))
+    found = resolved({f"OPTION_{name}": "12"})
+    told = "\n".join((*found.warnings, explain(found)))
     assert "***" not in told
     assert "12" in told
 

@@ -83,5 +83,6 @@ def test_what_vllm_would_refuse_may_be_meant_for_the_code(code: Path, directory:
     assert "refused" in refusal({"OPTION_TASK": "text-embedding"}, code)
 
 
-def test_without_code_an_unknown_option_is_a_fault(directory: Path):
-    assert "is not an option" in refusal({"OPTION_MY_OWN_THING": "7"}, directory)
+def test_without_code_an_unknown_option_has_no_effect(directory: Path):
+    (warning,) = resolved({"OPTION_MY_OWN_THING": "7"}, directory).warnings
+    assert "is not an option and has no effect" in warning

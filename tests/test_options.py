@@ -85,6 +85,8 @@ def test_an_option_is_read(variable: str, text: str, name: str, value: object):
         ("HF_MODEL_ID", "org/model", "model_id", "org/model"),
         ("HF_REVISION", "abc", "revision", "abc"),
         ("HF_MODEL_QUANTIZE", "awq", "quantize", "awq"),
+        ("QUANTIZE", "awq", "quantize", "awq"),
+        ("NUM_SHARD", "4", "tensor_parallel_degree", 4),
         ("HF_MODEL_TRUST_REMOTE_CODE", "true", "trust_remote_code", True),
         ("SM_NUM_GPUS", "4", "tensor_parallel_degree", 4),
         ("TENSOR_PARALLEL_DEGREE", "4", "tensor_parallel_degree", 4),
@@ -343,13 +345,27 @@ def test_a_token_with_quotation_marks_or_blanks_is_refused_unseen(text: str):
     assert refusal({"HF_TOKEN": text}).startswith("HF_TOKEN=*** has quotation marks or blanks")
 
 
-def test_an_option_like_no_other_is_refused():
-    fault = refusal({"OPTION_ZZZ": "1"})
-    assert fault == "OPTION_ZZZ='1' is not an option; remove it, or see docs/options.md for every option"
+@pytest.mark.parametrize(
+    ("variable", "cure"),
+    [
+        ("OPTION_ZZZ", "remove it, or see docs/options.md for every option"),
+        ("OPTION_MAX_CONTEXT_LEN", "did you mean OPTION_MAX_MODEL_LEN?"),
+        ("OPTION_ZZZ-ZZZ", "remove it, or see docs/options.md for every option"),
+    ],
+)
+def test_an_option_like_no_other_is_ignored_as_in_lmi_unless_the_user_is_strict(variable: str, cure: str):
+    sentence = f"{variable}='1' is not an option and has no effect; {cure}"
+    assert resolved({variable: "1"}).warnings == (sentence,)
+    assert refusal({variable: "1", "OPTION_STRICT": "true"}) == sentence
+
+
+def test_an_unknown_server_key_is_refused_if_the_user_is_strict():
+    assert "is unknown and has no effect" in refusal({"SERVING_NONSENSE": "1", "OPTION_STRICT": "true"})
 
 
 def test_private_fields_of_the_engine_are_no_options():
-    assert "is not an option" in refusal({"OPTION__PRIVATE": "1"})
+    (warning,) = resolved({"OPTION__PRIVATE": "1"}).warnings
+    assert "is not an option" in warning
 
 
 def test_dashes_are_answered_with_underscores(directory: Path):

@@ -11,7 +11,7 @@ from typing import Any
 
 from container.options.claims import classify, report
 from container.options.combinations import combine
-from container.options.decisions import Decisions, decide, decide_engine_arguments
+from container.options.decisions import Decisions, decide, decide_engine_arguments, value_of
 from container.options.findings import Findings
 from container.options.frozen import FrozenMapping
 from container.options.locating import locate
@@ -58,7 +58,8 @@ def resolve(
     decided, parsing = decide(claims, names)
     arguments, passing = decide_engine_arguments(claims, names)
     code, finding_code = find_code(decided, sources, names)
-    unused = report(claims, names, reader_of_unknown(code, decided, sources))
+    strict = bool(value_of(decided, "strict"))
+    unused = report(claims, names, reader_of_unknown(code, decided, sources), strict=strict)
     located, locating = locate(decided, sources, names, needs_model=code is None and not claims.names_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
     Findings.combine(findings).raise_if_faulty()

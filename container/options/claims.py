@@ -119,21 +119,28 @@ def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> 
     return claims.without(named, warning(described))
 
 
-def report(claims: Claims, names: OptionNames, reader: Path | str | None) -> Findings:
+def report(claims: Claims, names: OptionNames, reader: Path | str | None, *, strict: bool) -> Findings:
     """The findings about settings that do not set an option. `reader` is the user's code, which may have options of its
-    own, or None."""
-    return Findings.combine(_reports(claims, names, reader))
+    own, or None. `strict` is whether a setting that resembles nothing known ends the start."""
+    return Findings.combine(_reports(claims, names, reader, strict=strict))
 
 
-def _reports(claims: Claims, names: OptionNames, reader: Path | str | None) -> Iterator[Findings]:
+def _reports(claims: Claims, names: OptionNames, reader: Path | str | None, *, strict: bool) -> Iterator[Findings]:
     for setting, owner in claims.owners:
         if owner is NoOption.UNKNOWN:
             unknown = names.unknown_option(setting)
-            yield fault(unknown) if reader is None else warning(f"{unknown}. It is passed to {reader}")
+            yield _report_unknown(unknown.sentence, reader, is_fault=unknown.misspelt or strict)
         elif owner is NoOption.UNKNOWN_SERVER_KEY:
-            yield warning(names.unknown_server_key(setting))
+            yield _report_unknown(names.unknown_server_key(setting), None, is_fault=strict)
         elif isinstance(owner, lmi.Ignored):
             yield _report_ignored(names.describe(setting), setting.text, owner, reader)
+
+
+def _report_unknown(sentence: str, reader: Path | str | None, *, is_fault: bool) -> Findings:
+    """LMI passes over what it does not know, so only a likely mistake ends the start."""
+    if reader is not None:
+        return warning(f"{sentence}. It is passed to {reader}")
+    return fault(sentence) if is_fault else warning(sentence)
 
 
 def _report_ignored(described: str, text: str, row: lmi.Ignored, reader: Path | str | None) -> Findings:

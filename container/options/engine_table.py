@@ -48,7 +48,7 @@ class EngineOptions(BaseModel):
 
     tensor_parallel_degree: Annotated[int | Literal["max"], Declared(
         ENGINE, values.degree, "Number of GPUs that share each layer of the model; max uses all GPUs.",
-        engine="tensor_parallel_size", environment=("TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS"))] = "max"
+        engine="tensor_parallel_size", environment=("TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "NUM_SHARD"))] = "max"
     pipeline_parallel_degree: Annotated[int, Declared(
         ENGINE, sizes.whole(1), "Number of pipeline stages, each of which computes a part of the model's layers.",
         engine="pipeline_parallel_size", environment=("PIPELINE_PARALLEL_DEGREE",))] = 1
@@ -87,7 +87,7 @@ class EngineOptions(BaseModel):
         engine="dtype")] = "auto"
     quantize: Annotated[str | None, Declared(
         ENGINE, values.optional_word, "Quantization method of the weights, such as awq, gptq or fp8.",
-        engine="quantization", environment=("HF_MODEL_QUANTIZE",), unset=MODELS_OWN)] = None
+        engine="quantization", environment=("HF_MODEL_QUANTIZE", "QUANTIZE"), unset=MODELS_OWN)] = None
     gpu_memory_utilization: Annotated[float | None, Declared(
         ENGINE, values.fraction, "Fraction of each GPU's memory that vLLM may use, above 0 and up to 1.",
         engine="gpu_memory_utilization", aliases=("device_memory_utilization",), environment=("CUDA_MEMORY_FRACTION",), unset=VLLMS_OWN)] = None

@@ -154,6 +154,9 @@ class Options(EngineOptions):
     error_compat: Annotated[Literal["none", "lmi"], Declared(
         SERVER, values.choice("none", "lmi"),
         "lmi returns status 424 on /invocations where LMI does; none returns the status that describes the error.")] = "none"
+    strict: Annotated[bool, Declared(
+        SERVER, values.true_or_false, "Whether an option that is not known ends the start. Otherwise only a near miss of a known "
+        "name does, and a warning names the rest, which LMI ignores.")] = False
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], Declared(
         SERVER, values.choice("debug", "info", "warning", "error", "critical",
                               warn="warning", trace="debug", fatal="critical"),

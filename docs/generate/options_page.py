@@ -33,7 +33,8 @@ If an option is set in several places, the first of these wins, and a warning na
 4. `SM_VLLM_*`, the variables of AWS's vLLM container
 5. the other variables below, from left to right
 
-An unknown option, a malformed value or a conflict ends the start. All faults are reported at once, each with its cure.
+A misspelt option, a malformed value or a conflict ends the start. All faults are reported at once, each with its cure. An option
+that resembles nothing known is a warning, since LMI ignores it; `OPTION_STRICT=true` refuses it.
 `python -m container check` prints every option in force and its origin.
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from container.options.lmi.ignored import OFF, ON, Ignored, PassedThrough
+from container.options.lmi.published import PUBLISHED
 from container.options.lmi.server import PASSED_THROUGH, SERVER_KEYS, VARIABLES
 from container.options.lmi.vllm_server import VLLM_SERVER
 
@@ -28,7 +29,11 @@ _SPECULATION = "set OPTION_SPECULATIVE_CONFIG for speculative decoding"
 _MEMORY = "vLLM plans memory itself; see OPTION_GPU_MEMORY_UTILIZATION"
 
 OPTIONS = (
-    Ignored(("rolling_batch",), "Lumi always batches continuously in vLLM", no_effect=("auto", "vllm", "disable")),
+    Ignored(
+        ("rolling_batch",),
+        "Lumi always batches continuously in vLLM",
+        no_effect=("auto", "vllm", "lmi-dist", "disable"),
+    ),
     Ignored(("async_mode",), "Lumi always runs asynchronously", no_effect=ON),
     # The SageMaker SDK always sets OPTION_ENGINE=Python.
     Ignored(("engine",), "Lumi always serves with vLLM", no_effect=("python",)),
@@ -91,7 +96,7 @@ OPTIONS = (
     Ignored(("waiting_steps",), "vLLM schedules requests itself"),
     Ignored(("mpi_mode",), "vLLM starts the processes that it needs", no_effect=OFF),
     Ignored(("bedrock_compat",), "the Bedrock schema is not supported; responses have LMI's form", no_effect=OFF),
-    Ignored(("adapters",), _ADAPTERS),
+    Ignored(("adapters",), _ADAPTERS, no_effect=("adapters", "adapters/")),
     Ignored(("lora_extra_vocab_size", "long_lora_scaling_factors"), "vLLM no longer has it"),
     Ignored(("sessions_path", "sessions_s3url"), _SESSIONS, variables=("SAGEMAKER_SESSIONS_PATH",)),
     Ignored(("normalize",), "it is for embeddings, and Lumi serves generation"),
@@ -158,6 +163,7 @@ OPTIONS = (
         _OTHER_ENGINE,
     ),
     *VLLM_SERVER,
+    *PUBLISHED,
 )
 
 

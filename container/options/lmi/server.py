@@ -93,10 +93,55 @@ VARIABLES = (
         no_effect=OFF,
         variables=("HF_HUB_ENABLE_HF_TRANSFER",),
     ),
+    # TGI's. A limit that LMI has never applied would refuse requests that a deployment serves today.
     Ignored(
         (),
         "LMI does not read it either; set OPTION_MAX_MODEL_LEN",
         variables=("MAX_INPUT_LENGTH", "MAX_INPUT_TOKENS", "MAX_TOTAL_TOKENS"),
+    ),
+    Ignored(
+        (),
+        "LMI does not read it either; vLLM plans batches by OPTION_MAX_ROLLING_BATCH_SIZE and "
+        "OPTION_MAX_ROLLING_BATCH_PREFILL_TOKENS",
+        variables=("MAX_BATCH_TOTAL_TOKENS", "MAX_WAITING_TOKENS", "WAITING_SERVED_RATIO"),
+    ),
+    Ignored(
+        (),
+        "LMI does not read it either; vLLM has no such limit",
+        variables=("MAX_BEST_OF", "MAX_STOP_SEQUENCES", "MAX_TOP_N_TOKENS", "MAX_CLIENT_BATCH_SIZE"),
+    ),
+    Ignored((), "LMI does not read it either; set OPTION_DTYPE", variables=("DTYPE",)),
+    Ignored((), "LMI does not read it either; set HF_MODEL_ID", variables=("MODEL_ID",)),
+    Ignored((), "LMI does not read it either; set HF_REVISION", variables=("REVISION",)),
+    Ignored((), "LMI does not read it either; set OPTION_TRUST_REMOTE_CODE", variables=("TRUST_REMOTE_CODE",)),
+    Ignored((), "LMI does not read it either; set OPTION_HF_OVERRIDES", variables=("ROPE_SCALING", "ROPE_FACTOR")),
+    Ignored(
+        (),
+        "LMI does not read it either; vLLM caches prefixes unless OPTION_ENABLE_PREFIX_CACHING=false",
+        no_effect=ON,
+        variables=("PREFIX_CACHING", "USE_PREFIX_CACHING"),
+    ),
+    Ignored(
+        (),
+        "LMI does not read it either; vLLM reads it from the model",
+        variables=("GPTQ_BITS", "GPTQ_GROUPSIZE", "DISABLE_EXLLAMA"),
+    ),
+    # SageMaker's inference toolkits', which JumpStart and the SDK set for every image.
+    Ignored(
+        (),
+        "LMI does not read it either; one engine serves all requests",
+        no_effect=("1",),
+        variables=("SAGEMAKER_MODEL_SERVER_WORKERS",),
+    ),
+    Ignored(
+        (),
+        "LMI does not read it either; set OPTION_PREDICT_TIMEOUT",
+        variables=("ENDPOINT_SERVER_TIMEOUT", "SAGEMAKER_TS_RESPONSE_TIMEOUT", "SAGEMAKER_MODEL_SERVER_TIMEOUT"),
+    ),
+    Ignored(
+        (),
+        "LMI does not read it either; your code is model.py, or what OPTION_ENTRY_POINT names",
+        variables=("SAGEMAKER_PROGRAM",),
     ),
     Ignored((), "chat completions need no switch", no_effect=ON, variables=("MESSAGES_API_ENABLED",)),
     Ignored((), "LMI does not read it either; set HF_REVISION", variables=("HF_MODEL_REVISION",)),
