@@ -316,6 +316,35 @@ def test_no_model_to_load_leaves_the_model_directory_alone(directory: Path):
     assert (found.options.model_id, found.warnings) == ("org/model", ())
 
 
+def test_the_model_directory_to_load_goes_with_the_name_of_a_model(tmp_path: Path):
+    environ = {"SERVING_LOAD_MODELS": f"test::Python=file://{tmp_path}/"}
+    found = resolved({**environ, "OPTION_MODEL_ID": "org/model"}, tmp_path)
+    assert (found.options.model_id, found.warnings) == ("org/model", ())
+    found = resolved(environ, write_properties(tmp_path, "option.model_id=org/other"))
+    assert (found.options.model_id, found.warnings) == ("org/other", ())
+    (warning,) = resolved({"SERVING_LOAD_MODELS": "a=s3://bucket/a", "OPTION_MODEL_ID": "org/model"}).warnings
+    assert warning.endswith("remove one of them")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "size"),
+    [
+        ("", {"OPTION_ROLLING_BATCH": "vllm"}, 256),
+        ("", {"OPTION_ROLLING_BATCH": "lmi-dist"}, 256),
+        ("", {"OPTION_ROLLING_BATCH": "auto"}, 32),
+        ("", {"OPTION_ROLLING_BATCH": "disable"}, 32),
+        ("", {"OPTION_ROLLING_BATCH": "vllm", "MAX_BATCH_SIZE": "8"}, 8),
+        ("rolling_batch=vllm", {"OPTION_MAX_ROLLING_BATCH_SIZE": "64"}, 64),
+        ("option.rolling_batch=auto", {"OPTION_ROLLING_BATCH": "vllm"}, 32),
+    ],
+)
+def test_a_rolling_batch_that_is_named_has_the_size_of_lmi(
+    text: str, environ: dict[str, str], size: int, tmp_path: Path
+):
+    found = resolved(environ, write_properties(tmp_path, text))
+    assert (found.options.max_rolling_batch_size, found.warnings) == (size, ())
+
+
 def test_several_models_to_load_are_refused():
     assert "names 2 models, but Lumi serves one" in refusal({"SERVING_LOAD_MODELS": "a=s3://b/a,c=s3://b/c"})
 

@@ -64,7 +64,7 @@ def resolve(
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
     Findings.combine(findings).raise_if_faulty()
     # The meaning of a faulty setting is unknown, so options are compared with each other only if there is no fault.
-    combined, combining = combine({**decided, **located}, sources.environ, names)
+    combined, combining = combine({**decided, **located}, claims, sources.environ, names)
     combining.raise_if_faulty()
     complete = {**decided, **located, **combined}
     options = Options(

@@ -1,6 +1,7 @@
 """Settings of every channel -> Claims: what each setting is for."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,8 @@ from container.options.sources.settings import (
     variable_settings,
     vllm_settings,
 )
+
+LOAD_MODELS = "SERVING_LOAD_MODELS"
 
 
 class NoOption(Enum):
@@ -85,6 +88,8 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
         named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
         findings=Findings.combine((*_misplaced(environ), *_empty(environ))),
     )
+    if (store := _store_beside_model(claims, sources, names)) is not None:
+        return claims.without(store, NOTHING)
     if sources.named is None or not sources.file_is_of_named_model:
         return claims
     return _let_file_name_model(claims, sources.named, names)
@@ -105,6 +110,21 @@ def _owner(setting: Setting, names: OptionNames) -> Owner:
 def _owner_of_server_key(setting: Setting) -> Owner:
     """What SERVING_<KEY> is for."""
     return {**lmi.option_names(), **lmi.server_keys()}.get(setting.name, NoOption.UNKNOWN_SERVER_KEY)
+
+
+def _store_beside_model(claims: Claims, sources: Sources, names: OptionNames) -> Setting | None:
+    """SERVING_LOAD_MODELS where it names the model directory, and another setting the model: LMI needs both, since without
+    the first it reads neither the settings nor the code there."""
+    option = names.option("model_id")
+    owned = claims.of(option) if option else []
+    loading = next((claim for claim in owned if claim.origin.label == LOAD_MODELS), None)
+    if option is None or loading is None or len(owned) == 1:
+        return None
+    with suppress(ValueError):  # several models; a fault later
+        directory = option.parser(LOAD_MODELS, loading.name)(loading.text)
+        if directory is not None and Path(directory.removeprefix("file://")).absolute() == sources.path.store:
+            return loading
+    return None
 
 
 def _let_file_name_model(claims: Claims, named: Setting, names: OptionNames) -> Claims:

@@ -3,16 +3,22 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from container.options.claims import Claims
 from container.options.decisions import Decision, Decisions, conflict, value_of
 from container.options.findings import NOTHING, Findings, fault, warning
 from container.options.names import OptionNames
 from container.options.parsers.modality_limits import UNSUPPORTED, ModalityLimits
 
+# In LMI a size follows from the rolling batch that is named, and is 32 where none is: LmiConfigRecommender.java of
+# djl-serving d21927c, read on 2026-11-22. It takes lmi-dist, which it no longer has, for vllm.
+_SIZES_OF_ROLLING_BATCH = {"vllm": 256, "lmi-dist": 256}
 _LEGACY_TOKEN = "<image>"  # noqa: S105  # of nearly every model that vLLM 0.5 had
 
 
-def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> tuple[Decisions, Findings]:
-    """The decisions that vLLM 0.5's options of images imply, and every conflict among options."""
+def combine(
+    decisions: Decisions, claims: Claims, environ: Mapping[str, str], names: OptionNames
+) -> tuple[Decisions, Findings]:
+    """The decisions that LMI's rolling batch and vLLM 0.5's options of images imply, and every conflict among options."""
     images_only, unsupported = _plan_for_images(decisions, names)
     planned, found = _plan_memory({**decisions, **images_only}, names)
     findings = Findings.combine(
@@ -24,7 +30,8 @@ def combine(decisions: Decisions, environ: Mapping[str, str], names: OptionNames
             *_check_api_key(decisions, environ),
         )
     )
-    return {**_legacy_placeholder(decisions), **images_only, **planned}, findings
+    implied = {**_batch_size(decisions, claims), **_legacy_placeholder(decisions)}
+    return {**implied, **images_only, **planned}, findings
 
 
 def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]:
@@ -37,6 +44,14 @@ def _check_needs(decisions: Decisions, names: OptionNames) -> Iterator[Findings]
         if value_of(decisions, name) and not value_of(decisions, "enable_lora"):
             described = names.describe(decisions[name].setting)
             yield fault(f"{described} needs LoRA adapters to be enabled; set OPTION_ENABLE_LORA=true")
+
+
+def _batch_size(decisions: Decisions, claims: Claims) -> Decisions:
+    rolling_batch = next((setting for setting in claims.named if setting.name == "rolling_batch"), None)
+    size = _SIZES_OF_ROLLING_BATCH.get(rolling_batch.text.strip()) if rolling_batch else None
+    if rolling_batch is None or size is None or "max_rolling_batch_size" in decisions:
+        return {}
+    return {"max_rolling_batch_size": Decision(size, rolling_batch)}
 
 
 def _legacy_placeholder(decisions: Decisions) -> Decisions:
