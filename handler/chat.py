@@ -38,7 +38,7 @@ class Chat:
                 "If it is to chat, its operator sets OPTION_CHAT_TEMPLATE.",
                 param="messages",
             )
-        request = parse_chat_request(payload, card.parameters, adapter)
+        request = parse_chat_request(payload, card.parameters, adapter, card.template_words)
         check_length(_texts(request), card, "messages", request.parameters)
         self._turns.check(request.parameters)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
@@ -69,7 +69,9 @@ def _texts(request: ChatRequest) -> Iterator[str]:
         if isinstance(message.content, str):
             yield message.content
         else:
-            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+            for part in message.content or ():
+                yield from (part.text,) if isinstance(part, TextPart) else ()
+                yield from texts_in(part.fields)
         yield from texts_in(message.fields)
     for name in ("tools", "documents", "chat_template_kwargs"):
         yield from texts_in(request.parameters.get(name))
@@ -85,4 +87,5 @@ def _message(message: ChatMessage, loaded: Iterator[PromptImage]) -> Message:
             parts.append(next(loaded))
         else:
             parts.append(part.text if isinstance(part, TextPart) else ImageEmbeds(part.data, part.path))
-    return Message(message.role, tuple(parts), message.fields)
+    part_fields = {i: part.fields for i, part in enumerate(content) if part.fields}
+    return Message(message.role, tuple(parts), message.fields, part_fields)

@@ -35,16 +35,16 @@ class ImageEmbeds:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: its role, its content in order, and its other fields (`tool_calls`, `name`, ...).
+    """One message: its role, its content, its other fields (`tool_calls`, `name`, ...), and those of its parts by their index.
 
     `content` is a string where the client sent a string (chat templates can tell it from a list of one text), the parts in
-    order where it sent a list, and None where it sent none (an assistant message with tool calls). The engine escapes
-    image placeholders in all texts.
+    order where it sent a list, and None where it sent none. The engine escapes image placeholders in all texts.
     """
 
     role: str
     content: str | tuple[str | PromptImage | ImageEmbeds, ...] | None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    part_fields: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +185,11 @@ class ModelCard:
     """The model that is served.
 
     `names` are what requests may call it; `max_model_len` is in tokens, and no prompt that fits it has more than
-    `max_characters`, None if that is unknown. The KV cache holds `concurrency` prompts of that length, None if that is
-    unknown. `max_images` is how many a prompt may have, None if the model sets no limit. Without a chat template it
-    continues raw prompts only, as base models do. `parameters` and `text_parameters` are the fields of a chat completion
-    and of a text completion that the engine knows. `placeholder` stands for an image in the model's raw prompts
-    (`<image>`). `created` is when it was loaded, a Unix time in seconds. `fingerprint` changes with what the engine
-    computes: its version, the model, the settings.
+    `max_characters`. The KV cache holds `concurrency` prompts of that length. A prompt may have `max_images`, if the model
+    limits them. Without a chat template it continues raw prompts only; `template_words` are the words of the template.
+    `parameters` and `text_parameters` are the fields of chat and text completions that the engine knows. `placeholder` is
+    an image in raw prompts (`<image>`). `created` is a Unix time in seconds. `fingerprint` changes with what the engine
+    computes: its version, the model, the settings. What is unknown is None.
     """
 
     names: tuple[str, ...]
@@ -200,6 +199,7 @@ class ModelCard:
     max_characters: int | None = None
     concurrency: float | None = None
     has_chat_template: bool = True
+    template_words: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
     text_parameters: frozenset[str] = frozenset()
     placeholder: str | None = None

@@ -50,13 +50,13 @@ class ImagePlaceholders:
 
 def split_at_placeholders(text: RawText, pattern: re.Pattern[str], after: str = "\n") -> tuple[str | ImagePart, ...]:
     """The texts and images of a raw prompt in order. Without a placeholder the images come first, and `after` each of them
-    a line break.
+    a line break; without images a placeholder is a text like any other.
 
     Raises InvalidRequest where placeholders and images do not match.
     """
     if not text.text and not text.images:
         raise InvalidRequest("The prompt is empty.", param=text.path)
-    found = list(pattern.finditer(text.text))
+    found = list(pattern.finditer(text.text)) if text.images else []
     if not found:
         return (*(part for image in text.images for part in (image, after) if part), text.text)
     if len(found) != len(text.images):

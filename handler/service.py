@@ -1,6 +1,7 @@
 """A served model: any payload becomes the request of one schema, and that request a response."""
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from handler.adapters.registry import Adapters
@@ -55,9 +56,14 @@ class Service:
         """The open session `name`. Raises InvalidRequest if it is not open; None where sessions are disabled."""
         return self.sessions.find(name) if name and self.sessions is not None else None
 
-    def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> Request:
-        """The request in `payload`, whatever route it came by, for the `adapter` that its header names. Raises
-        RequestError."""
+    def parse(self, payload: Mapping[str, Any], adapter: str | None = None, *, any_model: bool = False) -> Request:
+        """The request in `payload`, whatever route it came by, for the `adapter` that its header names. With `any_model` a
+        `model` that is not served is ignored. Raises RequestError."""
+        model = payload.get("model")
+        if any_model and isinstance(model, str) and model and not self.adapters.serves(model):
+            others = {name: value for name, value in payload.items() if name != "model"}
+            request = self.parse(others, adapter)
+            return replace(request, ignored=("model", *request.ignored))
         # Some clients send all fields that they know, null where they are unused.
         fields = [name for name in payload if payload[name] is not None] or list(payload)
         if "messages" in fields:

@@ -125,7 +125,7 @@ def test_an_unknown_adapter_is_a_404_that_names_the_available_ones(served, body,
 
 
 def test_an_unknown_model_names_the_adapters_as_well(served):
-    response = served.post(ask("hi", model="dutch"))
+    response = served.post(ask("hi", model="dutch"), "/v1/chat/completions")
     assert response.status_code == 404
     assert fault(response)["message"].endswith("Available: fake, french, german.")
 

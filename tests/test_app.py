@@ -107,11 +107,28 @@ def test_a_body_of_another_kind_says_what_to_send(served):
     assert "JSON" in fault(response)["message"]
 
 
-def test_an_unknown_model_is_404(served):
-    response = served.post(ask("hi", model="gpt-4"))
+def test_an_unknown_model_is_404_where_openai_has_it_so(served):
+    response = served.post(ask("hi", model="gpt-4"), "/v1/chat/completions")
     assert response.status_code == 404
     assert fault(response)["code"] == "model_not_found"
     assert "fake" in fault(response)["message"]
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/predictions/any", "/models/model/invoke"])
+@pytest.mark.parametrize("schema", [ask("hi"), {"prompt": "hi"}, {"inputs": "hi"}])
+def test_any_model_is_answered_where_the_endpoint_is_the_model(served, path, schema):
+    response = served.post({**schema, "model": "my-endpoint"}, path)
+    assert response.status_code == 200
+    assert response.headers["x-lumi-ignored"] == "model"
+    assert response.json().get("model", "fake") == "fake"
+    assert served.post({**schema, "model": 5}, path).status_code == 400
+
+
+def test_an_empty_model_is_the_model_that_is_served(served):
+    for path in ("/invocations", "/v1/chat/completions"):
+        response = served.post(ask("hi", model=""), path)
+        assert (response.status_code, response.json()["model"]) == (200, "fake")
+        assert "x-lumi-ignored" not in response.headers
 
 
 def test_a_model_that_reads_text_only_refuses_an_image():

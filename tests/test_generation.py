@@ -53,7 +53,7 @@ def test_each_input_of_a_list_is_answered_in_its_place():
 
 def test_one_faulty_input_of_a_list_is_the_fault_of_the_request():
     with pytest.raises(InvalidRequest) as refusal:
-        complete(asking(["a", {"prompt": "<image>", "images": []}]))
+        complete(asking(["a", {"prompt": "<image> <image>", "images": [data_url()]}]))
     assert refusal.value.param == "inputs[1].prompt"
 
 

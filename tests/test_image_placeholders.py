@@ -160,11 +160,15 @@ def test_marks_that_are_not_numbered_in_turn_are_refused(text):
         parts(text, ONE, TWO, placeholder="<|image_1|>")
 
 
-@pytest.mark.parametrize(("text", "images"), [("<image>", ()), ("<image> <image>", (ONE,)), ("<image>", (ONE, TWO))])
+@pytest.mark.parametrize(("text", "images"), [("<image> <image>", (ONE,)), ("<image>", (ONE, TWO))])
 def test_marks_and_images_must_match(text, images):
     with pytest.raises(InvalidRequest, match="send as many images as placeholders") as refusal:
         parts(text, *images)
     assert refusal.value.param == "prompt"
+
+
+def test_without_images_a_mark_is_a_text():
+    assert parts("what is <image> in HTML?") == ("what is <image> in HTML?",)
 
 
 def test_an_empty_prompt_is_refused_unless_it_has_an_image():

@@ -9,10 +9,11 @@ from handler.payload.parts import EmbedsPart, ImagePart, TextPart
 
 KNOWN = frozenset({"max_tokens", "temperature", "tools", "stop"})
 URL = "data:image/png;base64,AA=="
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-def read(*messages, **fields):
-    return parse_chat_request({"messages": list(messages), **fields}, KNOWN)
+def read(*messages, words=frozenset(), **fields):
+    return parse_chat_request({"messages": list(messages), **fields}, KNOWN, template_words=words)
 
 
 def user(*content):
@@ -62,22 +63,82 @@ def test_images_are_listed_in_the_order_of_the_conversation():
 
 
 def test_an_assistant_turn_of_tool_calls_needs_no_content():
-    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    request = read({"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a", "content": "1"})
+    request = read({"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "a", "content": "1"})
     assert request.messages[0].content is None
-    assert request.messages[0].fields == {"tool_calls": [call]}
+    assert request.messages[0].fields == {"tool_calls": [CALL]}
     assert request.messages[1].fields == {"tool_call_id": "a"}
 
 
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": []}])
+@pytest.mark.parametrize("turn", [{"role": "assistant"}, {"role": "tool", "tool_call_id": "a"}, {"role": "critic"}])
+def test_a_turn_that_is_not_the_users_needs_no_content(turn, content):
+    assert read({**turn, **content}).messages[0].content is None
+
+
+def test_thinking_is_a_text_of_the_turn():
+    turn = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}]}
+    (message,) = read(turn, words=frozenset({"signature"})).messages
+    assert message.content == (TextPart("hm", "messages[0].content[0]", {"signature": "s"}),)
+
+
+def test_other_roles_are_the_templates():
+    assert [message.role for message in read({"role": "ipython", "content": "1"}).messages] == ["ipython"]
+
+
+@pytest.mark.parametrize("role", ["", "<image>", "<|image_pad|>", "r" * 101])
+def test_a_role_is_a_word_that_no_template_takes_for_an_image(role):
+    assert refused({"role": role, "content": "hi"}).param == "messages[0].role"
+
+
+def test_further_fields_of_a_part_are_the_templates():
+    codes = {"source_lang_code": "cs", "target_lang_code": "de-DE"}
+    parts = user({"type": "text", "text": "t", **codes}, {"type": "image", "url": URL, **codes})
+    request = read(parts, words=frozenset({"source_lang_code"}))
+    assert [part.fields for part in request.messages[0].content] == [codes, codes]
+    # It does nothing with what it does not name.
+    assert request.ignored == tuple(f"messages[0].content[{i}].target_lang_code" for i in range(2))
+
+
 def test_parameters_are_handed_on_as_they_came():
-    request = read({"role": "user", "content": "hi"}, model="m", stream=True, max_tokens=5, temperature=None)
+    request = read({"role": "user", "content": "hi"}, model="m", stream=True, max_tokens=5)
     assert (request.model, request.stream) == ("m", True)
-    assert request.parameters == {"max_tokens": 5, "temperature": None}
+    assert request.parameters == {"max_tokens": 5}
 
 
-def test_a_null_model_and_a_null_stream_are_absent():
-    request = read({"role": "user", "content": "hi"}, model=None, stream=None)
-    assert (request.model, request.stream) == (None, False)
+def test_a_null_field_is_absent_wherever_it_stands():
+    nothing = {"name": None, "tool_calls": None, "weight": None}
+    image = {"type": "image_url", "image_url": {"url": URL, "detail": None}, "text": None}
+    text = {"type": "text", "text": "t", "image_url": None, "cache_control": None}
+    unused = dict.fromkeys(("model", "stream", "temperature", "functions", "max_token", "store"))
+    request = read({**user(image, text), **nothing}, **unused)
+    assert request == read(user({"type": "image_url", "image_url": {"url": URL}}, {"type": "text", "text": "t"}))
+    assert request.ignored == ()
+
+
+def test_an_empty_model_is_absent():
+    assert read({"role": "user", "content": "hi"}, model="").model is None
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"tools": []},
+        {"tools": [], "tool_choice": "auto"},
+        {"tools": [], "tool_choice": "none"},
+        {"functions": []},
+        {"functions": [], "function_call": "none"},
+    ],
+)
+def test_no_tools_are_not_tools(nothing):
+    known = KNOWN | {"tool_choice"}
+    request = parse_chat_request({"messages": [{"role": "user", "content": "hi"}], **nothing}, known)
+    assert (request.parameters, request.ignored) == ({}, ())
+
+
+def test_no_tools_of_which_one_must_be_called_are_left_to_the_engine():
+    known = KNOWN | {"tool_choice"}
+    asked = {"messages": [{"role": "user", "content": "hi"}], "tools": [], "tool_choice": "required"}
+    assert parse_chat_request(asked, known).parameters == {"tool_choice": "required"}
 
 
 def test_what_has_no_meaning_is_reported_with_its_path():
@@ -103,8 +164,8 @@ def test_what_has_no_meaning_inside_a_part_is_reported():
     image = {"type": "image_url", "image_url": {"url": URL, "size": 3}, "x": 1, "uuid": "a"}
     request = read(user(image, {"type": "text", "text": "t", "detail": "low"}))
     assert request.ignored == (
-        "messages[0].content[0].x",
         "messages[0].content[0].image_url.size",
+        "messages[0].content[0].x",
         "messages[0].content[1].detail",
     )
 
@@ -123,6 +184,13 @@ def test_long_values_are_quoted_shortly():
     assert len(str(refused({"role": "r" * 10**6, "content": "hi"}))) < 300
 
 
+@pytest.mark.parametrize("name", ["models", "reasoning_format", "parse_tool_calls", "watermark", "chat_template_args"])
+def test_a_parameter_of_another_server_is_no_misspelling(name):
+    known = KNOWN | {"reasoning_effort", "parallel_tool_calls", "watermarking", "chat_template_kwargs"}
+    request = parse_chat_request({"messages": [{"role": "user", "content": "hi"}], name: "x"}, known)
+    assert request.ignored == (name,)
+
+
 @pytest.mark.parametrize(("wrong", "right"), [("max_token", "max_tokens"), ("temprature", "temperature")])
 def test_a_misspelt_parameter_is_refused_with_the_right_name(wrong, right):
     fault = refused({"role": "user", "content": "hi"}, **{wrong: 1})
@@ -136,10 +204,9 @@ def test_a_misspelt_parameter_is_refused_with_the_right_name(wrong, right):
         ("hi", "messages[0]"),
         ({"content": "hi"}, "messages[0].role"),
         ({"role": 1, "content": "hi"}, "messages[0].role"),
-        ({"role": "robot", "content": "hi"}, "messages[0].role"),
+        ({"role": "ro<b>ot", "content": "hi"}, "messages[0].role"),
         ({"role": "user"}, "messages[0].content"),
         ({"role": "user", "content": None}, "messages[0].content"),
-        ({"role": "assistant", "content": None}, "messages[0].content"),
         ({"role": "user", "content": 5}, "messages[0].content"),
         ({"role": "user", "content": []}, "messages[0].content"),
         (user(7), "messages[0].content[0]"),

@@ -80,7 +80,10 @@ class Inference:
             payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
         context = RequestContext(exchange.id, service.session(name), _source(request, exchange))
         adapter = request.headers.get(ADAPTER_HEADER)
-        parsed = await _off_loop(lambda: service.parse(payload, adapter), body)
+        # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
+        # clients such as litellm write the endpoint's name there.
+        any_model = not request.url.path.startswith("/v1/")
+        parsed = await _off_loop(lambda: service.parse(payload, adapter, any_model=any_model), body)
         exchange.ignored = parsed.ignored
         if parsed.stream:
             return await self._stream(service, parsed, context, request)

@@ -39,6 +39,10 @@ class Adapters:
         """The loaded adapters by name."""
         return self._engine.adapters
 
+    def serves(self, model: str) -> bool:
+        """Whether a request may name it as its `model`."""
+        return model in self._names or model in self.served
+
     def find(self, name: str) -> Adapter:
         """The loaded adapter of that name. Raises UnknownAdapter."""
         if name not in self.served:
@@ -54,7 +58,7 @@ class Adapters:
         if choice is not None and choice.name not in self.served:
             raise unknown_adapter(choice.name, self.served, choice.path)
         if model is not None and model not in self._names:
-            if model not in self.served:
+            if not self.serves(model):
                 names = join_names((*self._names, *self.served))
                 raise UnknownModel(f"The model {shorten(model)!r} does not exist. Available: {names}.", param="model")
             if choice is not None and choice.name != model:

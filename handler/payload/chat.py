@@ -1,21 +1,37 @@
 """The JSON object of a chat completion request -> ChatRequest; an error names the JSON path."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
-from handler.payload.fields import MAX_UNKNOWN_FIELDS, expect, json_type, optional, shorten, unknown_fields
+from handler.payload.fields import MAX_UNKNOWN_FIELDS, expect, json_type, optional, present, shorten, unknown_fields
 from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
 MAX_MESSAGES = 5_000  # and content parts of all messages together
 OWN = frozenset({"messages", "model", "stream", adapter_choice.FIELD})
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+# Other roles are the chat template's: it knows which it has, and whether their messages need content. It prints them, so
+# that they may not contain an image placeholder.
+_ROLE = re.compile(r"[\w .-]{1,100}")
+WITH_CONTENT = ("system", "developer", "user")
 # Fields of a message, besides role and content, that a chat template may use.
 MESSAGE_FIELDS = frozenset(
-    {"name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning", "reasoning_content", "tools"}
+    {
+        "name",
+        "tool_calls",
+        "tool_call_id",
+        "function_call",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "tools",
+        "task",
+    }
 )
+# Values that ask for nothing, which clients without tools send. vLLM 0.32 refuses `"tools": []` (its protocol.py, 2026-11-22).
+ASKS_NOTHING: Mapping[str, Any] = {"functions": [], "function_call": "none", "tools": []}
 # Fields of other schemas or servers that would change the response: ignoring them would be misleading.
 MISLEADING = {
     "functions": "use `tools`",
@@ -29,13 +45,20 @@ MISLEADING = {
 }
 
 
-def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapter: str | None = None) -> ChatRequest:
+def parse_chat_request(
+    payload: Mapping[str, Any],
+    known: frozenset[str],
+    adapter: str | None = None,
+    template_words: frozenset[str] = frozenset(),
+) -> ChatRequest:
     """Parse a chat completion request. `known` are the parameters that the engine knows, `adapter` is the one that the
-    header names.
+    header names, and `template_words` are the words of the chat template.
 
     Raises InvalidRequest with the JSON path of the first fault. A parameter that is close to a known one is a fault; any
-    other unknown one is reported in `ignored`, since clients of other servers send such (`store`, `metadata`).
+    other unknown one is reported in `ignored`, since clients of other servers send such (`store`, `metadata`). So is a
+    field of a content part that the chat template does not name.
     """
+    payload = _without_empty_requests(present(payload))
     ignored = unknown_fields(payload, known | OWN, MISLEADING)
     messages = expect(payload, "messages", list, "", "a list of messages")
     if not messages:
@@ -44,11 +67,11 @@ def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapte
         raise InvalidRequest(
             f"`messages` has {count} messages and content parts; the maximum is {MAX_MESSAGES}.", param="messages"
         )
-    model = optional(payload, "model", str, "", "a string")
+    model = optional(payload, "model", str, "", "a string") or None
     stream = optional(payload, "stream", bool, "", "true or false") or False
     parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
     return ChatRequest(
-        messages=tuple(_message(message, f"messages[{i}]", ignored) for i, message in enumerate(messages)),
+        messages=tuple(_message(one, f"messages[{i}]", ignored, template_words) for i, one in enumerate(messages)),
         model=model,
         stream=stream,
         parameters=parameters,
@@ -57,20 +80,29 @@ def parse_chat_request(payload: Mapping[str, Any], known: frozenset[str], adapte
     )
 
 
+def _without_empty_requests(payload: dict[str, Any]) -> dict[str, Any]:
+    asked = {name: value for name, value in payload.items() if ASKS_NOTHING.get(name, ...) != value}
+    if "tools" in payload and "tools" not in asked and asked.get("tool_choice") in ("auto", "none"):
+        del asked["tool_choice"]
+    return asked
+
+
 def _part_count(message: Any) -> int:
     content = message.get("content") if isinstance(message, dict) else None
     return len(content) if isinstance(content, list) else 0
 
 
-def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
+def _message(message: Any, path: str, ignored: list[str], template_words: frozenset[str]) -> ChatMessage:
     if not isinstance(message, dict):
         raise InvalidRequest(f"`{path}` is {json_type(message)}; a message is an object.", param=path)
     role = expect(message, "role", str, path, "a string")
-    if role not in ROLES:
+    if not _ROLE.fullmatch(role):
         raise InvalidRequest(
-            f"`{path}.role` is {shorten(role)!r}; it must be one of {', '.join(ROLES)}.", param=f"{path}.role"
+            f"`{path}.role` is {shorten(role)!r}; it must be a role of the chat template, such as user.",
+            param=f"{path}.role",
         )
-    fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS and value is not None}
+    message = present(message)
+    fields = {name: value for name, value in message.items() if name in MESSAGE_FIELDS}
     unknown = [name for name in message if name not in MESSAGE_FIELDS and name not in ("role", "content")]
     if len(unknown) > MAX_UNKNOWN_FIELDS:
         raise InvalidRequest(
@@ -81,24 +113,23 @@ def _message(message: Any, path: str, ignored: list[str]) -> ChatMessage:
         _check_tool_calls(fields["tool_calls"], f"{path}.tool_calls")
     if "reasoning_content" in fields:  # the name that vLLM had before `reasoning`
         fields.setdefault("reasoning", fields.pop("reasoning_content"))
-    return ChatMessage(role=role, content=_content(message.get("content"), role, fields, path, ignored), fields=fields)
+    content = _content(message.get("content"), role, f"{path}.content", ignored)
+    for i, part in enumerate(content if isinstance(content, tuple) else ()):
+        ignored.extend(f"{path}.content[{i}].{name}" for name in part.fields if name not in template_words)
+    return ChatMessage(role=role, content=content, fields=fields)
 
 
-def _content(
-    content: Any, role: str, fields: Mapping[str, Any], path: str, ignored: list[str]
-) -> str | tuple[Part, ...] | None:
-    path = f"{path}.content"
+def _content(content: Any, role: str, path: str, ignored: list[str]) -> str | tuple[Part, ...] | None:
     if isinstance(content, str):
         return content
-    if content is None:
-        if role == "assistant" and fields:
-            return None
-        raise InvalidRequest(f"`{path}` is missing; a {role} message needs text or a list of parts.", param=path)
-    if not isinstance(content, list):
+    if content is not None and not isinstance(content, list):
         raise InvalidRequest(f"`{path}` is {json_type(content)}; it must be a string or a list of parts.", param=path)
-    if not content:
-        raise InvalidRequest(f"`{path}` is an empty list; it needs at least one part.", param=path)
-    return tuple(content_part(part, f"{path}[{i}]", ignored) for i, part in enumerate(content))
+    if content:
+        return tuple(content_part(part, f"{path}[{i}]", ignored) for i, part in enumerate(content))
+    if role not in WITH_CONTENT:
+        return None
+    wrong = "missing" if content is None else "an empty list"
+    raise InvalidRequest(f"`{path}` is {wrong}; a {role} message needs text or a list of parts.", param=path)
 
 
 def _check_tool_calls(calls: Any, path: str) -> None:

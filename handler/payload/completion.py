@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
-from handler.payload.fields import expect, json_type, optional, unknown_fields
+from handler.payload.fields import expect, json_type, optional, present, unknown_fields
 from handler.payload.parts import ImagePart, image_at
 from handler.payload.requests import CompletionRequest, RawText
 
@@ -35,10 +35,11 @@ def parse_completion_request(
     {"image": ...}}`, or a list of such. Images of a single prompt may stand beside it, in `multi_modal_data` or
     `images`. Raises InvalidRequest with the JSON path of the first fault.
     """
+    payload = present(payload)
     ignored = unknown_fields(payload, (known | OWN | {*IMAGE_FIELDS}), MISLEADING)
     return CompletionRequest(
         texts=_texts(payload),
-        model=optional(payload, "model", str, "", "a string"),
+        model=optional(payload, "model", str, "", "a string") or None,
         stream=optional(payload, "stream", bool, "", "true or false") or False,
         parameters={name: value for name, value in payload.items() if name in known and name not in OWN},
         ignored=tuple(ignored),
@@ -54,6 +55,7 @@ def raw_text(value: Any, path: str) -> RawText:
         raise InvalidRequest(
             f"`{path}` is {json_type(value)}; it must be a text, or an object with `prompt`.", param=path
         )
+    value = present(value)
     unknown = unknown_fields(value, {"prompt", "text", *IMAGE_FIELDS}, {}, path)
     if unknown:
         where = f"{path}.{unknown[0]}"

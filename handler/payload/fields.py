@@ -7,6 +7,9 @@ from typing import Any
 from handler.errors import InvalidRequest
 
 MAX_UNKNOWN_FIELDS = 50  # clients of other servers send fewer
+# Other servers' own parameters that resemble one of vLLM's: OpenRouter's fallbacks, NVIDIA's templates, transformers' tokens
+# (their references, 2026-11-22). Those are no typing errors.
+FOREIGN = frozenset({"models", "chat_template_args", "bos_token_id"})
 
 
 def expect(holder: Mapping[str, Any], name: str, kind: type, path: str, what: str) -> Any:
@@ -25,22 +28,26 @@ def optional(holder: Mapping[str, Any], name: str, kind: type, path: str, what: 
     return None if holder.get(name) is None else expect(holder, name, kind, path, what)
 
 
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not null: clients write null for what they leave to the server."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def unknown_fields(
     fields: Mapping[str, Any], known: Collection[str], misleading: Mapping[str, str], path: str = ""
 ) -> list[str]:
     """The names of `fields` that are not `known`.
 
-    Raises InvalidRequest for a name that is close to a known one, and for a `misleading` one; its value is the cure.
+    Raises InvalidRequest for a name that is a known one misspelt, and for a `misleading` one; its value is the cure.
     """
     prefix = f"{path}." if path else ""
     for name in misleading.keys() & fields.keys():
-        if fields[name] is not None:
-            raise InvalidRequest(f"`{prefix}{name}` is not supported: {misleading[name]}.", param=f"{prefix}{name}")
+        raise InvalidRequest(f"`{prefix}{name}` is not supported: {misleading[name]}.", param=f"{prefix}{name}")
     unknown = sorted(fields.keys() - set(known) - misleading.keys())
     if len(unknown) > MAX_UNKNOWN_FIELDS:
         raise InvalidRequest(f"The body has {len(unknown)} unknown fields, such as `{shorten(unknown[0])}`.")
     for name in unknown:
-        near = get_close_matches(name, known, n=1, cutoff=0.85) if len(name) < 40 else []
+        near = get_close_matches(name, known, n=1, cutoff=0.88) if len(name) < 40 and name not in FOREIGN else []
         if near:
             raise InvalidRequest(
                 f"`{prefix}{name}` is not a parameter; did you mean `{near[0]}`?", param=f"{prefix}{name}"

@@ -12,7 +12,7 @@ from typing import Any
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
 from handler.payload.completion import IMAGE_FIELDS, images, raw_text
-from handler.payload.fields import expect, json_type, optional, unknown_fields
+from handler.payload.fields import expect, json_type, optional, present, unknown_fields
 from handler.payload.requests import CompletionRequest, GenerationRequest, RawText, ResponseFields
 
 OWN = frozenset({"inputs", "parameters", "stream", "model", adapter_choice.FIELD, *IMAGE_FIELDS})
@@ -61,8 +61,9 @@ def parse_generation_request(
     `inputs` is a text, `{"prompt": ..., "images": [...]}`, or a list of either. Raises InvalidRequest with the JSON path
     of the first fault.
     """
+    payload = present(payload)
     ignored = unknown_fields(payload, OWN, MISLEADING)
-    given = dict(optional(payload, "parameters", dict, "", "an object") or {})
+    given = present(optional(payload, "parameters", dict, "", "an object") or {})
     stream = _stream(payload, given)
     texts, is_list = _texts(payload)
     if stream and len(texts) > 1:
@@ -72,7 +73,7 @@ def parse_generation_request(
     fields = _response_fields(given, stream=stream)
     one = CompletionRequest(
         texts=(),
-        model=optional(payload, "model", str, "", "a string"),
+        model=optional(payload, "model", str, "", "a string") or None,
         stream=stream,
         parameters=_parameters(
             {name: value for name, value in given.items() if name not in unknown}, fields, stream=stream

@@ -2,35 +2,38 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handler.errors import InvalidRequest
-from handler.payload.fields import expect, json_type, shorten
+from handler.payload.fields import expect, json_type, present, shorten
 
-TEXT_FIELDS = frozenset({"text", "refusal"})
+TEXT_FIELDS = frozenset({"text", "refusal", "thinking"})
 IMAGE_FIELDS = frozenset({"image_url", "image", "url"})
-DETAILS = ("auto", "low", "high")
+DETAILS = ("auto", "low", "high", "original")
 _SESSION_REFERENCE = re.compile(r"\s*sha256:([0-9a-fA-F]{64})\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A text in a content list; `path` is its JSON path (`messages[0].content[1]`)."""
+    """A text in a content list; `path` is its JSON path (`messages[0].content[1]`). `fields` are its other fields, which are
+    the chat template's (TranslateGemma's language codes)."""
 
     text: str
     path: str
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
     """An image in the request: a data:, http: or https: URL, or bytes, not checked yet.
 
-    `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`).
+    `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`). `fields` are the chat template's.
     """
 
     url: str | bytes
     path: str
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def session_digest(self) -> str | None:
@@ -42,10 +45,11 @@ class ImagePart:
 @dataclass(frozen=True, slots=True)
 class EmbedsPart:
     """An image as embeddings from the model's own vision encoder: base64 of a tensor in the format of `torch.save` or of
-    numpy, or of several by name, as vLLM takes them. `path` is the JSON path."""
+    numpy, or of several by name, as vLLM takes them. `path` is the JSON path, `fields` are the chat template's."""
 
     data: str | Mapping[str, str]
     path: str
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 Part = TextPart | ImagePart | EmbedsPart
@@ -56,6 +60,7 @@ def content_part(part: Any, path: str, ignored: list[str]) -> Part:
         return TextPart(part, path)
     if not isinstance(part, dict):
         raise InvalidRequest(f"`{path}` is {json_type(part)}; a content part is an object with a `type`.", param=path)
+    part = present(part)
     kind = part.get("type") or _implied_type(part)
     read = _PARTS.get(kind) if isinstance(kind, str) else None
     if isinstance(kind, str) and any(word in kind for word in ("audio", "video")):
@@ -77,16 +82,19 @@ def _implied_type(part: dict[str, Any]) -> str | None:
     return next((name for name in ("text", "image_url") if name in part), None)
 
 
-def _text(part: dict[str, Any], path: str, ignored: list[str]) -> TextPart:
-    name = "refusal" if part.get("type") == "refusal" else "text"
-    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name))
-    return TextPart(expect(part, name, str, path, "a string"), path)
+def _text(part: dict[str, Any], path: str, _: list[str]) -> TextPart:
+    name = part["type"] if part.get("type") in ("refusal", "thinking") else "text"
+    return TextPart(expect(part, name, str, path, "a string"), path, _fields(part, name))
+
+
+def _fields(part: dict[str, Any], *own: str) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "type" and name not in own}
 
 
 def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
     # The content hash replaces a client's `uuid`, which has the same purpose.
     name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
-    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", name, "detail", "uuid"))
+    fields = _fields(part, name, "detail", "uuid")
     value, path = part.get(name), f"{path}.{name}"
     detail = part.get("detail")
     if isinstance(value, dict):
@@ -97,7 +105,7 @@ def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
         raise InvalidRequest(
             f"`detail` beside `{where}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=where
         )
-    return image_at(value, path)
+    return replace(image_at(value, path), fields=fields)
 
 
 def image_at(value: Any, path: str) -> ImagePart:
@@ -109,13 +117,13 @@ def image_at(value: Any, path: str) -> ImagePart:
     raise InvalidRequest(f"`{path}` is {json_type(value)}; it must be a data:, http: or https: URL.", param=path)
 
 
-def _embeds(part: dict[str, Any], path: str, ignored: list[str]) -> EmbedsPart:
-    ignored.extend(f"{path}.{other}" for other in part if other not in ("type", "image_embeds", "uuid"))
+def _embeds(part: dict[str, Any], path: str, _: list[str]) -> EmbedsPart:
+    fields = _fields(part, "image_embeds", "uuid")
     value, path = part.get("image_embeds"), f"{path}.image_embeds"
     if isinstance(value, dict) and value and all(isinstance(one, str) for one in value.values()):
-        return EmbedsPart(value, path)
+        return EmbedsPart(value, path, fields)
     if isinstance(value, str) and value:
-        return EmbedsPart(value, path)
+        return EmbedsPart(value, path, fields)
     raise InvalidRequest(
         f"`{path}` is {json_type(value)}; it must be the base64 of a tensor, or an object with several.", param=path
     )
@@ -126,6 +134,7 @@ _PARTS: dict[str, Callable[[dict[str, Any], str, list[str]], Part]] = {
     "input_text": _text,
     "output_text": _text,
     "refusal": _text,
+    "thinking": _text,
     "image_url": _image,
     "input_image": _image,
     "image": _image,

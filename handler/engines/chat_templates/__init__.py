@@ -1,5 +1,6 @@
 """Chat templates of families whose older checkpoints ship none. Each gives what the authors' code and model cards write."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ def family_template(config: Any) -> str | None:
     language = getattr(getattr(config, "text_config", None), "model_type", None)
     file = family_file(config.model_type, language)
     return None if file is None else (Path(__file__).parent / file).read_text()
+
+
+def words_of(template: str | None) -> frozenset[str]:
+    """The words of a chat template: it does nothing with what it does not name."""
+    return frozenset(re.findall(r"\w+", template or ""))
 
 
 def family_file(model_type: str, language: str | None) -> str | None:

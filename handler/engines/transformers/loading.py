@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from handler.engine import ModelCard
-from handler.engines.chat_templates import family_template
+from handler.engines.chat_templates import family_template, words_of
 from handler.engines.placeholders import config_tokens, escaper_of
 from handler.engines.transformers.decoder import Decoder
 from handler.engines.transformers.engine import TransformersEngine
@@ -104,7 +104,7 @@ def _engine(loaded: Loaded, settings: TransformersSettings) -> TransformersEngin
     worker = Worker(Decoder(model), tokenizer, max_rows=settings.max_rows)
     worker.start()
     return TransformersEngine(
-        _card(loaded, settings, placeholder, has_chat_template=template is not None),
+        _card(loaded, settings, placeholder, text),
         tokenizer,
         prompts,
         worker,
@@ -187,16 +187,15 @@ def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(one for one in (*ids, tokenizer.eos_token_id) if one is not None)
 
 
-def _card(
-    loaded: Loaded, settings: TransformersSettings, placeholder: str | None, *, has_chat_template: bool
-) -> ModelCard:
+def _card(loaded: Loaded, settings: TransformersSettings, placeholder: str | None, template: str | None) -> ModelCard:
     return ModelCard(
         names=settings.names,
         max_model_len=loaded.max_model_len,
         supports_images=True,
         max_characters=loaded.max_model_len * max(map(len, loaded.tokenizer.get_vocab())),
         max_images=1 if _puts_images_first(loaded.processor) else None,
-        has_chat_template=has_chat_template,
+        has_chat_template=template is not None,
+        template_words=words_of(template),
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,

@@ -87,7 +87,8 @@ class Prompts:
         if isinstance(content, str):
             content = escape(content)
         elif content is not None:
-            content = [_part(part, escape) for part in content]
+            further = (self._escaper.escape_json(message.part_fields.get(i, {})) for i in range(len(content)))
+            content = [{**fields, **_part(part, escape)} for fields, part in zip(further, content, strict=True)]
         return template.message(message.role, content, self._escaper.escape_json(message.fields), self._placeholder)
 
     def _text(self, text: Text, parameters: Mapping[str, Any]) -> Inputs:

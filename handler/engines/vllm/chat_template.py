@@ -6,9 +6,10 @@ from typing import Any
 
 from vllm.renderers import BaseRenderer, ChatParams
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
+from vllm.renderers.hf import resolve_chat_template
 from vllm.utils.mistral import is_mistral_tokenizer
 
-from handler.engines.chat_templates import family_template
+from handler.engines.chat_templates import family_template, words_of
 
 _USER = {"role": "user", "content": "hi"}
 _CHATS = ((_USER,), ({"role": "system", "content": "hi"}, _USER))  # some templates ask for a system message
@@ -19,11 +20,13 @@ log = logging.getLogger("lumi.engine")
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
     """`text` is None where the checkpoint's own is used. `exists` is False for a base model, which has none.
-    `adds_special_tokens` says whether the tokenizer's own, such as a BOS token, are added to what it renders."""
+    `adds_special_tokens` says whether the tokenizer's own, such as a BOS token, are added to what it renders. `words` are
+    those of whichever is used."""
 
     text: str | None
     exists: bool = True
     adds_special_tokens: bool = False
+    words: frozenset[str] = frozenset()
 
 
 def find_chat_template(renderer: BaseRenderer, model_config: Any, given: str | None) -> ChatTemplate:
@@ -38,7 +41,14 @@ def find_chat_template(renderer: BaseRenderer, model_config: Any, given: str | N
         return ChatTemplate(None, exists=False)
     # A family may say that its processor puts them where they belong: PaliGemma's BOS token stands after the image.
     may_add = model_config.is_multimodal_model and renderer.default_chat_tok_params.add_special_tokens
-    return ChatTemplate(given, adds_special_tokens=may_add and _lacks_bos(rendered, renderer.tokenizer))
+    adds = may_add and _lacks_bos(rendered, renderer.tokenizer)
+    return ChatTemplate(given, adds_special_tokens=adds, words=_words(renderer.tokenizer, given, model_config))
+
+
+def _words(tokenizer: Any, given: str | None, model_config: Any) -> frozenset[str]:
+    if is_mistral_tokenizer(tokenizer):  # which has no template but code
+        return frozenset()
+    return words_of(resolve_chat_template(tokenizer, given, None, model_config=model_config))
 
 
 def _lacks_bos(prompt: dict[str, Any], tokenizer: Any) -> bool:

@@ -16,7 +16,7 @@ from handler.engine import ModelCard
 from handler.engines.processes import shared_memory
 from handler.engines.vllm.adapters import cpu_patch
 from handler.engines.vllm.adapters.served import VllmAdapters
-from handler.engines.vllm.chat_template import find_chat_template
+from handler.engines.vllm.chat_template import ChatTemplate, find_chat_template
 from handler.engines.vllm.configuration import create_config, load_errors
 from handler.engines.vllm.engine import STOP_SECONDS, VllmEngine, log_stats
 from handler.engines.vllm.grammars.backend import choose_backend
@@ -63,7 +63,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
     await asyncio.to_thread(serving.chat.online_renderer.warmup)
     freeze_gc_heap()
     placeholder = image_placeholder(llm.model_config)
-    card = _card(llm, settings, serving, placeholder(1), chats=template.exists)
+    card = _card(llm, settings, serving, placeholder(1), template)
     escaper = placeholder_escaper(llm.model_config, llm.renderer.tokenizer)
     adapters = VllmAdapters(llm, models)
     shared = await asyncio.to_thread(shared_memory)
@@ -83,7 +83,7 @@ async def _serve(llm: AsyncLLM, settings: VllmSettings, steps: Steps) -> VllmEng
 
 
 def _card(
-    llm: AsyncLLM, settings: VllmSettings, serving: Serving, placeholder: str | None, *, chats: bool
+    llm: AsyncLLM, settings: VllmSettings, serving: Serving, placeholder: str | None, template: ChatTemplate
 ) -> ModelCard:
     max_images = _max_images(llm)
     return ModelCard(
@@ -93,7 +93,8 @@ def _card(
         max_images=max_images,
         max_characters=_max_characters(llm),
         concurrency=_concurrency(llm),
-        has_chat_template=chats,
+        has_chat_template=template.exists,
+        template_words=template.words,
         parameters=CHAT_PARAMETERS,
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,

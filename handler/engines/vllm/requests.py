@@ -165,7 +165,8 @@ def _message(
     if isinstance(content, str):
         content = escape(content)
     elif content is not None:
-        content = list(_parts(content, escape, embeds_width))
+        parts = _parts(content, escape, embeds_width)
+        content = [{**escaper.escape_json(message.part_fields.get(i, {})), **part} for i, part in enumerate(parts)]
     return {**fields, "role": message.role, "content": content}
 
 
