@@ -113,6 +113,24 @@ def test_every_way_to_choose_an_adapter_works(adapted):
     assert {chunk["model"] for chunk in deltas} == {"skies"}
 
 
+def test_a_prompt_has_log_probabilities_of_the_adapter_that_reads_it(adapted):
+    body = {"prompt": "what is in the image? a red circle", "max_tokens": 1, "prompt_logprobs": 0, "temperature": 0}
+    models = ["lumi-demo", "skies"] * 2
+    with ThreadPoolExecutor(len(models)) as pool:  # a batch has rows of both
+        together = list(pool.map(lambda model: prompt_logprobs(adapted, {**body, "model": model}), models))
+    alone = [prompt_logprobs(adapted, {**body, "model": model}) for model in models[:2]]
+    assert together == [pytest.approx(one, abs=1e-3) for one in (*alone, *alone)]
+    assert alone[0] != pytest.approx(alone[1], abs=1e-2)
+
+
+def prompt_logprobs(server, body):
+    response = post(server, body, "/v1/completions")
+    assert response.status_code == 200, response.text
+    first, *others = response.json()["choices"][0]["prompt_logprobs"]
+    assert first is None
+    return [token["logprob"] for place in others for token in place.values()]
+
+
 def test_raw_prompts_and_text_generation_have_adapters_too(adapted):
     image = url("green", "ring")
     body = {

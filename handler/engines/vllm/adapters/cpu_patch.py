@@ -2,9 +2,12 @@
 
 A token of the base model has the slot -1. The kernels for GPUs skip it; those for CPUs index with it, and so compute the
 token with the adapter in the last slot, as soon as a batch mixes the base model with adapters.
+
+The logits of a prompt (`prompt_logprobs`) have a row for each of its tokens, where the kernels expect one for each request:
+vLLM's CPU worker fails on their number, and with it the engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,14 +45,31 @@ class Worker:
     model_runner: Any
 
     def lumi_keep_base_model_rows(self) -> None:
-        """Make every layer keep the output of the base model for tokens without an adapter."""
-        manager = self.model_runner.lora_manager._adapter_manager  # noqa: SLF001  # vLLM offers no public way to it
-        for wrapper in manager.punica_wrapper_mapping.values():
+        """Make every layer keep the output of the base model for tokens without an adapter, and the logits of prompts have
+        the slots of their tokens."""
+        runner = self.model_runner
+        manager = runner.lora_manager._adapter_manager  # noqa: SLF001  # vLLM offers no public way to it
+        wrappers = list(manager.punica_wrapper_mapping.values())
+        for wrapper in wrappers:
             wrapper.__class__ = PatchedPunica
+        original = runner._get_prompt_logprobs_dict  # noqa: SLF001  # as above
+
+        def with_prompt_slots(hidden_states: torch.Tensor, *how: Any) -> Any:
+            with _slots_of_prompts(runner.model, wrappers, hidden_states):
+                return original(hidden_states, *how)
+
+        runner._get_prompt_logprobs_dict = with_prompt_slots  # noqa: SLF001  # as above
 
 
 class PatchedPunica(PunicaWrapperCPU):  # type: ignore[misc]  # vllm is untyped here
-    """vLLM's, but the rows of `y` whose slot is -1 stay unchanged."""
+    """vLLM's, but the rows of `y` whose slot is -1 stay unchanged. While `prompt_rows` is set, logits are computed for these
+    tokens of the batch, and not for the last one of each request."""
+
+    prompt_rows: slice | None = None
+
+    @property
+    def sampler_indices(self) -> torch.Tensor:
+        return super().sampler_indices if self.prompt_rows is None else self.token_lora_indices[self.prompt_rows]
 
     def add_lora_linear(self, y: torch.Tensor, *how: Any, **more: Any) -> None:
         with _keep_base_model_rows(y, self.token_lora_indices):
@@ -71,3 +91,23 @@ def _keep_base_model_rows(y: torch.Tensor, slots: torch.Tensor) -> Iterator[None
     kept = flat[rows]
     yield
     flat[rows] = kept
+
+
+@contextmanager
+def _slots_of_prompts(model: Any, wrappers: Sequence[Any], hidden_states: torch.Tensor) -> Iterator[None]:
+    """While the block lasts, `model` computes logits of slices of `hidden_states`, whose rows are the tokens of the batch."""
+    original, row_bytes = model.compute_logits, hidden_states.stride(0) * hidden_states.element_size()
+
+    def compute(rows: torch.Tensor) -> Any:
+        first = (rows.data_ptr() - hidden_states.data_ptr()) // row_bytes
+        for wrapper in wrappers:
+            wrapper.prompt_rows = slice(first, first + len(rows))
+        return original(rows)
+
+    model.compute_logits = compute
+    try:
+        yield
+    finally:
+        del model.compute_logits
+        for wrapper in wrappers:
+            wrapper.prompt_rows = None
