@@ -1,18 +1,18 @@
 """Chat completions: the payload becomes a request, and that a prompt with its images loaded."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from handler.adapters.registry import Adapters
-from handler.engine import ChatPrompt, Engine, ImageEmbeds, Message, PromptImage
+from handler.engine import ChatPrompt, Engine, ImageEmbeds, Message, ModelCard, PromptImage
 from handler.errors import InvalidRequest
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images, RequestContext
-from handler.payload.chat import parse_chat_request
+from handler.payload.chat import parse_chat_batch, parse_chat_request
 from handler.payload.parts import ImagePart, TextPart
-from handler.payload.requests import ChatMessage, ChatRequest
+from handler.payload.requests import ChatBatch, ChatMessage, ChatRequest
 from handler.prompt_length import check_length, texts_in
 from handler.turns import Turns, sequence_count
 
@@ -31,6 +31,16 @@ class Chat:
 
     def parse(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatRequest:
         """The request in `payload`, for the `adapter` that its header names. Raises RequestError."""
+        card = self._check_chats()
+        return self._resolve(parse_chat_request(payload, card.parameters, adapter, card.template_words), card)
+
+    def parse_batch(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatBatch:
+        """As `parse`, for a list of conversations."""
+        card = self._check_chats()
+        chats = parse_chat_batch(payload, card.parameters, adapter, card.template_words)
+        return ChatBatch(tuple(self._resolve(chat, card) for chat in chats))
+
+    def _check_chats(self) -> ModelCard:
         card = self._engine.card
         if not card.has_chat_template:
             raise InvalidRequest(
@@ -38,12 +48,19 @@ class Chat:
                 "If it is to chat, its operator sets OPTION_CHAT_TEMPLATE.",
                 param="messages",
             )
-        request = parse_chat_request(payload, card.parameters, adapter, card.template_words)
+        return card
+
+    def _resolve(self, request: ChatRequest, card: ModelCard) -> ChatRequest:
         check_length(_texts(request), card, "messages", request.parameters)
         self._turns.check(request.parameters)
         model = self._adapters.resolve(request.model, request.adapter, has_images=bool(request.images()))
         self._images.check(tuple(request.media()))
         return self._placeholders.place_in_chat(replace(request, model=model))
+
+    def prompts(self, batch: ChatBatch, context: RequestContext) -> Iterator[AbstractAsyncContextManager[ChatPrompt]]:
+        """The prompts for the engine, of which each takes a turn of its own."""
+        for i, chat in enumerate(batch.chats):
+            yield self.prompt(chat, replace(context, id=f"{context.id}-{i}") if i else context)
 
     @asynccontextmanager
     async def prompt(self, request: ChatRequest, context: RequestContext) -> AsyncIterator[ChatPrompt]:

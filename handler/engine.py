@@ -97,9 +97,7 @@ class TextPrompt(PromptBase):
     texts: Sequence[Text]
 
 
-Prompt = ChatPrompt | TextPrompt
-"""What an engine runs."""
-
+Prompt = ChatPrompt | TextPrompt  # what an engine runs
 
 MIN_LOGPROB = -9999.0  # JSON has no infinity; vLLM's own server writes this number for it
 
@@ -188,8 +186,8 @@ class ModelCard:
     `max_characters`. The KV cache holds `concurrency` prompts of that length. A prompt may have `max_images`, if the model
     limits them. Without a chat template it continues raw prompts only; `template_words` are the words of the template.
     `parameters` and `text_parameters` are the fields of chat and text completions that the engine knows. `placeholder` is
-    an image in raw prompts (`<image>`). `created` is a Unix time in seconds. `fingerprint` changes with what the engine
-    computes: its version, the model, the settings. What is unknown is None.
+    an image in raw prompts (`<image>`). `created` is a Unix time in seconds. `version` is that of the engine's software;
+    `fingerprint` changes with that, the model and the settings. What is unknown is None.
     """
 
     names: tuple[str, ...]
@@ -204,6 +202,7 @@ class ModelCard:
     text_parameters: frozenset[str] = frozenset()
     placeholder: str | None = None
     created: int = 0
+    version: str | None = None
     fingerprint: str | None = None
 
 

@@ -14,12 +14,13 @@ from handler.generation import Generation
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images, RequestContext
 from handler.openai.responses import Responses
-from handler.payload.requests import ChatRequest, CompletionRequest, GenerationRequest
+from handler.payload.requests import ChatBatch, ChatRequest, CompletionRequest, GenerationRequest
 from handler.sessions import Session, Sessions
 from handler.tokens import Tokens
 from handler.turns import Turns
 
-Request = ChatRequest | CompletionRequest | GenerationRequest
+StreamableRequest = ChatRequest | CompletionRequest | GenerationRequest
+Request = StreamableRequest | ChatBatch
 
 
 class Service:
@@ -56,7 +57,9 @@ class Service:
         """The open session `name`. Raises InvalidRequest if it is not open; None where sessions are disabled."""
         return self.sessions.find(name) if name and self.sessions is not None else None
 
-    def parse(self, payload: Mapping[str, Any], adapter: str | None = None, *, any_model: bool = False) -> Request:
+    def parse(
+        self, payload: Mapping[str, Any], adapter: str | None = None, *, any_model: bool = False
+    ) -> StreamableRequest:
         """The request in `payload`, whatever route it came by, for the `adapter` that its header names. With `any_model` a
         `model` that is not served is ignored. Raises RequestError."""
         model = payload.get("model")
@@ -76,11 +79,17 @@ class Service:
             raise InvalidRequest("Sessions are opened and closed on /invocations.", param="requestType")
         return self._chat.parse(payload, adapter)  # which reports the missing or misspelt field
 
+    def parse_batch(self, payload: Mapping[str, Any], adapter: str | None = None) -> ChatBatch:
+        """The chats in `payload`, whose `messages` are a list of conversations. Raises RequestError."""
+        return self._chat.parse_batch(payload, adapter)
+
     async def complete(self, request: Request, context: RequestContext) -> bytes:
         """The response as JSON text. Raises RequestError or ServerError. Cancelling it aborts the request."""
         match request:
             case ChatRequest():
                 response = await self._responses.complete([self._chat.prompt(request, context)])
+            case ChatBatch():
+                response = await self._responses.complete(self._chat.prompts(request, context))
             case CompletionRequest():
                 response = await self._responses.complete(self._completions.slices(request, context, size=1))
             case GenerationRequest():
@@ -89,7 +98,7 @@ class Service:
             return response
         return await self.formatters.format_response(response, context.id)
 
-    def stream(self, request: Request, context: RequestContext) -> AsyncGenerator[bytes, None]:
+    def stream(self, request: StreamableRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
         """The chunks of the response, each as JSON text, or as the output formatter writes it. Raises as `complete` does,
         before the first chunk or later. Closing the generator aborts the request."""
         match request:

@@ -17,6 +17,7 @@ from handler.payload.fields import shorten
 from handler.payload.parts import ImagePart
 
 MAX_SESSIONS = 10_000
+NEW_SESSION = "NEW_SESSION"  # as `requestType`, and as the id of the session that a request is to open
 
 
 @dataclass(slots=True)
@@ -171,19 +172,24 @@ class SessionResponse:
     headers: Mapping[str, str]
 
 
+def open_session(sessions: Sessions, client: str) -> SessionResponse:
+    """The response to opening a session."""
+    session = sessions.open(client)
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.expires))
+    value = f"{session.id}; Expires={expires}"
+    # LMI's name for it, and the one by which the AWS SDKs read it.
+    headers = {"x-amzn-sagemaker-session-id": value, "x-amzn-sagemaker-new-session-id": value}
+    return SessionResponse({"result": f"Session {session.id} created", "sessionId": session.id}, headers)
+
+
 def open_or_close(sessions: Sessions | None, kind: Any, name: str | None, client: str = "") -> SessionResponse:
     """Open or close a session, as `requestType` says. Raises InvalidRequest."""
-    if kind not in ("NEW_SESSION", "CLOSE"):
+    if kind not in (NEW_SESSION, "CLOSE"):
         raise InvalidRequest("`requestType` must be NEW_SESSION or CLOSE.", param="requestType")
     if sessions is None:
         raise InvalidRequest("Stateful sessions are disabled (OPTION_ENABLE_STATEFUL_SESSIONS).", param="requestType")
-    if kind == "NEW_SESSION":
-        session = sessions.open(client)
-        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.expires))
-        value = f"{session.id}; Expires={expires}"
-        # LMI's name for it, and the one by which the AWS SDKs read it.
-        headers = {"x-amzn-sagemaker-session-id": value, "x-amzn-sagemaker-new-session-id": value}
-        return SessionResponse({"result": f"Session {session.id} created", "sessionId": session.id}, headers)
+    if kind == NEW_SESSION:
+        return open_session(sessions, client)
     if not name:
         raise InvalidRequest("CLOSE needs the header X-Amzn-SageMaker-Session-Id, which names the session.")
     session = sessions.close(name)

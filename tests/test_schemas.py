@@ -175,6 +175,71 @@ def test_the_model_is_described_as_each_client_asks(served):
     assert served.client.get("/models/model").json()["status"] == "READY"
 
 
+def test_a_models_description_has_vllms_fields(served):
+    (model,) = served.client.get("/v1/models").json()["data"]
+    assert set(model) == {"id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission"}
+    (permission,) = model["permission"]
+    assert (permission["object"], permission["allow_sampling"]) == ("model_permission", True)
+
+
+def test_what_vllm_and_lmi_tell_of_the_server_is_told(served):
+    assert served.client.get("/version").json() == {"version": "1.0"}
+    assert served.client.get("/load").json() == {"server_load": 0}
+    shown = served.client.get("/server/metrics?name[]=lumi_requests_limit&name[]=lumi_requests_queued").text
+    names = {line.partition(" ")[0] for line in shown.splitlines() if not line.startswith("#")}
+    assert names == {"lumi_requests_limit", "lumi_requests_queued"}
+    assert "lumi_stored_bytes" in served.client.post("/server/metrics").text
+
+
+def test_several_chats_are_answered_in_one_completion(served):
+    chats = [ask("one", data_url(2, 3))["messages"], ask("two")["messages"]]
+    completion = served.post({"messages": chats, "max_tokens": 5, "store": True}, "/v1/chat/completions/batch")
+    assert completion.headers["x-lumi-ignored"] == "store"
+    choices = completion.json()["choices"]
+    assert [(choice["index"], choice["message"]["content"]) for choice in choices] == [
+        (0, "user: one[2x3]"),
+        (1, "user: two"),
+    ]
+    assert completion.json()["usage"]["prompt_tokens"] == sum(
+        served.post({"messages": chat}, "/v1/chat/completions").json()["usage"]["prompt_tokens"] for chat in chats
+    )
+
+
+CHAT = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": CHAT}, "messages[0]"),
+        ({"messages": [CHAT, []]}, "messages[1]"),
+        ({"messages": [CHAT, [{"role": "user", "content": 3}]]}, "messages[1][0].content"),
+        ({"messages": [CHAT], "stream": True}, "stream"),
+        ({"messages": [CHAT], "n": 2}, "n"),
+        ({"messages": [CHAT], "tools": [{}]}, "tools"),
+        ({"messages": [CHAT], "use_beam_search": True}, "use_beam_search"),
+        ({"messages": [CHAT] * 1001}, "messages"),
+    ],
+)
+def test_a_faulty_batch_is_refused_with_the_path(served, body, param):
+    response = served.post(body, "/v1/chat/completions/batch")
+    assert (response.status_code, fault(response)["param"]) == (400, param)
+
+
+def test_a_session_may_be_opened_by_the_first_request_of_it(served):
+    image = data_url(7, 9)
+    first = served.post(ask(image), **{"x-amzn-sagemaker-session-id": "NEW_SESSION"})
+    assert answer(first) == "user: [7x9]"
+    name = {"x-amzn-sagemaker-session-id": first.headers["x-amzn-sagemaker-new-session-id"]}
+    again = {"type": "image_url", "image_url": {"url": "sha256:" + hashlib.sha256(png(7, 9)).hexdigest()}}
+    assert answer(served.post(ask(again, "again"), **name)) == "user: [7x9]again"
+    refused = served.post({"messages": []}, **{"x-amzn-sagemaker-session-id": "NEW_SESSION"})
+    assert refused.status_code == 400
+    assert "x-amzn-sagemaker-new-session-id" not in refused.headers
+
+
 def test_a_batch_transform_is_told_what_to_send(served):
     told = served.client.get("/execution-parameters").json()
     assert told["BatchStrategy"] == "SINGLE_RECORD"

@@ -41,12 +41,14 @@ def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Ro
         *_inference_routes(Inference(health, serving, models)),
         *_model_routes(models),
         *_adapter_routes(AdapterRoutes(health, models, allowed=serving.management)),
-        *_status_routes(health, metrics, serving),
+        *_status_routes(health, has_key=serving.api_key is not None),
+        *_load_routes(health, metrics, public=serving.public_metrics),
     )
 
 
 def _inference_routes(inference: Inference) -> Iterator[Route]:
     yield Route("/v1/chat/completions", inference.infer, is_work=True)
+    yield Route("/v1/chat/completions/batch", inference.infer_batch, is_work=True)  # vLLM's
     yield Route("/v1/completions", inference.infer, is_work=True)
     yield Route(INVOCATIONS, inference.infer, is_work=True, is_lmi=True)
     yield Route("/predictions/{model}", inference.infer, is_work=True, is_lmi=True)  # LMI's
@@ -78,22 +80,36 @@ def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
     yield Route("/server/logging", adapters.change_log_level)
 
 
-def _status_routes(health: Health, metrics: Metrics, serving: Serving) -> Iterator[Route]:
+def _status_routes(health: Health, *, has_key: bool) -> Iterator[Route]:
     async def ping(request: Request, _: Exchange) -> Response:
         if request.headers.get("user-agent", "").startswith(PATIENT_AGENT):
             await health.wait_until_loaded(PATIENT_SECONDS)
         return JSONResponse(health.report(), status_code=200 if health.is_healthy else 503)
 
-    async def scrape(_: Request, __: Exchange) -> Response:
-        text, content_type = metrics.exposition()
-        return Response(text, media_type=content_type)
-
     async def cluster_auth(_: Request, __: Exchange) -> Response:
         """Xinference's client asks whether it needs a key."""
-        return JSONResponse({"auth": serving.api_key is not None})
+        return JSONResponse({"auth": has_key})
 
     # Health checks have no key, and a client that asks whether there is one has not sent it.
     yield Route("/ping", ping, ("GET", "POST"), is_public=True)
     yield Route("/health", ping, ("GET",), is_public=True)
-    yield Route("/metrics", scrape, ("GET",), is_public=serving.public_metrics)
     yield Route("/v1/cluster/auth", cluster_auth, ("GET",), is_public=True)
+
+
+def _load_routes(health: Health, metrics: Metrics, *, public: bool) -> Iterator[Route]:
+    async def scrape(request: Request, _: Exchange) -> Response:
+        text, content_type = metrics.exposition(request.query_params.getlist("name[]"))
+        return Response(text, media_type=content_type)
+
+    async def load(_: Request, __: Exchange) -> Response:
+        return JSONResponse({"server_load": metrics.in_flight})
+
+    async def version(_: Request, __: Exchange) -> Response:
+        return JSONResponse({"version": health.service().card.version})
+
+    yield Route("/metrics", scrape, ("GET",), is_public=public)
+    yield Route(
+        "/server/metrics", scrape, ("GET", "POST"), is_public=public
+    )  # LMI's; its documents say POST, its tests GET
+    yield Route("/load", load, ("GET",))  # vLLM's, as the next
+    yield Route("/version", version, ("GET",))

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from container.http.admission import Admission, Permit
 from container.http.custom_attributes import named_route
 from container.http.exchange import CLIENT_GONE, Exchange, client_of
+from container.http.load_report import FORMAT_HEADER, HEADER, load_report
 from container.http.metrics import Metrics
 from container.http.routes import INVOCATIONS, OTHER, Route, Routes
 from container.http.statuses import error_response
@@ -49,6 +50,7 @@ class Edge:
             with self._admission.permit(client_of(scope)) if route.is_work else nullcontext() as permit:
                 response = await route.endpoint(request, exchange)
                 if permit is not None:
+                    self._report_load(exchange, response)
                     _release_when_computed(permit, response)
                 await self._send(response, exchange, request, send)
         except ClientDisconnect:
@@ -80,6 +82,14 @@ class Edge:
 
         exchange.add_headers(response.headers)
         await response(request.scope, request.receive, send_and_note)
+
+    def _report_load(self, exchange: Exchange, response: Response) -> None:
+        if (wanted := exchange.headers.get(FORMAT_HEADER)) is None:
+            return
+        if (report := load_report(wanted, self._metrics)) is None:
+            exchange.ignored = (*exchange.ignored, FORMAT_HEADER)
+        else:
+            response.headers[HEADER] = report
 
     def _check_key(self, route: Route, headers: Headers) -> None:
         if self._api_key is None or route.is_public:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -35,6 +36,7 @@ class Exchange:
     status: int = CLIENT_GONE
     body_bytes: int = 0
     ignored: tuple[str, ...] = ()
+    session_headers: Mapping[str, str] = field(default_factory=dict)  # of a session that was opened for the request
     error: str | None = None
     param: str | None = None
 
@@ -57,5 +59,6 @@ class Exchange:
         headers["x-request-id"] = self.client_id or self.id
         if inference_id := self.headers.get(INFERENCE_ID):
             headers[INFERENCE_ID] = inference_id if _VALID_ID.fullmatch(inference_id) else self.id
+        headers.update(self.session_headers)
         if self.ignored:
             headers["x-lumi-ignored"] = _INVALID_IN_HEADER.sub("?", ", ".join(self.ignored[:100]))[:1000]

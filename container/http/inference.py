@@ -21,9 +21,8 @@ from handler.images import RequestContext
 from handler.payload.adapter_choice import HEADER as ADAPTER_HEADER
 from handler.payload.body import decode_body, json_object
 from handler.payload.requests import GenerationRequest
-from handler.service import Request as ModelRequest
-from handler.service import Service
-from handler.sessions import SessionResponse, open_or_close
+from handler.service import Service, StreamableRequest
+from handler.sessions import NEW_SESSION, SessionResponse, open_or_close, open_session
 from handler.turns import Source
 
 T = TypeVar("T")
@@ -78,39 +77,46 @@ class Inference:
         if service.formatters is not None and service.formatters.formats_input:
             formatted = service.formatters.payload(payload, call_of(request, body, exchange.id))
             payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
-        context = RequestContext(exchange.id, service.session(name), _source(request, exchange))
         adapter = request.headers.get(ADAPTER_HEADER)
         # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
         # clients such as litellm write the endpoint's name there.
         any_model = not request.url.path.startswith("/v1/")
         parsed = await _off_loop(lambda: service.parse(payload, adapter, any_model=any_model), body)
         exchange.ignored = parsed.ignored
+        context = _context(service, request, exchange)
         if parsed.stream:
             return await self._stream(service, parsed, context, request)
         return await self._respond(request, service.complete(parsed, context))
 
+    async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
+        """Respond to several chats with one completion."""
+        service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
+        body = await read_body(request, self._serving.request_bytes, exchange)
+        parsed = await _off_loop(lambda: service.parse_batch(json_object(body), adapter), body)
+        exchange.ignored = parsed.ignored
+        return await self._respond(request, service.complete(parsed, _context(service, request, exchange)))
+
     async def tokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the tokens of a prompt."""
-        service, headers = self._vllm(), request.headers
+        service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
         body = await read_body(request, self._serving.request_bytes, exchange)
-        session = service.session(headers.get(SESSION_HEADER))
-        context = RequestContext(exchange.id, session, _source(request, exchange))
-        adapter = headers.get(ADAPTER_HEADER)
         parsed = await _off_loop(lambda: service.tokens.parse(json_object(body), adapter), body)
         exchange.ignored = parsed.ignored
-        return await self._respond(request, service.tokens.tokenize(parsed, context))
+        return await self._respond(request, service.tokens.tokenize(parsed, _context(service, request, exchange)))
 
     async def detokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the text of tokens."""
-        tokens = self._vllm().tokens
+        tokens = self._engine_service().tokens
         body = await read_body(request, self._serving.request_bytes, exchange)
         ids = await _off_loop(lambda: tokens.token_ids(json_object(body)), body)
         return await self._respond(request, tokens.detokenize(ids))
 
-    def _vllm(self) -> Service:
+    def _engine_service(self) -> Service:
         service = self._health.service()
         if isinstance(service, OwnModel):
-            raise InvalidRequest("The model's own code responds here; the server does not know its tokens.")
+            raise InvalidRequest(
+                "The model's own code responds here; this route needs an engine. POST to /invocations."
+            )
         return service
 
     async def _decode(self, service: Service, request: Request, body: bytes) -> Mapping[str, Any]:
@@ -128,7 +134,7 @@ class Inference:
         return Response(text + b"\n", media_type="application/json")
 
     async def _stream(
-        self, service: Service, parsed: ModelRequest, context: RequestContext, request: Request
+        self, service: Service, parsed: StreamableRequest, context: RequestContext, request: Request
     ) -> Response:
         seconds = self._serving.predict_seconds
         framing = choose_framing(
@@ -147,8 +153,13 @@ class Inference:
         return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
 
 
-def _source(request: Request, exchange: Exchange) -> Source:
-    return Source(client_of(request.scope), exchange.id)
+def _context(service: Service, request: Request, exchange: Exchange) -> RequestContext:
+    """The context of a request whose body is valid; a session is opened for it if its header asks for a new one."""
+    client, name = client_of(request.scope), request.headers.get(SESSION_HEADER)
+    if name == NEW_SESSION and service.sessions is not None:
+        opened = open_session(service.sessions, client)
+        name, exchange.session_headers = opened.body["sessionId"], opened.headers
+    return RequestContext(exchange.id, service.session(name), Source(client, exchange.id))
 
 
 async def _off_loop(work: Callable[[], T], body: bytes) -> T:

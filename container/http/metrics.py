@@ -1,6 +1,6 @@
 """Prometheus metrics of our own, beside those that the engine registers in the same registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -40,6 +40,7 @@ class Metrics:
         self._stored = Gauge("lumi_stored_bytes", "Bytes that are kept, by store.", ["store"], registry=registry)
         self._stored_limit = Gauge("lumi_stored_bytes_limit", "Their maximum.", ["store"], registry=registry)
         self._limit = Gauge("lumi_requests_limit", "Requests that may run or wait.", registry=registry)
+        self._admission, self._batch_size = Admission(0), 0
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """One request of `route` was answered."""
@@ -52,15 +53,32 @@ class Metrics:
 
     def watch(self, admission: Admission, batch_size: int) -> None:
         """Show the requests that `admission` has admitted; the engine runs `batch_size` of them at once."""
-        self._in_flight.set_function(lambda: admission.held)
+        self._admission, self._batch_size = admission, batch_size
+        self._in_flight.set_function(lambda: self.in_flight)
         self._limit.set_function(lambda: admission.limit)
-        self._queued.set_function(lambda: max(0, admission.held - batch_size))
+        self._queued.set_function(lambda: self.queued)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests admitted whose answer is not computed yet."""
+        return self._admission.held
+
+    @property
+    def queued(self) -> int:
+        """Those beyond what the engine batches at once."""
+        return max(0, self.in_flight - self._batch_size)
+
+    def gauge(self, name: str) -> float | None:
+        """The largest value of a gauge, over its labels; None if nobody has registered it."""
+        families = self._registry.restricted_registry([name]).collect()
+        return max((sample.value for family in families for sample in family.samples), default=None)
 
     def watch_store(self, store: str, size: Callable[[], float], limit: Callable[[], float]) -> None:
         """Show the bytes that `store` keeps, and may keep."""
         self._stored.labels(store).set_function(size)
         self._stored_limit.labels(store).set_function(limit)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """All metrics of the registry in Prometheus' text format, and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+    def exposition(self, names: Sequence[str] = ()) -> tuple[bytes, str]:
+        """The metrics of the registry, all or those `names`, in Prometheus' text format, and its content type."""
+        shown = self._registry.restricted_registry(names) if names else self._registry
+        return generate_latest(shown), CONTENT_TYPE_LATEST

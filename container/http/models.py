@@ -80,7 +80,24 @@ def _openai(card: ModelCard, name: str) -> dict[str, Any]:
         "created": card.created,
         "owned_by": "lumi",
         "root": card.names[0],
+        "parent": None,
         "max_model_len": card.max_model_len or None,  # user code has no context length
+        "permission": [_permission(card, name)],
+    }
+
+
+def _permission(card: ModelCard, name: str) -> dict[str, Any]:
+    """What OpenAI's first clients read, and vLLM 0.32 still writes (entrypoints/openai/models/protocol.py, 2026-11-22)."""
+    allowed = {"sampling": True, "logprobs": True, "view": True}
+    denied = dict.fromkeys(("create_engine", "search_indices", "fine_tuning"), False)
+    return {
+        "id": f"modelperm-{name}",
+        "object": "model_permission",
+        "created": card.created,
+        **{f"allow_{what}": is_allowed for what, is_allowed in (allowed | denied).items()},
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
     }
 
 

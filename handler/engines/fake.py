@@ -44,6 +44,7 @@ class FakeEngine:
             text_parameters=frozenset({"max_tokens", "temperature", "n", "stop", "stream_options", "logprobs", "seed"}),
             placeholder="<fake-image>",
             created=1,
+            version="1.0",
         )
     )
     cached: frozenset[str] = frozenset()

@@ -117,7 +117,7 @@ class ChatResponse(Response):
         if delta.tool_calls:
             message["tool_calls"] = [_call(call) for call in self._allowed(delta.tool_calls)]
         return {
-            "index": delta.index,
+            "index": self._number(delta),
             "message": message,
             "logprobs": logprobs,
             "finish_reason": self._finish_reason(delta),
@@ -131,6 +131,8 @@ class ChatResponse(Response):
         return calls[:1] if self._one_call else calls
 
     def _prompt_fields(self) -> dict[str, Any]:
+        if len(self._usage.prompts) > 1:
+            return dict.fromkeys(("prompt_logprobs", "prompt_token_ids", "prompt_text"))
         prompt = self._usage.prompts[0]
         return {
             "prompt_logprobs": prompt_logprobs(prompt.tokens) if self._options.prompt_logprobs else None,

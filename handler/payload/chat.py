@@ -1,7 +1,7 @@
 """The JSON object of a chat completion request -> ChatRequest; an error names the JSON path."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from handler.errors import InvalidRequest
@@ -11,6 +11,9 @@ from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
 MAX_MESSAGES = 5_000  # and content parts of all messages together
+MAX_CHATS = 1000  # of a batch
+# What vLLM's batches do not have (its BatchChatCompletionRequest, 0.32, 2026-11-22), and the value that asks for none of it.
+NOT_IN_BATCHES: Mapping[str, Any] = {"stream": False, "n": 1, "use_beam_search": False, "tools": None}
 OWN = frozenset({"messages", "model", "stream", adapter_choice.FIELD})
 # Other roles are the chat template's: it knows which it has, and whether their messages need content. It prints them, so
 # that they may not contain an image placeholder.
@@ -50,9 +53,10 @@ def parse_chat_request(
     known: frozenset[str],
     adapter: str | None = None,
     template_words: frozenset[str] = frozenset(),
+    path: str = "messages",
 ) -> ChatRequest:
     """Parse a chat completion request. `known` are the parameters that the engine knows, `adapter` is the one that the
-    header names, and `template_words` are the words of the chat template.
+    header names, `template_words` are the words of the chat template, and `path` is the JSON path of the messages.
 
     Raises InvalidRequest with the JSON path of the first fault. A parameter that is close to a known one is a fault; any
     other unknown one is reported in `ignored`, since clients of other servers send such (`store`, `metadata`). So is a
@@ -62,16 +66,13 @@ def parse_chat_request(
     ignored = unknown_fields(payload, known | OWN, MISLEADING)
     messages = expect(payload, "messages", list, "", "a list of messages")
     if not messages:
-        raise InvalidRequest("`messages` is empty; a chat completion needs at least one message.", param="messages")
-    if (count := len(messages) + sum(map(_part_count, messages))) > MAX_MESSAGES:
-        raise InvalidRequest(
-            f"`messages` has {count} messages and content parts; the maximum is {MAX_MESSAGES}.", param="messages"
-        )
+        raise InvalidRequest(f"`{path}` is empty; a chat completion needs at least one message.", param=path)
+    _check_count(messages, path)
     model = optional(payload, "model", str, "", "a string") or None
     stream = optional(payload, "stream", bool, "", "true or false") or False
     parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
     return ChatRequest(
-        messages=tuple(_message(one, f"messages[{i}]", ignored, template_words) for i, one in enumerate(messages)),
+        messages=tuple(_message(one, f"{path}[{i}]", ignored, template_words) for i, one in enumerate(messages)),
         model=model,
         stream=stream,
         parameters=parameters,
@@ -80,11 +81,43 @@ def parse_chat_request(
     )
 
 
+def parse_chat_batch(
+    payload: Mapping[str, Any],
+    known: frozenset[str],
+    adapter: str | None = None,
+    template_words: frozenset[str] = frozenset(),
+) -> Iterator[ChatRequest]:
+    """The requests of a batch, in which `messages` is a list of conversations. As for `parse_chat_request` otherwise."""
+    payload = _without_empty_requests(present(payload))
+    for name, alone in NOT_IN_BATCHES.items():
+        if payload.get(name, alone) != alone:
+            raise InvalidRequest(
+                f"`{name}` is not supported for several conversations; send each to /v1/chat/completions.", param=name
+            )
+    chats = expect(payload, "messages", list, "", "a list of conversations, each a list of messages")
+    if not 0 < len(chats) <= MAX_CHATS:
+        raise InvalidRequest(f"`messages` must have 1 to {MAX_CHATS} conversations.", param="messages")
+    for i, chat in enumerate(chats):
+        if not isinstance(chat, list):
+            where = f"messages[{i}]"
+            raise InvalidRequest(f"`{where}` is {json_type(chat)}; it must be a list of messages.", param=where)
+    _check_count([message for chat in chats for message in chat], "messages")
+    for i, chat in enumerate(chats):
+        yield parse_chat_request({**payload, "messages": chat}, known, adapter, template_words, path=f"messages[{i}]")
+
+
 def _without_empty_requests(payload: dict[str, Any]) -> dict[str, Any]:
     asked = {name: value for name, value in payload.items() if ASKS_NOTHING.get(name, ...) != value}
     if "tools" in payload and "tools" not in asked and asked.get("tool_choice") in ("auto", "none"):
         del asked["tool_choice"]
     return asked
+
+
+def _check_count(messages: list[Any], path: str) -> None:
+    if (count := len(messages) + sum(map(_part_count, messages))) > MAX_MESSAGES:
+        raise InvalidRequest(
+            f"`{path}` has {count} messages and content parts; the maximum is {MAX_MESSAGES}.", param=path
+        )
 
 
 def _part_count(message: Any) -> int:

@@ -53,6 +53,19 @@ class ChatRequest(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class ChatBatch:
+    """Several chats with the same parameters, which one completion answers with a choice for each."""
+
+    chats: tuple[ChatRequest, ...]
+    stream: bool = False
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The JSON paths that have no effect."""
+        return tuple(dict.fromkeys(name for chat in self.chats for name in chat.ignored))
+
+
+@dataclass(frozen=True, slots=True)
 class RawText:
     """A raw prompt as sent, with its images in order; or its token ids.
 

