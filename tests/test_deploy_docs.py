@@ -11,6 +11,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from container.entrypoint import front_end
+from container.http.admission import Admission
 from container.http.app import build_routes
 from container.http.health import Health
 from container.http.metrics import Metrics
@@ -72,7 +73,7 @@ def pods(manifest):
 
 def paths():
     options = resolve({"HF_MODEL_ID": "a/b"}, engine_fields=set).options
-    routes = build_routes(Health(), Metrics(CollectorRegistry()), front_end(options))
+    routes = build_routes(Health(), Admission(1), Metrics(CollectorRegistry()), front_end(options))
     return {route.path for route in routes}
 
 

@@ -171,8 +171,13 @@ def test_a_model_that_is_not_served_is_404(served, path):
 def test_the_model_is_described_as_each_client_asks(served):
     assert [one["id"] for one in served.client.get("/v1/models").json()["data"]] == ["fake"]
     assert served.client.get("/v1/models/fake").json()["id"] == "fake"
-    assert [one["modelName"] for one in served.client.get("/models").json()["models"]] == ["fake"]
-    assert served.client.get("/models/model").json()["status"] == "READY"
+    (listed,) = served.client.get("/models").json()["models"]
+    assert (listed["modelName"], listed["status"]) == ("fake", "READY")
+    (workflow,) = served.client.get("/models/model").json()
+    (model,) = workflow["models"]
+    assert (workflow["workflowName"], model["status"], model["requestInQueue"]) == ("model", "Healthy", 0)
+    (group,) = model["workerGroups"]
+    assert [worker["status"] for worker in group["workers"]] == ["READY"]
 
 
 def test_a_models_description_has_vllms_fields(served):

@@ -25,7 +25,7 @@ PATIENT_SECONDS = 25
 def build_app(health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> Edge:
     """The ASGI application. `health` knows the service that responds."""
     metrics.watch(admission, serving.batch_size)
-    routes = Routes(build_routes(health, metrics, serving))
+    routes = Routes(build_routes(health, admission, metrics, serving))
     edge = Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
     metrics.watch_store(
         "bodies", lambda: edge.body_bytes, lambda: int(admission.limit * (1 + SPARE)) * serving.request_bytes
@@ -34,9 +34,9 @@ def build_app(health: Health, admission: Admission, metrics: Metrics, serving: S
     return edge
 
 
-def build_routes(health: Health, metrics: Metrics, serving: Serving) -> tuple[Route, ...]:
+def build_routes(health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> tuple[Route, ...]:
     """All routes of the server."""
-    models = Models(health, serving.batch_size)
+    models = Models(health, admission, serving.batch_size)
     return (
         *_inference_routes(Inference(health, serving, models)),
         *_model_routes(models),
@@ -60,8 +60,8 @@ def _inference_routes(inference: Inference) -> Iterator[Route]:
 def _model_routes(models: Models) -> Iterator[Route]:
     yield Route("/v1/models", models.openai_list, ("GET",))
     yield Route("/v1/models/{model:path}", models.openai_one, ("GET",))
-    yield Route("/models", models.sagemaker_list, ("GET",))
-    yield Route("/models/{model}", models.sagemaker_one, ("GET",))
+    yield Route("/models", models.lmi_list, ("GET",))
+    yield Route("/models/{model}", models.lmi_one, ("GET",))
     yield Route("/execution-parameters", models.execution_parameters, ("GET",))
 
 

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from container.http.admission import Admission
 from container.http.exchange import Exchange
 from container.http.health import Health
 from handler.djl.own_model import OwnModel
@@ -15,6 +17,7 @@ from handler.errors import UnknownModel
 from handler.payload.fields import shorten
 from handler.service import Service
 
+MODEL_URL = "/opt/ml/model"
 LMI_NAME = "model"  # what LMI calls the one model that it finds in /opt/ml/model
 # A batch transform sends this many requests at a time, each of this many MB: SageMaker wants the product below 100.
 TRANSFORM_MB = 6
@@ -22,10 +25,12 @@ MAX_TRANSFORMS = 16
 
 
 class Models:
-    """The descriptions of the model. `batch_size` is how many requests the engine runs at once."""
+    """The descriptions of the model. `batch_size` is how many requests the engine runs at once; `admission` holds those
+    that run or wait."""
 
-    def __init__(self, health: Health, batch_size: int) -> None:
+    def __init__(self, health: Health, admission: Admission, batch_size: int) -> None:
         self._health = health
+        self._admission = admission
         self._batch_size = batch_size
 
     async def openai_list(self, _: Request, __: Exchange) -> Response:
@@ -48,16 +53,34 @@ class Models:
         abilities = ["chat", "generate", *(["vision"] if service.card.supports_images else [])]
         return JSONResponse({**told, "model_type": "LLM", "model_ability": abilities})
 
-    async def sagemaker_list(self, _: Request, __: Exchange) -> Response:
-        """SageMaker's and LMI's list: one model, as there is one."""
+    async def lmi_list(self, _: Request, __: Exchange) -> Response:
+        """LMI's and SageMaker's list: one model, as there is one."""
         service = self._health.service()
-        return JSONResponse({"models": [_sagemaker(service.card.names[0]) | _with(_served_adapters(service))]})
+        model = {"modelName": service.card.names[0], "modelUrl": MODEL_URL, "status": "READY"}
+        return JSONResponse({"models": [model | _with(_served_adapters(service))]})
 
-    async def sagemaker_one(self, request: Request, _: Exchange) -> Response:
-        """SageMaker's and LMI's description of the model, by any of its names."""
+    async def lmi_one(self, request: Request, _: Exchange) -> Response:
+        """LMI's description of the model, by any of its names: a workflow of one model with one worker.
+
+        The shape is that of DescribeWorkflowResponse.java in djl-serving d21927c4 (2026-06-24), whose integration client
+        reads `[0].models[0].workerGroups`; `device` is left out.
+        """
         name = request.path_params["model"]
         self.check_name(name)
-        return JSONResponse({**_sagemaker(name), "status": "READY", **_with(_served_adapters(self._health.service()))})
+        service = self._health.service()
+        started = datetime.fromtimestamp(service.card.created, UTC).isoformat(timespec="milliseconds")
+        worker = {"id": 1, "startTime": started.replace("+00:00", "Z"), "status": "READY"}
+        model = {
+            "modelName": name,
+            "modelUrl": MODEL_URL,
+            "batchSize": 1,  # LMI's dynamic batching; the engine batches by itself
+            "queueSize": self._admission.limit,
+            "requestInQueue": max(0, self._admission.held - self._batch_size),
+            "status": "Healthy",
+            "loadedAtStartup": True,
+            "workerGroups": [{"minWorkers": 1, "maxWorkers": 1, "workers": [worker]}],
+        }
+        return JSONResponse([{"workflowName": name, "models": [model | _with(_served_adapters(service))]}])
 
     async def execution_parameters(self, _: Request, __: Exchange) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
@@ -113,10 +136,6 @@ def _served_adapters(service: Service | OwnModel) -> Mapping[str, Adapter]:
 def _with(adapters: Mapping[str, Adapter]) -> dict[str, Any]:
     shown = [{"name": adapter.name, "src": adapter.source} for adapter in adapters.values()]
     return {"adapters": shown} if shown else {}
-
-
-def _sagemaker(name: str) -> dict[str, Any]:
-    return {"modelName": name, "modelUrl": "/opt/ml/model", "loadedAtStartup": True}
 
 
 def _unknown(card: ModelCard, name: str) -> UnknownModel:
