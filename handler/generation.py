@@ -60,7 +60,7 @@ class Generation:
         response: dict[str, Any] = {"generated_text": _text(best, completion, fields)}
         if fields.details:
             response["details"] = _details(best, fields)
-            if fields.best_of > 1:
+            if len(sequences) > 1:  # of `best_of`, or of the beams, of which vLLM gives the best first
                 response["details"]["best_of_sequences"] = [
                     {"generated_text": _text(other, completion, fields), **_details(other, fields)}
                     for other in sequences

@@ -149,6 +149,12 @@ def test_the_best_of_several_comes_with_the_others(live):
     assert means[0] == max(means)
 
 
+def test_the_best_beam_comes_with_the_others(live):
+    told = generate(live, PLAIN, parameters={"details": True, "num_beams": 3, "max_new_tokens": 4}).json()
+    others = [one["generated_text"] for one in told["details"]["best_of_sequences"]]
+    assert len({told["generated_text"], *others}) == 3
+
+
 def test_the_prompts_own_tokens_are_weighed(live):
     prefill = generate(live, PLAIN, parameters={"details": True, "decoder_input_details": True}).json()["details"][
         "prefill"
