@@ -23,6 +23,7 @@
         ├── EngineDead            the engine process has died, and this one ends, too
         ├── EngineFailure         the engine failed on this request
         └── UserCodeFailed        the user's model.py failed on this request
+            └── UserCodeOutOfMemory    for want of memory
 
 The status codes are in a table of `container/http/statuses.py`.
 """
@@ -175,6 +176,12 @@ class UserCodeFailed(ServerError):
     """The user's code raised an exception, or returned something that cannot be sent."""
 
     code = "user_code_failed"
+
+
+class UserCodeOutOfMemory(UserCodeFailed):
+    """The user's code raised MemoryError, or torch's of the same kind."""
+
+    code = "user_code_out_of_memory"
 
 
 def raised_at(error: BaseException) -> str:

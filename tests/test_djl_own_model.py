@@ -289,6 +289,24 @@ def test_stream_content_is_lines_of_json_by_default(tmp_path):
     assert body == b'{"outputs": ["x"]}\n{"outputs": 2}\n'
 
 
+def test_stream_content_without_a_formatter_is_sent_as_it_is(tmp_path):
+    write(
+        tmp_path,
+        """
+        from djl_python import Output
+        def words():
+            yield "t-0\\n"
+            yield b"t-1"
+            yield {"word": 2}
+        def handle(inputs):
+            return None if inputs.is_empty() else Output().add_stream_content(words(), None)
+        """,
+    )
+    ((_, headers, body),) = results(tmp_path, json_call())
+    assert headers["content-type"].startswith("text/plain")
+    assert body == b't-0\nt-1{"word": 2}\n'
+
+
 def test_an_error_in_the_first_chunk_sets_the_status_and_a_later_one_is_in_the_stream(tmp_path):
     write(
         tmp_path,

@@ -208,6 +208,8 @@ RAISING = """
             sys.exit("goodbye")
         if what == "raise":
             raise ValueError("private")
+        if what == "memory":
+            raise MemoryError("private")
         return Output().add("fine")
 """
 
@@ -228,7 +230,16 @@ def test_code_that_raises_is_a_500_without_a_traceback_and_the_server_lives(tmp_
 def test_code_that_raises_is_a_424_with_lmis_statuses(tmp_path):
     with coded(tmp_path, RAISING, lmi_errors=True) as server:
         response = server.post(b'"raise"')
-        assert (response.status_code, response.json()["code"]) == (424, 424)
+        assert response.status_code == 424
+        assert response.json() == {"error": "model.py failed with ValueError; the log has the traceback.", "code": 424}
+        assert server.post(b'"memory"').status_code == 507
+
+
+def test_code_that_has_no_memory_is_a_507_as_in_lmi(tmp_path):
+    with coded(tmp_path, RAISING) as server:
+        response = server.post(b'"memory"')
+        assert (response.status_code, fault(response)["code"]) == (507, "user_code_out_of_memory")
+        assert "private" not in response.text
 
 
 def test_an_endless_loop_is_a_504_and_does_not_block_ping(tmp_path):

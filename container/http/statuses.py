@@ -27,9 +27,12 @@ STATUS: dict[type[LumiError], int] = {
     errors.EngineDead: 500,
     errors.EngineFailure: 500,
     errors.UserCodeFailed: 500,
+    errors.UserCodeOutOfMemory: 507,  # as in LMI
 }
-LMI_EXCEPTIONS = {401, 403, 413}
-LMI_STATUS = 424  # LMI's status for all errors of clients and of user code; only with OPTION_ERROR_COMPAT=lmi
+LMI_EXCEPTIONS = {401, 403, 413, 507}
+# LMI's status for all errors of clients and of user code; only with OPTION_ERROR_COMPAT=lmi. The body is that of its async
+# handler: create_non_stream_output(error=..., code=...) in djl-serving d21927c4 (2026-06-24).
+LMI_STATUS = 424
 
 
 def error_response(error: LumiError, *, as_lmi: bool) -> Response:
@@ -38,7 +41,7 @@ def error_response(error: LumiError, *, as_lmi: bool) -> Response:
     content = json.loads(error_body(error))
     if as_lmi and isinstance(error, RequestError | UserCodeFailed) and status not in LMI_EXCEPTIONS:
         status = LMI_STATUS
-        content["code"] = LMI_STATUS
+        content = {"error": str(error), "code": status}
     headers = {}
     if isinstance(error, ServerError) and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)

@@ -153,7 +153,8 @@ class Options(EngineOptions):
         SERVER, values.true_or_false, "Whether /metrics needs no API key, as SageMaker's detailed observability, which reads it, has none.")] = False
     error_compat: Annotated[Literal["none", "lmi"], Declared(
         SERVER, values.choice("none", "lmi"),
-        "lmi returns status 424 on /invocations where LMI does; none returns the status that describes the error.")] = "none"
+        'lmi returns status 424 with {"error": "...", "code": 424} on /invocations where LMI does; none returns the status that describes '
+        "the error, in OpenAI's error object.")] = "none"
     strict: Annotated[bool, Declared(
         SERVER, values.true_or_false, "Whether an option that is not known ends the start. Otherwise only a near miss of a known "
         "name does, and a warning names the rest, which LMI ignores.")] = False

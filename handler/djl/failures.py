@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from handler.djl.entry_point import EntryPoint
-from handler.errors import LumiError, PredictTimeout, StartError, UserCodeFailed
+from handler.errors import LumiError, PredictTimeout, StartError, UserCodeFailed, UserCodeOutOfMemory
 
 log = logging.getLogger("lumi.user_code")
 
@@ -45,7 +45,13 @@ def translate_failure(failure: CodeFailure, name: str, request_id: str) -> LumiE
         log.error("the output of %s for request %s cannot be sent: %s", name, request_id, error)
         return UserCodeFailed(f"{name} returned an output that cannot be sent; the log gives the reason.")
     log.error("%s failed on request %s", name, request_id, exc_info=error)
-    return UserCodeFailed(f"{name} failed with {type(error).__name__}; the log has the traceback.")
+    failed = UserCodeOutOfMemory if _is_out_of_memory(error) else UserCodeFailed
+    return failed(f"{name} failed with {type(error).__name__}; the log has the traceback.")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """By LMI's signs: python_async_engine.py in djl-serving d21927c4 (2026-06-24)."""
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "CUDA error: out of memory" in str(error)
 
 
 def raise_start_error(entry: EntryPoint, what: str, failure: BaseException) -> NoReturn:

@@ -21,6 +21,22 @@ JSON, TEXT, BYTES, NDLIST, NPZ = (
 JSON_LINES = "application/jsonlines"
 
 
+def outputs_line(item: Any) -> str:
+    """One line of a stream, as LMI writes it."""
+    return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=to_json_type) + "\n"
+
+
+def to_json_type(value: Any) -> Any:
+    """`value` as a type that JSON has: text for times, numbers and lists for numpy's and torch's numbers and arrays."""
+    if isinstance(value, dt.datetime | dt.date):
+        return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
 class Frame(bytes):
     """The result of `Output.binary_encode`. `fields` are data, last, error and code, as in LMI's async handlers."""
 
@@ -98,11 +114,14 @@ class Output:
         np.savez(file, *np_list)
         return self._add(file.getvalue(), NPZ, key, batch_index)
 
-    def add_stream_content(self, stream_content: Any, output_formatter: Callable[[Any], Any] | None = None) -> "Output":
-        """Stream the items of an iterator, async or not. Without a formatter each item is a line `{"outputs": ...}`."""
+    def add_stream_content(
+        self, stream_content: Any, output_formatter: Callable[[Any], Any] | None = outputs_line
+    ) -> "Output":
+        """Stream the items of an iterator, async or not, each as a line `{"outputs": ...}`, or as the formatter writes it.
+        With None they are sent as they are; those that are neither text nor bytes as JSON."""
         self.stream_content = stream_content
-        self.stream_formatter = output_formatter or outputs_line
-        self.implied_type = JSON_LINES if output_formatter is None else TEXT
+        self.stream_formatter = output_formatter
+        self.implied_type = JSON_LINES if output_formatter is outputs_line else TEXT
         return self
 
     def finalize(self, func: Callable[..., Any], *args: Any) -> "Output":
@@ -154,19 +173,3 @@ class Output:
     def __str__(self) -> str:
         content = [(key, len(value)) for key, value in self.content]
         return f"Output(code={self.code}, message={self.message!r}, properties={self.properties}, content={content})"
-
-
-def outputs_line(item: Any) -> str:
-    """One line of a stream, as LMI writes it."""
-    return json.dumps({"outputs": item}, ensure_ascii=False, allow_nan=False, default=to_json_type) + "\n"
-
-
-def to_json_type(value: Any) -> Any:
-    """`value` as a type that JSON has: text for times, numbers and lists for numpy's and torch's numbers and arrays."""
-    if isinstance(value, dt.datetime | dt.date):
-        return str(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not JSON serializable")
