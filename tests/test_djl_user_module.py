@@ -96,7 +96,7 @@ def test_a_file_is_executed_once_with_its_directory_on_the_path(tmp_path):
         ),
         ("raise SystemExit(3)", "line 1, could not be loaded: SystemExit: 3"),
         ("def handle(inputs):\n    pass\n1 / 0", "line 3, could not be loaded: ZeroDivisionError: division by zero"),
-        ("from djl_python import SessionManager", "the server manages sessions"),
+        ("from djl_python.async_utils import register_adapter", "the server registers adapters"),
         ("handle = 3", "`handle` is int and not a function"),
         (
             IMPORTS + "@input_formatter\ndef a(p): return p\n@input_formatter\ndef b(p): return p\n",

@@ -20,7 +20,10 @@ __all__ = [
 ]
 
 _ADAPTERS = "set OPTION_LORA_MODULES, or put adapters into adapters/ of the model's directory"
-_SESSIONS = "sessions are kept in memory; OPTION_SESSIONS_MAX_BYTES limits their size"
+_SESSIONS = (
+    "the server keeps sessions in memory, and OPTION_SESSIONS_MAX_BYTES limits their size; only the SessionManager of a "
+    "model.py uses the path"
+)
 _ONE_ENGINE = "one engine serves all requests"
 _PLACEMENT = "vLLM places the model itself; OPTION_TENSOR_PARALLEL_DEGREE sets the number of GPUs"
 _PROCESSOR = "vLLM reads this from the model; OPTION_MM_PROCESSOR_KWARGS changes how images are processed"
