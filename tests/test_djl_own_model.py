@@ -97,7 +97,14 @@ def test_properties_that_are_not_valid_headers_are_left_out_and_logged(tmp_path,
 
 @pytest.mark.parametrize(
     "returned",
-    ["{'a': 1}", "Output(code=99)", "Output(code='200')", "Output(code=True)", "object()"],
+    [
+        "{'a': 1}",
+        "Output(code=99)",
+        "Output(code='200')",
+        "Output(code=True)",
+        "object()",
+        "Output().add(Output.binary_encode({'data': 'token', 'last': False}))",
+    ],
 )
 def test_an_output_that_cannot_be_sent_is_an_error_and_the_log_gives_the_reason(tmp_path, caplog, returned):
     write(

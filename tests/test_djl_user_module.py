@@ -8,6 +8,16 @@ from handler.errors import StartError
 from tests.user_code import execute_code, write
 
 HANDLE = "def handle(inputs):\n    return None\n"
+ROLLING_BATCH = """\
+from djl_python import Output
+def handle(inputs):
+    outputs = Output()
+    for i, request in enumerate(inputs.get_batches()):
+        token = {"data": "next", "last": False}
+        frame = Output.binary_encode(token)
+        outputs.add(frame, batch_index=i)
+    return outputs
+"""
 IMPORTS = "from djl_python.input_parser import *\nfrom djl_python.output_formatter import output_formatter\n"
 
 
@@ -98,6 +108,7 @@ def test_a_file_is_executed_once_with_its_directory_on_the_path(tmp_path):
         ("def handle(inputs):\n    pass\n1 / 0", "line 3, could not be loaded: ZeroDivisionError: division by zero"),
         ("from djl_python.async_utils import register_adapter", "the server registers adapters"),
         ("handle = 3", "`handle` is int and not a function"),
+        (ROLLING_BATCH, "line 7: handle is written for LMI's rolling batch, which calls it for each token"),
         (
             IMPORTS + "@input_formatter\ndef a(p): return p\n@input_formatter\ndef b(p): return p\n",
             "more than one function with @input_formatter: a (line 3) and b (line 5)",

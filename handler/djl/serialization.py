@@ -45,6 +45,11 @@ def call_result(output: Any) -> CallResult:
     if not isinstance(body, Frame):
         return CallResult(http_status(output.code), http_headers(output.properties, output.implied_type), body)
     chunk = to_chunk(output)
+    if body.fields.get("last") is False:
+        raise InvalidOutput(
+            "the Output is one token of a rolling batch (`last` is False), and a handler is called once for each request here; "
+            "it must return the whole response, or a generator of such Outputs"
+        )
     status = http_status(output.code) if chunk.error_status is None else chunk.error_status
     return CallResult(status, http_headers(output.properties, JSON), chunk.data)
 

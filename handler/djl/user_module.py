@@ -1,5 +1,6 @@
 """The user's file, executed once -> what is in it: a handler, formatters, SageMaker's functions."""
 
+import ast
 import functools
 import importlib.util
 import inspect
@@ -103,6 +104,7 @@ def _inspect(module: ModuleType, entry: EntryPoint, handler: str) -> UserModule:
         log.warning("%s has %s as well as %s, which is not used", entry.file, used, unused)
     if handle or decorators:
         functions = {}
+    _check_handler(handle, entry.file)
     _check_output_formatter(decorated["output_formatter"], entry.file)
     _check_sagemaker_functions(functions, entry.file)
     if not (handle or decorators or functions):
@@ -145,6 +147,22 @@ def _find_sagemaker_functions(module: ModuleType, file: Path) -> dict[str, Funct
                 f"{file}, line {_first_line(function)}: {name} cannot be called as {signature}: {error}"
             ) from error
     return found
+
+
+def _check_handler(handle: Function | None, file: Path) -> None:
+    """A rolling batch calls a plain handler again and again, for the next token of each running request, and reads frames
+    from it: RollingBatch.java in djl-serving d21927c4 (2026-06-24). Here it would answer one token."""
+    if handle is None or is_asynchronous(handle):
+        return
+    nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    encodes = any(isinstance(node, ast.Attribute) and node.attr == "binary_encode" for node in nodes)
+    lines = [node.value.lineno for node in nodes if isinstance(node, ast.keyword) and node.arg == "batch_index"]
+    if encodes and lines:
+        raise StartError(
+            f"{file}, line {lines[0]}: {handle.__name__} is written for LMI's rolling batch, which calls it for each token. "
+            "Here a handler is called once for each request: return the whole response or a stream, or remove the handler, and "
+            "vLLM batches the requests."
+        )
 
 
 def _check_output_formatter(function: Function | None, file: Path) -> None:
