@@ -1,8 +1,8 @@
 """LMI's text generation: each input runs as a raw prompt, its deltas become `generated_text` and token details."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from handler.concurrency import gather
 from handler.engine import Delta, Engine, TextPrompt, Token
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
+from handler.payload.adapter_choice import FIELD
 from handler.payload.generation import parameter_path, parse_generation_request
 from handler.payload.requests import CompletionRequest, GenerationRequest, ResponseFields
 
@@ -32,6 +33,31 @@ class Generation:
             if fault.param != "n":
                 raise
             raise _by_their_name(fault, request.fields) from fault
+
+    def completion(self, request: GenerationRequest) -> CompletionRequest:
+        """The completion that LMI asks vLLM for, whose response an output formatter takes in place of the text.
+
+        Its parameters are those of convert_lmi_schema_to_completion_request in djl-serving d21927c4 (2026-06-24). Raises
+        InvalidRequest for inputs of several adapters: a completion has one model.
+        """
+        first, fields = request.completions[0], request.fields
+        if any(other.model != first.model for other in request.completions):
+            raise InvalidRequest(
+                "The output formatter of model.py takes one completion, which has one adapter. Send one request for each.",
+                param=FIELD,
+            )
+        parameters = dict(first.parameters)
+        if fields.details or request.stream:
+            parameters |= {"logprobs": max(1, fields.top_tokens), "return_tokens_as_token_ids": True}
+        if fields.prompt_details:
+            parameters["prompt_logprobs"] = 1
+        if request.stream:
+            parameters["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        elif fields.full_text:
+            parameters["echo"] = True
+        return replace(
+            first, texts=tuple(text for one in request.completions for text in one.texts), parameters=parameters
+        )
 
     async def complete(self, request: GenerationRequest, context: RequestContext) -> bytes:
         """`{"generated_text": ...}` as JSON text, or a list with one such object for each input."""
@@ -71,15 +97,22 @@ class Generation:
     async def _deltas(
         self, completion: CompletionRequest, fields: ResponseFields, context: RequestContext
     ) -> AsyncGenerator[Delta, None]:
-        try:
+        with named_as_sent(fields):
             async with (
                 self._completions.prompt(completion, context) as prompt,
                 aclosing(self._engine.generate(_with_tokens(prompt, fields))) as deltas,
             ):
                 async for delta in deltas:
                     yield delta
-        except InvalidRequest as fault:
-            raise _by_their_name(fault, fields) from fault
+
+
+@contextmanager
+def named_as_sent(fields: ResponseFields) -> Iterator[None]:
+    """A parameter that the engine refuses in the block is named by its path in this schema."""
+    try:
+        yield
+    except InvalidRequest as fault:
+        raise _by_their_name(fault, fields) from fault
 
 
 def _by_their_name(fault: InvalidRequest, fields: ResponseFields) -> InvalidRequest:

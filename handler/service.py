@@ -1,6 +1,7 @@
 """A served model: any payload becomes the request of one schema, and that request a response."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from handler.completion import Completions
 from handler.djl.formatters import Formatters
 from handler.engine import Engine
 from handler.errors import InvalidRequest
-from handler.generation import Generation
+from handler.generation import Generation, named_as_sent
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images, RequestContext
 from handler.openai.responses import Responses
@@ -83,8 +84,9 @@ class Service:
         """The chats in `payload`, whose `messages` are a list of conversations. Raises RequestError."""
         return self._chat.parse_batch(payload, adapter)
 
-    async def complete(self, request: Request, context: RequestContext) -> bytes:
-        """The response as JSON text. Raises RequestError or ServerError. Cancelling it aborts the request."""
+    async def complete(self, request: Request, context: RequestContext, formatters: Formatters | None = None) -> bytes:
+        """The response as JSON text, or as the output formatter of `formatters` writes it. Raises RequestError or
+        ServerError. Cancelling it aborts the request."""
         match request:
             case ChatRequest():
                 response = await self._responses.complete([self._chat.prompt(request, context)])
@@ -92,13 +94,17 @@ class Service:
                 response = await self._responses.complete(self._chat.prompts(request, context))
             case CompletionRequest():
                 response = await self._responses.complete(self._completions.slices(request, context, size=1))
+            case GenerationRequest() if formatters is not None:  # which takes vLLM's completion, as in LMI
+                completion = self._generation.completion(request)
+                with named_as_sent(request.fields):
+                    response = await self._responses.complete(self._completions.slices(completion, context, size=1))
             case GenerationRequest():
                 response = await self._generation.complete(request, context)
-        if self.formatters is None or not self.formatters.formats_output:
-            return response
-        return await self.formatters.format_response(response, context.id)
+        return response if formatters is None else await formatters.format_response(response, context.id)
 
-    def stream(self, request: StreamableRequest, context: RequestContext) -> AsyncGenerator[bytes, None]:
+    def stream(
+        self, request: StreamableRequest, context: RequestContext, formatters: Formatters | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The chunks of the response, each as JSON text, or as the output formatter writes it. Raises as `complete` does,
         before the first chunk or later. Closing the generator aborts the request."""
         match request:
@@ -106,8 +112,17 @@ class Service:
                 chunks = self._responses.stream([self._chat.prompt(request, context)])
             case CompletionRequest():
                 chunks = self._responses.stream(self._completions.slices(request, context))
+            case GenerationRequest() if formatters is not None:
+                chunks = self._stream_completion(request, context)
             case GenerationRequest():
                 chunks = self._generation.stream(request, context)
-        if self.formatters is None or not self.formatters.formats_output:
-            return chunks
-        return self.formatters.stream(chunks, context.id)
+        return chunks if formatters is None else formatters.stream(chunks, context.id)
+
+    async def _stream_completion(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncGenerator[bytes, None]:
+        completion = self._generation.completion(request)
+        with named_as_sent(request.fields):
+            async with aclosing(self._responses.stream(self._completions.slices(completion, context))) as chunks:
+                async for chunk in chunks:
+                    yield chunk

@@ -16,7 +16,7 @@ from PIL import Image
 from container.http.inference import Serving
 from handler.djl.djl_python.ndlist import from_nd_list, to_nd_list
 from handler.engines.fake import FakeEngine
-from handler.errors import StartError
+from handler.errors import InvalidRequest, StartError
 from tests.serving import answer, ask, fault, serving, wait_for
 from tests.user_code import write
 
@@ -435,6 +435,56 @@ def test_the_payload_of_a_formatter_is_validated(tmp_path):
         assert (missing.status_code, fault(missing)["code"]) == (500, "user_code_failed")
         assert "KeyError" in fault(missing)["message"]
         assert server.post(b"{").status_code == 400
+
+
+SIGNING = """
+    from djl_python.output_formatter import output_formatter
+    import json
+
+    @output_formatter
+    def sign(response):
+        if isinstance(response, str):
+            event = response.removeprefix("data: ").strip()
+            return None if event == "[DONE]" else {"signed": json.loads(event)}
+        return {"signed": json.loads(response.model_dump_json()), "text": response.choices[0].text}
+"""
+
+
+def test_an_output_formatter_takes_vllms_completion_of_inputs(tmp_path):
+    parameters = {"details": True, "max_new_tokens": 5, "return_full_text": True, "decoder_input_details": True}
+    engine = FakeEngine()
+    with coded(tmp_path, SIGNING, engine) as server:
+        made = server.post({"inputs": "who", "parameters": parameters}).json()
+        signed = made["signed"]
+        assert (signed["object"], signed["model"], made["text"]) == ("text_completion", "fake", "whowho")
+        assert signed["choices"][0]["logprobs"]["tokens"] == ["token_id:0", "token_id:3"]
+        assert signed["choices"][0]["prompt_logprobs"] is not None
+        assert engine.seen[0].parameters["max_tokens"] == 5
+        both = server.post({"inputs": ["a", "b"]}).json()["signed"]["choices"]
+        assert [(choice["index"], choice["text"]) for choice in both] == [(0, "a"), (1, "b")]
+
+
+def test_an_output_formatter_takes_the_events_of_a_completion_of_inputs(tmp_path):
+    engine = FakeEngine(replies=("aa", "b"))
+    with coded(tmp_path, SIGNING, engine) as server:
+        lines = server.post({"inputs": "who", "stream": True}).text.splitlines()
+        first, second, usage = [json.loads(line)["signed"] for line in lines]
+        assert [chunk["choices"][0]["text"] for chunk in (first, second)] == ["aa", "b"]
+        assert first["choices"][0]["logprobs"]["tokens"] == ["token_id:2"]
+        assert (second["usage"]["completion_tokens"], usage["choices"]) == (2, [])
+
+
+def test_a_formatter_that_fails_does_not_end_the_start(tmp_path):
+    failing = "from djl_python.output_formatter import output_formatter\n@output_formatter\ndef f(r):\n    raise RuntimeError\n"
+    with coded(tmp_path, failing) as server:
+        assert fault(server.post({"inputs": "a"}))["code"] == "user_code_failed"
+
+
+def test_a_fault_of_the_engine_has_the_name_that_the_client_sent(tmp_path):
+    engine = FakeEngine(error=InvalidRequest("it must be more", param="max_tokens"))
+    with coded(tmp_path, SIGNING, engine) as server:
+        for stream in (False, True):
+            assert fault(server.post({"inputs": "a", "stream": stream}))["param"] == "parameters.max_new_tokens"
 
 
 def test_a_client_that_leaves_a_formatted_stream_aborts_the_request(tmp_path):

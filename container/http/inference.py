@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -74,9 +74,11 @@ class Inference:
             return _session_response(
                 open_or_close(service.sessions, payload["requestType"], name, client_of(request.scope))
             )
-        if service.formatters is not None and service.formatters.formats_input:
-            formatted = service.formatters.payload(payload, call_of(request, body, exchange.id))
+        formatters = service.formatters
+        if formatters is not None and formatters.formats_input:
+            formatted = formatters.payload(payload, call_of(request, body, exchange.id))
             payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
+        formatters = formatters if formatters is not None and formatters.formats_output else None
         adapter = request.headers.get(ADAPTER_HEADER)
         # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
         # clients such as litellm write the endpoint's name there.
@@ -85,8 +87,9 @@ class Inference:
         exchange.ignored = parsed.ignored
         context = _context(service, request, exchange)
         if parsed.stream:
-            return await self._stream(service, parsed, context, request)
-        return await self._respond(request, service.complete(parsed, context))
+            chunks = service.stream(parsed, context, formatters)
+            return await self._stream(request, parsed, chunks, is_formatted=formatters is not None)
+        return await self._respond(request, service.complete(parsed, context, formatters))
 
     async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
         """Respond to several chats with one completion."""
@@ -134,7 +137,7 @@ class Inference:
         return Response(text + b"\n", media_type="application/json")
 
     async def _stream(
-        self, service: Service, parsed: StreamableRequest, context: RequestContext, request: Request
+        self, request: Request, parsed: StreamableRequest, chunks: AsyncGenerator[bytes, None], *, is_formatted: bool
     ) -> Response:
         seconds = self._serving.predict_seconds
         framing = choose_framing(
@@ -142,9 +145,8 @@ class Inference:
             accept=request.headers.get("accept", ""),
             formatter=self._serving.output_formatter,
             tgi=self._serving.tgi and isinstance(parsed, GenerationRequest),
-            raw=service.formatters is not None and service.formatters.formats_output,
+            raw=is_formatted,
         )
-        chunks = service.stream(parsed, context)
         try:
             first = await run_for_client(request.receive, anext(chunks, None), seconds)
         except BaseException:

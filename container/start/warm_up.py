@@ -19,7 +19,8 @@ QUESTION = "What is in the image?"
 
 
 async def warm_up(service: Service, *, images_allowed: bool) -> None:
-    """Answer one request as a client's is answered. Raises StartError with the reason if that fails."""
+    """Answer one request as a client's is answered, but without the user's formatters, which may know only their own
+    clients' requests. Raises StartError with the reason if that fails."""
     with_image = service.card.supports_images and images_allowed
     images = [f"data:image/png;base64,{_encoded_image()}"] if with_image else []
     prompt = _chat(images) if service.card.has_chat_template else {"prompt": QUESTION, "images": images}
