@@ -113,7 +113,7 @@ def test_a_server_of_user_code_is_ready_once_it_has_loaded_and_needs_no_engine(t
         tokens = server.post({"prompt": "hi"}, "/tokenize")
         assert (tokens.status_code, fault(tokens)["message"]) == (
             400,
-            "The model's own code responds here; the server does not know its tokens.",
+            "The model's own code responds here; this route needs an engine. POST to /invocations.",
         )
         server.terminate()
         assert server.wait() == 0
