@@ -217,7 +217,6 @@ def supervision(options: Options) -> Supervision:
         # The other nodes' parts of an engine end with it, and are not started again.
         restarts=options.engine_restarts if options.nnodes == 1 else 0,
         start_seconds=options.model_loading_timeout,
-        batch_size=options.max_rolling_batch_size * options.data_parallel_size,
     )
 
 
@@ -240,7 +239,6 @@ def front_end(options: Options) -> Serving:
     return Serving(
         request_bytes=options.max_request_size,
         predict_seconds=options.predict_timeout,
-        batch_size=options.max_rolling_batch_size,
         output_formatter=options.output_formatter,
         lmi_errors=options.error_compat == "lmi",
         tgi=options.tgi_compat,

@@ -92,7 +92,12 @@ class Server:
         else:
             self._admission.limit = ready.queue_size
             self._health.ready(ready.service)
-            log.info("up to %d requests run or wait; further ones are refused", ready.queue_size)
+            log.info(
+                "the engine computes up to %d sequences at once (OPTION_MAX_ROLLING_BATCH_SIZE); up to %d requests run or wait, "
+                "further ones are refused",
+                ready.service.card.batch_size,
+                ready.queue_size,
+            )
         log.info("%s: %s", self._health.phase, self._health.detail)
 
     async def _drain(self, stop: asyncio.Event) -> None:

@@ -183,8 +183,8 @@ class ModelCard:
     """The model that is served.
 
     `names` are what requests may call it; `max_model_len` is in tokens, and no prompt that fits it has more than
-    `max_characters`. The KV cache holds `concurrency` prompts of that length. A prompt may have `max_images`, if the model
-    limits them. Without a chat template it continues raw prompts only; `template_words` are the words of the template.
+    `max_characters`. The KV cache holds `concurrency` prompts of that length; `batch_size` sequences run at once. A prompt may
+    have `max_images`. Without a chat template it continues raw prompts only; `template_words` are the template's words.
     `parameters` and `text_parameters` are the fields of chat and text completions that the engine knows. `placeholder` is
     an image in raw prompts (`<image>`). `created` is a Unix time in seconds. `version` is that of the engine's software;
     `fingerprint` changes with that, the model and the settings. What is unknown is None.
@@ -196,6 +196,7 @@ class ModelCard:
     max_images: int | None = None
     max_characters: int | None = None
     concurrency: float | None = None
+    batch_size: int = 32
     has_chat_template: bool = True
     template_words: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()

@@ -27,8 +27,7 @@ Request = StreamableRequest | ChatBatch
 class Service:
     """Everything that one engine serves.
 
-    `always_list` is `tgi_compat`; `formatters` are the user's own, for requests and responses; `batch` is how many sequences
-    the engine runs at once.
+    `always_list` is `tgi_compat`; `formatters` are the user's own, for requests and responses.
     """
 
     def __init__(
@@ -41,9 +40,8 @@ class Service:
         placeholders: ImagePlaceholders | None = None,
         always_list: bool = False,
         formatters: Formatters | None = None,
-        batch: int = 32,
     ) -> None:
-        placeholders, turns = placeholders or ImagePlaceholders(), Turns(batch)
+        placeholders, turns = placeholders or ImagePlaceholders(), Turns(engine.card.batch_size)
         self.card = engine.card
         self.adapters = adapters
         self.sessions = sessions

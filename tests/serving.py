@@ -86,7 +86,7 @@ class Setup:
     names another. The engine's script begins with the first request of the start if `warm`, else after it."""
 
     environ: Mapping[str, str] = field(default_factory=dict)
-    serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2))
+    serving: Serving = field(default_factory=lambda: Serving(request_bytes=1 << 20, predict_seconds=10))
     queue: int = 100
     draining: float = 10
     slow_readers: SlowReaders = field(default_factory=SlowReaders)

@@ -12,7 +12,7 @@ from handler.payload.adapter_choice import HEADER
 from tests.adapter_cases import write_adapter
 from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
-MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, management=True)
+MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, management=True)
 
 
 def engine(**how):
@@ -159,7 +159,7 @@ def test_adapters_that_disagree_or_are_not_names_are_a_400(served, body, headers
 def test_the_lists_of_models_name_the_adapters(served):
     models = {model["id"]: model for model in served.client.get("/v1/models").json()["data"]}
     assert list(models) == ["fake", "french", "german"]
-    assert "parent" not in models["fake"]
+    assert models["fake"]["parent"] is None
     assert (models["french"]["parent"], models["french"]["root"]) == ("fake", "adapters/french")
     assert models["german"].items() <= served.client.get("/v1/models/german").json().items()
     shown = [{"name": "french", "src": "adapters/french"}, {"name": "german", "src": "adapters/german"}]
@@ -215,7 +215,7 @@ def test_nothing_is_changed_without_management(served, method, path):
 
 
 def test_changes_ask_for_the_api_key_as_every_route_does():
-    guarded = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, management=True, api_key="secret")
+    guarded = Serving(request_bytes=1 << 20, predict_seconds=10, management=True, api_key="secret")
     with serving(engine(), serving=guarded) as server:
         assert server.client.delete("/adapters/french").status_code == 401
         assert server.client.get("/adapters").status_code == 401

@@ -65,7 +65,7 @@ def test_a_path_with_a_slash_too_many_is_not_redirected(served):
 
 
 def test_a_large_body_is_read_beside_the_event_loop():
-    with serving(serving=Serving(request_bytes=1 << 22, predict_seconds=10, batch_size=2)) as server:
+    with serving(serving=Serving(request_bytes=1 << 22, predict_seconds=10)) as server:
         body = {"messages": [{"role": "user", "content": "x" * 400}] * 2000}
         assert answer(server.post(body)).startswith("user: xxx")
 
@@ -91,7 +91,7 @@ def test_a_broken_body_is_the_clients_fault_in_words(served, body, param, words)
 
 
 def test_a_body_over_the_limit_is_refused_unread():
-    with serving(serving=Serving(request_bytes=1000, predict_seconds=10, batch_size=2)) as server:
+    with serving(serving=Serving(request_bytes=1000, predict_seconds=10)) as server:
         response = server.post(ask("x" * 2000))
         assert response.status_code == 413
         assert "OPTION_MAX_REQUEST_SIZE" in fault(response)["message"]
@@ -154,7 +154,7 @@ def test_retry_after_comes_with_unavailable():
 
 
 def test_lmi_errors_are_424_on_invocations_only_when_asked_for():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, lmi_errors=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, lmi_errors=True)
     with serving(serving=settings) as server:
         response = server.post(b"{")
         assert response.status_code == 424
@@ -170,7 +170,7 @@ def test_the_placeholder_token_puts_images_into_the_text():
 
 def test_an_answer_that_takes_too_long_is_a_504_and_is_aborted():
     engine = FakeEngine(gate=_closed_gate())
-    settings = Serving(request_bytes=1 << 20, predict_seconds=0.1, batch_size=2)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.1)
     with serving(engine, serving=settings) as server:
         response = server.post(ask("hi"))
         assert response.status_code == 504

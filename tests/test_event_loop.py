@@ -22,7 +22,7 @@ def served():
     engine = FakeEngine()
     parameters = engine.card.parameters | {"truncate_prompt_tokens"}
     engine.card = replace(engine.card, max_model_len=1000, max_characters=100_000, parameters=parameters)
-    with serving(engine, serving=Serving(request_bytes=64 * MIB, predict_seconds=60, batch_size=2)) as server:
+    with serving(engine, serving=Serving(request_bytes=64 * MIB, predict_seconds=60)) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -17,7 +18,8 @@ PROMPTS = {"prompt": ["a"] * 1000}
 @pytest.fixture
 def served():
     engine = FakeEngine(gate=asyncio.Event())
-    with serving(engine, environ={"OPTION_MAX_ROLLING_BATCH_SIZE": "4"}, queue=40) as server:
+    engine.card = replace(engine.card, batch_size=4)
+    with serving(engine, queue=40) as server:
         yield server
 
 

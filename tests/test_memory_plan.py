@@ -17,8 +17,8 @@ def cache(memory, needs=CPU, **environ):
         return image_cache_gib(options, replace(inspect(), memory=memory), needs)
 
 
-def queue(memory=None, concurrency=None, **environ):
-    card = ModelCard(("mine",), 4096, supports_images=True, concurrency=concurrency)
+def queue(memory=None, concurrency=None, batch=32, **environ):
+    card = ModelCard(("mine",), 4096, supports_images=True, concurrency=concurrency, batch_size=batch)
     with options_of(**environ) as options:
         return queue_size(options, card, memory)
 
@@ -72,7 +72,11 @@ def test_the_queue_is_what_kv_cache_and_memory_can_serve(memory, concurrency, si
 
 
 def test_the_queue_is_no_longer_than_lmis_whatever_the_batch():
-    assert queue(OPTION_MAX_ROLLING_BATCH_SIZE="256") == 1000
+    assert queue(batch=256) == 1000
+
+
+def test_a_large_batch_asks_for_no_more_memory_than_there_is():
+    assert queue(4 * GIB, batch=1024) == 192
 
 
 def test_a_queue_that_is_set_stays():

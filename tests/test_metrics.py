@@ -22,7 +22,7 @@ def test_requests_are_counted_by_route_and_status(metrics):
 @pytest.mark.parametrize(("in_flight", "queued"), [(3, 0.0), (32, 0.0), (40, 8.0)])
 def test_what_the_engine_cannot_batch_is_queued(metrics, in_flight, queued):
     admission = Admission(100)
-    metrics.watch(admission, batch_size=32)
+    metrics.watch(admission, lambda: 32)
     admission.held = in_flight
     text = metrics.exposition()[0].decode()
     assert f"lumi_requests_in_flight {float(in_flight)}" in text

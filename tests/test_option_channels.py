@@ -331,15 +331,15 @@ def test_the_model_directory_to_load_goes_with_the_name_of_a_model(tmp_path: Pat
     [
         ("", {"OPTION_ROLLING_BATCH": "vllm"}, 256),
         ("", {"OPTION_ROLLING_BATCH": "lmi-dist"}, 256),
-        ("", {"OPTION_ROLLING_BATCH": "auto"}, 32),
-        ("", {"OPTION_ROLLING_BATCH": "disable"}, 32),
+        ("", {"OPTION_ROLLING_BATCH": "auto"}, None),
+        ("", {"OPTION_ROLLING_BATCH": "disable"}, None),
         ("", {"OPTION_ROLLING_BATCH": "vllm", "MAX_BATCH_SIZE": "8"}, 8),
         ("rolling_batch=vllm", {"OPTION_MAX_ROLLING_BATCH_SIZE": "64"}, 64),
-        ("option.rolling_batch=auto", {"OPTION_ROLLING_BATCH": "vllm"}, 32),
+        ("option.rolling_batch=auto", {"OPTION_ROLLING_BATCH": "vllm"}, None),
     ],
 )
 def test_a_rolling_batch_that_is_named_has_the_size_of_lmi(
-    text: str, environ: dict[str, str], size: int, tmp_path: Path
+    text: str, environ: dict[str, str], size: int | None, tmp_path: Path
 ):
     found = resolved(environ, write_properties(tmp_path, text))
     assert (found.options.max_rolling_batch_size, found.warnings) == (size, ())

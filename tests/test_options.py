@@ -16,7 +16,7 @@ def test_nothing_set_gives_lmis_defaults_without_a_warning():
     assert found.warnings == ()
     assert set(found.origins.values()) == {"default"}
     options = found.options
-    assert (options.model_id, options.tensor_parallel_degree, options.max_rolling_batch_size) == (None, "max", 32)
+    assert (options.model_id, options.tensor_parallel_degree, options.max_rolling_batch_size) == (None, "max", None)
     assert (options.port, options.max_request_size, options.job_queue_size) == (8080, 64 * 2**20, None)
     assert (options.predict_timeout, options.model_loading_timeout, options.image_fetch_timeout) == (240, 1200, 10)
     assert options.limit_mm_per_prompt == {"image": 1, "video": 0, "audio": 0}

@@ -61,7 +61,7 @@ def test_generation_streams_json_lines_or_events_as_asked(served):
 
 
 def test_tgi_compat_answers_as_tgi_does():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, tgi=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, tgi=True)
     with serving(serving=settings, environ={"OPTION_TGI_COMPAT": "true"}) as server:
         assert server.post({"inputs": "hi"}).json() == [{"generated_text": "hi"}]
         stream = server.post({"inputs": "hi", "stream": True})
@@ -114,7 +114,7 @@ def test_what_is_no_image_in_a_form_is_named(served):
 
 
 def test_an_error_is_lmis_on_the_routes_that_lmi_has():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, lmi_errors=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, lmi_errors=True)
     with serving(serving=settings) as server:
         for path in PROMPT_ROUTES:
             response = server.post({"inputs": 3}, path)
@@ -263,7 +263,7 @@ def test_metrics_name_routes_and_not_paths(served):
 
 
 def test_an_api_key_guards_every_route_but_health_checks():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key=API_KEY, lmi_errors=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, api_key=API_KEY, lmi_errors=True)
     with serving(serving=settings) as server:
         for path in ("/ping", "/health"):
             assert server.client.get(path).status_code == 200
@@ -278,14 +278,14 @@ def test_an_api_key_guards_every_route_but_health_checks():
 
 
 def test_metrics_need_no_key_where_the_operator_says_so():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key=API_KEY, public_metrics=True)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, api_key=API_KEY, public_metrics=True)
     with serving(serving=settings) as server:
         assert server.client.get("/metrics").status_code == 200
         assert server.client.get("/v1/models").status_code == 401
 
 
 def test_a_key_may_have_any_characters():
-    locked = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, api_key="Schlüssel")
+    locked = Serving(request_bytes=1 << 20, predict_seconds=10, api_key="Schlüssel")
     with serving(serving=locked) as server:
         for header in ({"authorization": "Bearer Schlüssel".encode()}, {"x-api-key": "Schlüssel".encode()}):
             assert server.client.get("/v1/models", headers=header).status_code == 200

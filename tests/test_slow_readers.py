@@ -11,7 +11,7 @@ from handler.engines.fake import FakeEngine
 from tests.serving import answer, ask, serving, wait_for
 
 LARGE = ["x" * 10_000] * 1000  # more than the kernel takes for a client that does not read
-SETTINGS = Serving(request_bytes=1 << 20, predict_seconds=60, batch_size=2)
+SETTINGS = Serving(request_bytes=1 << 20, predict_seconds=60)
 
 
 @contextlib.contextmanager

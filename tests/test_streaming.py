@@ -49,7 +49,7 @@ def test_invocations_sends_server_sent_events_if_accept_names_them(served):
 
 
 def test_the_option_makes_invocations_send_server_sent_events():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, output_formatter="sse")
+    settings = Serving(request_bytes=1 << 20, predict_seconds=10, output_formatter="sse")
     with serving(FakeEngine(replies=WORDS), serving=settings) as server:
         assert _events(server.post(ask("hi", stream=True)))[-1] == "[DONE]"
 
@@ -83,7 +83,7 @@ def test_an_error_in_mid_stream_travels_in_the_stream(path):
 
 
 def test_a_stream_that_stalls_ends_with_the_reason_in_the_stream():
-    settings = Serving(request_bytes=1 << 20, predict_seconds=1, batch_size=2)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=1)
     with serving(FakeEngine(replies=WORDS, hold_after=1), serving=settings) as server:
         response = server.post(ask("hi", stream=True))
         *chunks, last = response.text.splitlines()
@@ -145,7 +145,7 @@ def test_an_error_in_mid_stream_is_counted():
 
 def test_a_stream_that_never_begins_is_an_ordinary_timeout():
     gate = asyncio.Event()
-    settings = Serving(request_bytes=1 << 20, predict_seconds=0.2, batch_size=2)
+    settings = Serving(request_bytes=1 << 20, predict_seconds=0.2)
     with serving(FakeEngine(replies=WORDS, gate=gate), serving=settings) as server:
         response = server.post(ask("hi", stream=True))
         assert (response.status_code, fault(response)["code"]) == (504, "predict_timeout")

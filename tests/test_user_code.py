@@ -28,7 +28,7 @@ def coded(directory, text, engine=None, name="model.py", **different):
     lmi_errors = different.pop("lmi_errors", False)
     (directory / "config.json").write_text("{}")
     environ = {"HF_MODEL_ID": str(directory), "OPTION_PREDICT_TIMEOUT": str(seconds), **different.pop("environ", {})}
-    front = Serving(request_bytes=1 << 24, predict_seconds=seconds, batch_size=2, lmi_errors=lmi_errors)
+    front = Serving(request_bytes=1 << 24, predict_seconds=seconds, lmi_errors=lmi_errors)
     return serving(engine, environ=environ, serving=front, **different)
 
 

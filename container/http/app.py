@@ -24,7 +24,7 @@ PATIENT_SECONDS = 25
 
 def build_app(health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> Edge:
     """The ASGI application. `health` knows the service that responds."""
-    metrics.watch(admission, serving.batch_size)
+    metrics.watch(admission, lambda: health.batch_size)
     routes = Routes(build_routes(health, admission, metrics, serving))
     edge = Edge(routes, admission, metrics, api_key=serving.api_key, lmi_errors=serving.lmi_errors)
     metrics.watch_store(
@@ -36,7 +36,7 @@ def build_app(health: Health, admission: Admission, metrics: Metrics, serving: S
 
 def build_routes(health: Health, admission: Admission, metrics: Metrics, serving: Serving) -> tuple[Route, ...]:
     """All routes of the server."""
-    models = Models(health, admission, serving.batch_size)
+    models = Models(health, admission)
     return (
         *_inference_routes(Inference(health, serving, models)),
         *_model_routes(models),

@@ -67,6 +67,11 @@ class Health:
         raise Unavailable(f"The server is {self.phase}: {self.detail}.", retry_after=retry_after)
 
     @property
+    def batch_size(self) -> int:
+        """How many requests are computed at once; 0 before the service is there."""
+        return 0 if self._service is None else self._service.card.batch_size
+
+    @property
     def sessions(self) -> tuple[int, int]:
         """The bytes of the images of sessions, and their maximum; none before the service is there, or where it has none."""
         found = self._service.sessions if isinstance(self._service, Service) else None

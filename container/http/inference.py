@@ -38,7 +38,6 @@ class Serving:
 
     request_bytes: int
     predict_seconds: float
-    batch_size: int
     output_formatter: str | None = None
     lmi_errors: bool = False
     tgi: bool = False

@@ -40,7 +40,8 @@ class Metrics:
         self._stored = Gauge("lumi_stored_bytes", "Bytes that are kept, by store.", ["store"], registry=registry)
         self._stored_limit = Gauge("lumi_stored_bytes_limit", "Their maximum.", ["store"], registry=registry)
         self._limit = Gauge("lumi_requests_limit", "Requests that may run or wait.", registry=registry)
-        self._admission, self._batch_size = Admission(0), 0
+        self._admission = Admission(0)
+        self._batch_size: Callable[[], int] = lambda: 0
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """One request of `route` was answered."""
@@ -51,8 +52,8 @@ class Metrics:
         """A stream of `route` ended with an error, after its status was sent."""
         self._broken.labels(route).inc()
 
-    def watch(self, admission: Admission, batch_size: int) -> None:
-        """Show the requests that `admission` has admitted; the engine runs `batch_size` of them at once."""
+    def watch(self, admission: Admission, batch_size: Callable[[], int]) -> None:
+        """Show the requests that `admission` has admitted; the engine runs `batch_size()` of them at once."""
         self._admission, self._batch_size = admission, batch_size
         self._in_flight.set_function(lambda: self.in_flight)
         self._limit.set_function(lambda: admission.limit)
@@ -66,7 +67,7 @@ class Metrics:
     @property
     def queued(self) -> int:
         """Those beyond what the engine batches at once."""
-        return max(0, self.in_flight - self._batch_size)
+        return max(0, self.in_flight - self._batch_size())
 
     def gauge(self, name: str) -> float | None:
         """The largest value of a gauge, over its labels; None if nobody has registered it."""

@@ -25,13 +25,11 @@ MAX_TRANSFORMS = 16
 
 
 class Models:
-    """The descriptions of the model. `batch_size` is how many requests the engine runs at once; `admission` holds those
-    that run or wait."""
+    """The descriptions of the model. `admission` holds the requests that run or wait."""
 
-    def __init__(self, health: Health, admission: Admission, batch_size: int) -> None:
+    def __init__(self, health: Health, admission: Admission) -> None:
         self._health = health
         self._admission = admission
-        self._batch_size = batch_size
 
     async def openai_list(self, _: Request, __: Exchange) -> Response:
         """OpenAI's list of models, one entry for each name and adapter."""
@@ -75,7 +73,7 @@ class Models:
             "modelUrl": MODEL_URL,
             "batchSize": 1,  # LMI's dynamic batching; the engine batches by itself
             "queueSize": self._admission.limit,
-            "requestInQueue": max(0, self._admission.held - self._batch_size),
+            "requestInQueue": max(0, self._admission.held - service.card.batch_size),
             "status": "Healthy",
             "loadedAtStartup": True,
             "workerGroups": [{"minWorkers": 1, "maxWorkers": 1, "workers": [worker]}],
@@ -84,7 +82,7 @@ class Models:
 
     async def execution_parameters(self, _: Request, __: Exchange) -> Response:
         """What a SageMaker batch transform should send: one record a request."""
-        at_once = max(1, min(self._batch_size, MAX_TRANSFORMS))
+        at_once = max(1, min(self._health.service().card.batch_size, MAX_TRANSFORMS))
         return JSONResponse(
             {"MaxConcurrentTransforms": at_once, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": TRANSFORM_MB}
         )

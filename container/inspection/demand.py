@@ -12,6 +12,7 @@ from handler.checkpoint.parts import LANGUAGE, Part
 _FLOATS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 # How many bytes each parameter takes that was stored whole, if vLLM quantises while it loads.
 _WHILE_LOADING = {"fp8": 1.0, "fp8_per_tensor": 1.0, "fp8_per_block": 1.0, "int8_per_channel": 1.0}
+_BATCH_SIZE = 256  # vLLM's default for max_num_seqs on GPUs of less than 70 GiB, where memory is scarce
 _BATCHED_TOKENS = 8192  # vLLM's default on GPUs for max_num_batched_tokens in a server
 _LIVE_WIDTHS = 6  # activations of a layer that live at once, in widths of the model
 
@@ -73,7 +74,7 @@ def _working_bytes(
     hidden, inner = _size(text, "hidden_size"), _size(text, "intermediate_size")
     tokens = options.max_rolling_batch_prefill_tokens or _BATCHED_TOKENS
     activations = tokens * (_LIVE_WIDTHS * hidden + 2 * inner) * element
-    sampler = 2 * options.max_rolling_batch_size * _size(text, "vocab_size") * TYPE_BYTES["float32"]
+    sampler = 2 * (options.max_rolling_batch_size or _BATCH_SIZE) * _size(text, "vocab_size") * TYPE_BYTES["float32"]
     return activations + sampler + (encoder_bytes(vision, text, image_tokens, element) if image_tokens else 0)
 
 

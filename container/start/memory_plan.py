@@ -12,6 +12,7 @@ LEAST_IMAGE_CACHE_GIB = 0.25
 REQUEST_BYTES = 8 * MIB  # of a waiting request: its body, and what was parsed of it, with an image or two
 UNREAD_BYTES = 256 * MIB
 MOST_REQUESTS = 1000  # LMI's default
+LEAST_REQUESTS = 64  # two of LMI's batches; fewer where the engine's batch is smaller
 _CACHE = "mm_processor_cache_gb"
 
 
@@ -31,18 +32,18 @@ def image_cache_gib(options: Options, machine: Machine, needs: Needs) -> float |
     return None if share >= IMAGE_CACHE_GIB else max(LEAST_IMAGE_CACHE_GIB, math.floor(share * 100) / 100)
 
 
-def queue_size(options: Options, card: ModelCard | None, memory: int | None) -> int:
+def queue_size(options: Options, card: ModelCard, memory: int | None) -> int:
     """How many requests may run or wait: what is set, or sixteen for each that runs at once, as far as half of the
-    `memory` that is left holds them. Two batches may in any case.
+    `memory` that is left holds them. LEAST_REQUESTS may in any case.
 
     A request is taken to fill a quarter of the context: so many run at once as the KV cache holds, up to a batch.
     """
     if options.job_queue_size is not None:
         return options.job_queue_size
-    batch = running = options.max_rolling_batch_size * options.data_parallel_size
-    if card is not None and card.concurrency is not None:
+    batch = running = card.batch_size
+    if card.concurrency is not None:
         running = min(batch, max(1, int(4 * card.concurrency)))
     size = min(MOST_REQUESTS, 16 * running)
     if memory is not None:
         size = min(size, (memory - front_end_bytes(options)) // 2 // REQUEST_BYTES)
-    return max(size, 2 * batch)
+    return max(size, min(2 * batch, LEAST_REQUESTS))

@@ -63,5 +63,4 @@ def build_service(
         placeholders=ImagePlaceholders(options.image_placeholder_token, options.image_feature_size or 1),
         always_list=options.tgi_compat,
         formatters=formatters,
-        batch=options.max_rolling_batch_size * options.data_parallel_size,
     )

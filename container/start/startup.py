@@ -167,9 +167,15 @@ class Startup:
     async def _load_own_model(self, model: FetchedModel, code: UserCode) -> Ready:
         self._enter(Stage.OWN_MODEL)(code.module.entry.file.name)
         names = served_names(self._options, self._located)
-        own = OwnModel(code.module, code.thread, properties=self._properties(model, code), names=names)
+        own = OwnModel(
+            code.module,
+            code.thread,
+            properties=self._properties(model, code),
+            names=names,
+            batch_size=self._options.max_rolling_batch_size or 32,
+        )
         await own.start()
-        return Ready(own, None, queue_size(self._options, None, inspect().memory))
+        return Ready(own, None, queue_size(self._options, own.card, inspect().memory))
 
     async def _load(self, model: FetchedModel) -> Ready:
         if model.code is not None:

@@ -32,6 +32,7 @@ SUPPORTED = frozenset(
         "lora_modules",
     }
 )
+MAX_ROWS = 32
 SUPPORTED_ARGUMENTS = frozenset({"download_dir", "load_format", "override_generation_config"})
 
 
@@ -45,7 +46,7 @@ def transformers_settings(options: Options, vllm: VllmSettings) -> TransformersS
         trust_remote_code=options.trust_remote_code,
         dtype=options.dtype,
         max_model_len=None if options.max_model_len == -1 else options.max_model_len,  # auto
-        max_rows=options.max_rolling_batch_size,
+        max_rows=options.max_rolling_batch_size or MAX_ROWS,
         seed=options.seed,
         chat_template=vllm.chat_template,
         chat_template_content_format=vllm.chat_template_content_format,

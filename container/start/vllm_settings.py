@@ -7,12 +7,14 @@ from container.model_store import Located
 from container.nodes.membership import this_node
 from container.options import Options
 from container.start.model import served_names
+from handler.engines.vllm import cuda
 from handler.engines.vllm.degrees import check_nodes
 from handler.engines.vllm.grammars.limits import GrammarLimits
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import StartError
 
 FETCH_SECONDS = 10.0
+CPU_BATCH_SIZE = 32  # LMI's default; vLLM's for a CPU, 128, makes each answer slow
 MAX_BYTES = 2**20  # bytes; the longest templates in use have some 20,000
 
 
@@ -20,6 +22,7 @@ def vllm_settings(options: Options, model: Located, image_cache_gib: float | Non
     """What vLLM is started with. `image_cache_gib` is the size of its cache of processed images, None for its default."""
     names = served_names(options, model)
     arguments = {
+        **({} if cuda() is not None else {"max_num_seqs": CPU_BATCH_SIZE}),
         **({} if image_cache_gib is None else {"mm_processor_cache_gb": image_cache_gib}),
         "served_model_name": list(names),  # vLLM's metrics are labelled with the first
         # An image stays where its content part is, also in models whose template takes a single string.

@@ -19,12 +19,20 @@ from handler.engine import ModelCard
 
 class OwnModel:
     """Responds with what `code` returns. `properties` are the options as strings, by LMI's names, and `names` are the
-    names that the model is served under. `thread` is the thread that executed the code."""
+    names that the model is served under, `batch_size` the requests that should be sent at once. `thread` is the thread that executed the code."""
 
     def __init__(
-        self, code: UserModule, thread: UserThread, *, properties: Mapping[str, str], names: tuple[str, ...]
+        self,
+        code: UserModule,
+        thread: UserThread,
+        *,
+        properties: Mapping[str, str],
+        names: tuple[str, ...],
+        batch_size: int = 32,
     ) -> None:
-        self.card = ModelCard(names, max_model_len=0, supports_images=True, created=int(time.time()))
+        self.card = ModelCard(
+            names, max_model_len=0, supports_images=True, batch_size=batch_size, created=int(time.time())
+        )
         self._entry = code.entry
         self._pipeline = pipeline(code)
         self._thread = thread

@@ -27,7 +27,6 @@ class Supervision:
     stall_seconds: float = 0
     restarts: int = 0
     start_seconds: float = 1200
-    batch_size: int = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +116,7 @@ class Supervisor:
         self._unexplained = now
         reading = [name for name, has_begun in engine.in_flight().items() if not has_begun]
         entries = {entry.prompt.request_id: entry for entry in self.entries}
-        self._suspects.extend(entries[name] for name in reading[: self._supervision.batch_size] if name in entries)
+        self._suspects.extend(entries[name] for name in reading[: engine.card.batch_size] if name in entries)
         for one in self.entries:
             one.deaths += 1
         log.error("%s It is started again, and reads %d requests alone.", death, len(self._suspects))

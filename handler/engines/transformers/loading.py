@@ -193,6 +193,7 @@ def _card(loaded: Loaded, settings: TransformersSettings, placeholder: str | Non
         names=settings.names,
         max_model_len=loaded.max_model_len,
         supports_images=True,
+        batch_size=settings.max_rows,
         max_characters=loaded.max_model_len * max(map(len, loaded.tokenizer.get_vocab())),
         max_images=1 if _puts_images_first(loaded.processor) else None,
         has_chat_template=template is not None,

@@ -93,6 +93,7 @@ def _card(
         max_images=max_images,
         max_characters=_max_characters(llm),
         concurrency=_concurrency(llm),
+        batch_size=llm.vllm_config.scheduler_config.max_num_seqs * llm.vllm_config.parallel_config.data_parallel_size,
         has_chat_template=template.exists,
         template_words=template.words,
         parameters=CHAT_PARAMETERS,
