@@ -70,5 +70,5 @@ def test_serving_properties_has_the_same_names(directory):
 
 
 def test_management_is_off_unless_it_is_switched_on():
-    assert option("enable_management") is False
+    assert option("enable_management") is None
     assert option("enable_management", OPTION_ENABLE_MANAGEMENT="true") is True

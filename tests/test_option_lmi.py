@@ -33,7 +33,6 @@ from tests.option_cases import refusal, resolved, write_properties
         ("SM_NEO_EXECUTION_CONTEXT", "1", "SageMaker Neo"),
         ("LMI_DEBUG_NSYS_ENABLED", "1", "profiler"),
         ("DJL_WORKER_ADDR_FORMAT", "lmi-%d", "OPTION_NODE_RANK"),
-        ("SAGEMAKER_SAFE_PORT_RANGE", "9000-9999", "SAGEMAKER_BIND_TO_PORT"),
         ("SM_TELEMETRY_LOG_REV_2022_12", "/x", "standard output"),
         ("HF_HUB_ENABLE_HF_TRANSFER", "1", "HF_XET_HIGH_PERFORMANCE"),
         ("SERVING_MANAGEMENT_ADDRESS", "http://127.0.0.1:8081", "all routes have one address"),
@@ -67,6 +66,7 @@ def test_a_setting_of_lmi_without_effect_is_a_warning_that_says_what_happens(var
         ("SERVING_FEATURES", "vllm"),
         ("SERVING_LOAD_MODELS", "ALL"),
         ("SERVING_FAIL_FAST", "true"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9000-9999"),
     ],
 )
 def test_a_setting_of_lmi_that_asks_for_what_happens_anyway_is_silent(variable: str, text: str):

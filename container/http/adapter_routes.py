@@ -16,8 +16,9 @@ from handler.djl.own_model import OwnModel
 from handler.engine import Adapter
 from handler.errors import InvalidRequest, NotAllowed
 from handler.payload.body import json_object
-from handler.payload.fields import optional
+from handler.payload.fields import optional, shorten
 
+ALIAS_HEADER = "X-Amzn-SageMaker-Adapter-Alias"
 DEFAULT_PAGE_SIZE = 100  # LMI's `limit`
 MAX_BODY_BYTES = 2**16
 # Flags of LMI and the values that describe what happens. Every adapter is loaded at once, so that the response reports its
@@ -51,21 +52,21 @@ class AdapterRoutes:
         fields = await _read_fields(request)
         name, source = _required(fields, "name"), _required(fields, "src")
         await self._adapters(request).register(name, source)
-        return _status_response(exchange, fields, f"Adapter {name} registered")
+        return _status_response(exchange, fields, f"Adapter {_alias(request, name)} registered")
 
     async def update(self, request: Request, exchange: Exchange) -> Response:
         """Fetch and load an adapter again, from `src` if the request has one."""
         self._check_allowed()
         fields, name = await _read_fields(request), request.path_params["name"]
         await self._adapters(request).update(name, _required(fields, "src") if "src" in fields else None)
-        return _status_response(exchange, fields, f"Adapter {name} updated")
+        return _status_response(exchange, fields, f"Adapter {_alias(request, name)} updated")
 
     async def unregister(self, request: Request, _: Exchange) -> Response:
         """Unregister an adapter."""
         self._check_allowed()
         name = request.path_params["name"]
         await self._adapters(request).unregister(name)
-        return JSONResponse({"status": f"Adapter {name} unregistered"})
+        return JSONResponse({"status": f"Adapter {_alias(request, name)} unregistered"})
 
     async def load(self, request: Request, _: Exchange) -> Response:
         """vLLM's /v1/load_lora_adapter."""
@@ -123,6 +124,11 @@ async def _read_fields(request: Request) -> Mapping[str, Any]:
     for name in FLAGS.keys() & fields.keys():  # LMI reads them as strings
         fields[name] = {"true": True, "false": False}.get(str(fields[name]).lower(), fields[name])
     return fields
+
+
+def _alias(request: Request, name: str) -> str:
+    """What SageMaker calls an adapter whose `name` it made up; only for the response, as in LMI."""
+    return shorten(request.headers.get(ALIAS_HEADER) or name)
 
 
 def _required(fields: Mapping[str, Any], name: str) -> str:

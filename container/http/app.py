@@ -40,7 +40,10 @@ def build_routes(health: Health, admission: Admission, metrics: Metrics, serving
     return (
         *_inference_routes(Inference(health, serving, models)),
         *_model_routes(models),
-        *_adapter_routes(AdapterRoutes(health, models, allowed=serving.management)),
+        *_adapter_routes(
+            AdapterRoutes(health, models, allowed=serving.management or serving.platform_adapters),
+            AdapterRoutes(health, models, allowed=serving.management),
+        ),
         *_status_routes(health, has_key=serving.api_key is not None),
         *_load_routes(health, metrics, public=serving.public_metrics),
     )
@@ -65,14 +68,15 @@ def _model_routes(models: Models) -> Iterator[Route]:
     yield Route("/execution-parameters", models.execution_parameters, ("GET",))
 
 
-def _adapter_routes(adapters: AdapterRoutes) -> Iterator[Route]:
+def _adapter_routes(of_sagemaker: AdapterRoutes, adapters: AdapterRoutes) -> Iterator[Route]:
+    """`of_sagemaker` are for the paths that its inference components call; no client of an endpoint reaches those."""
     # Most have the model in their path as well, for clients of several models.
-    for prefix in ("", "/models/{model}"):
-        yield Route(f"{prefix}/adapters", adapters.list, ("GET",))
-        yield Route(f"{prefix}/adapters", adapters.register)
-        yield Route(f"{prefix}/adapters/{{name:path}}/update", adapters.update)
-        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.describe, ("GET",))
-        yield Route(f"{prefix}/adapters/{{name:path}}", adapters.unregister, ("DELETE",))
+    for prefix, found in (("", of_sagemaker), ("/models/{model}", adapters)):
+        yield Route(f"{prefix}/adapters", found.list, ("GET",))
+        yield Route(f"{prefix}/adapters", found.register)
+        yield Route(f"{prefix}/adapters/{{name:path}}/update", found.update)
+        yield Route(f"{prefix}/adapters/{{name:path}}", found.describe, ("GET",))
+        yield Route(f"{prefix}/adapters/{{name:path}}", found.unregister, ("DELETE",))
     yield Route("/v1/load_lora_adapter", adapters.load)
     yield Route("/v1/unload_lora_adapter", adapters.unload)
     yield Route("/models", adapters.change_models)

@@ -34,7 +34,8 @@ QUESTION_HEADER = "x-lumi-question"  # the question about a body that is an imag
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the routes need of the options: sizes in bytes, times in seconds."""
+    """What the routes need of the options: sizes in bytes, times in seconds. `management` is whether requests may change the
+    server, `platform_adapters` whether SageMaker, which alone reaches the port, may register adapters."""
 
     request_bytes: int
     predict_seconds: float
@@ -42,6 +43,7 @@ class Serving:
     lmi_errors: bool = False
     tgi: bool = False
     management: bool = False
+    platform_adapters: bool = False
     api_key: str | None = field(default=None, repr=False)
     public_metrics: bool = False
 

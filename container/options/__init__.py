@@ -18,6 +18,7 @@ from container.options.locating import locate
 from container.options.names import OptionNames
 from container.options.parsers.locations import MODEL_DIRECTORY, SERVER_FILE
 from container.options.sources.reading import RemoteFile, read_sources
+from container.options.sources.sagemaker import is_sagemaker_host
 from container.options.table import TABLE, Options
 from container.options.user_code import code_properties, find_code, reader_of_unknown
 
@@ -73,6 +74,7 @@ def resolve(
         written=code_properties(claims, decided, names),
         code_directories=sources.path.directories,
         code=code,
+        on_sagemaker=is_sagemaker_host(sources.environ),
     )
     warnings = Findings.combine((*findings, combining)).warnings
     return Resolved(options, _origins({**complete, **arguments}), warnings)

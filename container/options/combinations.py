@@ -8,6 +8,7 @@ from container.options.decisions import Decision, Decisions, conflict, value_of
 from container.options.findings import NOTHING, Findings, fault, warning
 from container.options.names import OptionNames
 from container.options.parsers.modality_limits import UNSUPPORTED, ModalityLimits
+from container.options.sources.sagemaker import is_sagemaker_host
 
 # In LMI a size follows from the rolling batch that is named, and is 32 where none is: LmiConfigRecommender.java of
 # djl-serving d21927c, read on 2026-11-22. It takes lmi-dist, which it no longer has, for vllm.
@@ -27,7 +28,7 @@ def combine(
             unsupported,
             found,
             *_check_engine_environment(decisions, environ, names),
-            *_check_api_key(decisions, environ),
+            *_check_api_key(decisions, environ, names),
         )
     )
     implied = {**_batch_size(decisions, claims), **_legacy_placeholder(decisions)}
@@ -101,8 +102,14 @@ def _check_engine_environment(
             yield warning(f"{described} is used for {name}, and the container's own {name} is not")
 
 
-def _check_api_key(decisions: Decisions, environ: Mapping[str, str]) -> Iterator[Findings]:
+def _check_api_key(decisions: Decisions, environ: Mapping[str, str], names: OptionNames) -> Iterator[Findings]:
     """An empty value is no value, as in LMI; but somebody who sets the key wants it to be required."""
     empty = [name for name, text in environ.items() if name.upper() == "OPTION_API_KEY" and not text.strip()]
     if empty and "api_key" not in decisions:
         yield warning(f"{empty[0]} is empty, so requests need no API key; give it a value, or remove it")
+    if "api_key" in decisions and is_sagemaker_host(environ):
+        described = names.describe(decisions["api_key"].setting)
+        yield warning(
+            f"{described} is not required on a SageMaker host: SageMaker authenticates every request, and its clients cannot "
+            f"send a key; remove it"
+        )

@@ -144,8 +144,9 @@ class Options(EngineOptions):
         environment=("SAGEMAKER_SESSIONS_EXPIRATION",))] = 1200.0
     sessions_max_bytes: Annotated[int, Declared(
         SERVER, sizes.parse_bytes, "Maximum size in bytes of the encoded images of all sessions together.")] = 1024 * MIB
-    enable_management: Annotated[bool, Declared(
-        SERVER, values.true_or_false, "Whether requests may register and remove adapters.")] = False
+    enable_management: Annotated[bool | None, Declared(
+        SERVER, values.true_or_false, "Whether requests may register and remove adapters, and change the level of the log.",
+        unset="on a SageMaker host SageMaker may register adapters; elsewhere nobody")] = None
     api_key: Annotated[SecretStr | None, Declared(
         SERVER, values.secret, "API key that every request except /ping and /health must send as a bearer token. It is never shown.",
         secret=True)] = None
@@ -169,6 +170,7 @@ class Options(EngineOptions):
     written: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
     code_directories: tuple[Path, ...] = ()
     code: EntryPoint | None = None  # what was found there; a model on S3 may have its own
+    on_sagemaker: bool = False  # a host of a SageMaker endpoint: only SageMaker reaches the port
     # fmt: on
 
     def vllm_arguments(self) -> dict[str, Any]:

@@ -82,7 +82,6 @@ VARIABLES = (
         variables=("DJL_WORKER_ADDR_FORMAT",),
     ),
     Ignored((), "it is for LMI's Java translators; write OPTION_<NAME>", variables=("ARGS_*",)),
-    Ignored((), "there is one port; set SAGEMAKER_BIND_TO_PORT", variables=("SAGEMAKER_SAFE_PORT_RANGE",)),
     Ignored((), "Lumi does not use SageMaker Neo", variables=("SM_NEO_*",)),
     Ignored((), "no profiler is installed; set OPTION_PROFILER_CONFIG for vLLM's own", variables=("LMI_DEBUG_NSYS_*",)),
     Ignored((), "the log goes to standard output", variables=("SM_TELEMETRY_LOG*",)),
@@ -164,6 +163,9 @@ PASSED_THROUGH = (
     PassedThrough(("SAFETENSORS_FAST_GPU",), "safetensors reads it."),
     PassedThrough(("CUDA_VISIBLE_DEVICES", "NCCL_*"), "CUDA and NCCL read it."),
     PassedThrough(("AWS_*",), "boto3 reads it, for models on S3."),
+    PassedThrough(
+        ("SAGEMAKER_SAFE_PORT_RANGE",), "SageMaker sets it: its hosts are recognised by it. Lumi has no second port."
+    ),
     # In JumpStart's environments; no container of AWS reads them (djl-serving, deep-learning-containers, vLLM and
     # model_hosting_container_standards, read 2026-11-22), and AWS describes the second as the platform's limit:
     # its host unregisters the adapter that was idle for longest.
