@@ -9,7 +9,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
        ./build.sh check [--device cpu|gpu] [--instance-type TYPE]
        ./build.sh diff [--device cpu|gpu] REQUEST
        ./build.sh test [--device cpu|gpu] [--all]
-       ./build.sh bench cold-start|front-end|soak|overload [ARGUMENTS OF THE BENCHMARK]
+       ./build.sh bench cold-start|front-end|soak|overload|routing [ARGUMENTS OF THE BENCHMARK]
        ./build.sh audit
        ./build.sh image [--device cpu|gpu] [--tag TAG] [--push REPOSITORY | --report] [-- ARGUMENTS OF docker build]
 
@@ -25,6 +25,7 @@ usage: ./build.sh COMMAND [--device cpu|gpu]
             cold-start, front-end  Lumi beside `vllm serve` in one run: the time of a start, the CPU time of a request
             soak                   what grows in an hour at capacity
             overload               answers and refusals at ten times capacity, and the time until full speed
+            routing                what the caches of several instances find, by routing and by the order of bodies (simulated)
   audit   look up the locked packages of both images among the known vulnerabilities of osv.dev, or of the server that
           PIP_AUDIT_OSV_URL names; those in requirements/accepted.txt pass
   image   build the image (docker or podman; ENGINE names another), and print its size and how to run it
@@ -239,8 +240,8 @@ tested=()
 extra=()
 if [ "$command" = bench ]; then
     case "${1:-}" in
-        cold-start | front-end | soak | overload) script=benchmarks/${1//-/_}.py; shift ;;
-        *) usage >&2; die "bench measures cold-start, front-end, soak or overload, not '${1:-}'" ;;
+        cold-start | front-end | soak | overload | routing) script=benchmarks/${1//-/_}.py; shift ;;
+        *) usage >&2; die "bench measures cold-start, front-end, soak, overload or routing, not '${1:-}'" ;;
     esac
     install "requirements/$(device auto).txt"
     exec .venv/bin/python "$script" "$@"

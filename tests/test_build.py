@@ -40,8 +40,8 @@ def test_without_a_command_it_says_what_there_is():
         (["diff", "request.json", "--device", "tpu"], "--device is cpu or gpu, not 'tpu'"),
         (["serve", "--all"], "unknown argument '--all'"),
         (["serve", "--device"], "--device is cpu or gpu, not ''"),
-        (["bench", "mark"], "bench measures cold-start, front-end, soak or overload, not 'mark'"),
-        (["bench"], "bench measures cold-start, front-end, soak or overload, not ''"),
+        (["bench", "mark"], "bench measures cold-start, front-end, soak, overload or routing, not 'mark'"),
+        (["bench"], "bench measures cold-start, front-end, soak, overload or routing, not ''"),
     ],
 )
 def test_a_wrong_word_is_named(arguments, words):
