@@ -76,7 +76,8 @@ def test_a_route_that_runs_no_model_is_refused_with_those_that_do(served, name):
     assert fault(response)["param"] == HEADER
     assert fault(response)["code"] == "route_not_found"
     assert f"`route={name}`" in fault(response)["message"]
-    assert "/v1/chat/completions, /v1/completions, /invocations" in fault(response)["message"]
+    assert "Name one of /v1/chat/completions, " in fault(response)["message"]
+    assert " /invocations, /tokenize, " in fault(response)["message"]
     assert "/adapters," not in fault(response)["message"]
 
 
