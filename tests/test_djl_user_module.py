@@ -67,10 +67,15 @@ def test_an_absolute_path_needs_no_directory(tmp_path):
     assert find(str(file), [tmp_path / "model"]).file == file
 
 
-def test_with_an_entry_point_of_lmi_itself_vllm_serves(tmp_path):
-    write(tmp_path, HANDLE)
-    assert find("djl_python.lmi_vllm.vllm_async_service", [tmp_path]) is None
-    assert find("djl_python.huggingface", [tmp_path]) is None
+VLLM_SERVICE = "djl_python.lmi_vllm.vllm_async_service"
+
+
+@pytest.mark.parametrize("service", [VLLM_SERVICE, "djl_python.huggingface"])
+def test_a_service_of_lmi_itself_runs_the_model_py_beside_it(tmp_path, service):
+    assert find(service, [tmp_path]) is None
+    file = write(tmp_path, HANDLE)
+    entry = find(service, [tmp_path])
+    assert (entry.file, entry.service) == (file, service)
 
 
 def test_a_url_and_a_name_without_a_file_are_errors(tmp_path):
@@ -81,6 +86,30 @@ def test_a_url_and_a_name_without_a_file_are_errors(tmp_path):
 
 
 # What is in it
+
+
+def test_beside_the_service_of_vllm_a_handler_does_not_own_the_model(tmp_path):
+    write(tmp_path, IMPORTS + HANDLE + "@output_formatter\ndef o(r):\n    return r\n")
+    module = load_module(tmp_path, name=VLLM_SERVICE, handler="inference")
+    assert not module.owns_the_model
+    assert module.handle.__name__ == "handle"
+    assert module.output_formatter.__name__ == "o"
+
+
+def test_beside_another_service_of_lmi_only_formatters_are_called(tmp_path, caplog):
+    write(tmp_path, IMPORTS + HANDLE + "@input_formatter\ndef i(p):\n    return p\n")
+    module = load_module(tmp_path, name="djl_python.huggingface")
+    assert module.handle is None
+    assert module.input_formatter.__name__ == "i"
+    assert "has handle, which OPTION_ENTRY_POINT=djl_python.huggingface does not call" in caplog.text
+
+
+def test_beside_a_service_of_lmi_what_it_does_not_call_is_logged_or_refused(tmp_path, caplog):
+    write(tmp_path, "def model_fn(d): ...\ndef predict_fn(d, m): ...\n")
+    assert not load_module(tmp_path, name=VLLM_SERVICE).owns_the_model
+    assert "model_fn, predict_fn, which OPTION_ENTRY_POINT" in caplog.text
+    write(tmp_path, "def input_fn(body, kind): ...\n")
+    assert "Remove OPTION_ENTRY_POINT to serve with them" in start_error(tmp_path, name=VLLM_SERVICE)
 
 
 def test_a_file_is_executed_once_with_its_directory_on_the_path(tmp_path):

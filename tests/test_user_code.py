@@ -554,3 +554,79 @@ def test_the_adapter_of_a_request_applies_if_the_formatter_drops_it(tmp_path):
         assert server.post({"question": "hi"}).status_code == 200
         response = server.post({"question": "hi", "adapters": "none-such"})
         assert fault(response)["code"] == "adapter_not_found"
+
+
+VLLM_SERVICE = {"OPTION_ENTRYPOINT": "djl_python.lmi_vllm.vllm_async_service"}
+
+# Guards and filters beside LMI's vLLM service, as its documentation of custom handlers and formatters has them.
+GUARD = """
+    from djl_python import Input, Output
+    from djl_python.async_utils import create_non_stream_output, create_stream_chunk_output
+    from djl_python.encode_decode import decode
+    from djl_python.output_formatter import output_formatter
+
+    async def handle(inputs: Input):
+        raw = inputs.get_batches()[0]
+        payload = decode(raw, raw.get_property("Content-Type"))  # fails on the empty Input of the start, as in LMI
+        text = str(payload)
+        if "bomb" in text:
+            return create_non_stream_output({"blocked": True})
+        if "raise" in text:
+            raise ValueError("confidential")
+        if "count" in text:
+            return count()
+        return None
+
+    async def count():
+        for number in range(2):
+            yield create_stream_chunk_output({"n": number}, last_chunk=number == 1)
+
+    @output_formatter
+    def write(response):
+        return {"answer": response.choices[0].message.content.replace("secret", "***")}
+"""
+
+
+def test_beside_lmis_vllm_service_a_handler_comes_before_vllm_and_formatters_after_it(tmp_path):
+    with coded(tmp_path, GUARD, environ=VLLM_SERVICE) as server:
+        assert server.post(ask("a secret")).json() == {"answer": "user: a ***"}
+        assert len(server.engine.seen) == 1
+        for path in ("/invocations", "/v1/chat/completions", "/predictions/model"):
+            assert server.post(ask("a bomb"), path).json() == {"blocked": True}
+        batch = server.post({"messages": [ask("a bomb")["messages"]]}, "/v1/chat/completions/batch")
+        assert "takes one chat at a time" in fault(batch)["message"]
+        assert server.post({"not": "a payload: bomb"}).json() == {"blocked": True}
+        streamed = server.post(ask("count"))
+        assert streamed.headers["content-type"] == "application/jsonlines"
+        assert streamed.text == '{"n": 0}\n{"n": 1}\n'
+        assert len(server.engine.seen) == 1
+
+
+def test_a_handler_beside_lmis_vllm_service_that_fails_lets_no_request_through(tmp_path):
+    with coded(tmp_path, GUARD, environ=VLLM_SERVICE) as server:
+        response = server.post(ask("raise"))
+        assert response.status_code == 500
+        assert "confidential" not in response.text
+        assert not server.engine.seen
+
+
+def test_a_plain_handler_beside_lmis_vllm_service_may_leave_requests_to_vllm(tmp_path):
+    text = """
+        from djl_python import Output
+
+        calls = []
+
+        def handle(inputs):
+            calls.append(inputs.is_empty())
+            if inputs.is_empty() or "calls" not in str(inputs.get_as_json()):
+                return None
+            return Output().add_as_json(calls)
+    """
+    with coded(tmp_path, text, environ=VLLM_SERVICE) as server:
+        assert answer(server.post(ask("hi"))) == "user: hi"
+        assert server.post(ask("calls")).json() == [True, False, False]
+
+
+def test_beside_another_service_of_lmi_the_handler_is_not_called(tmp_path):
+    with coded(tmp_path, GUARD, environ={"OPTION_ENTRYPOINT": "djl_python.huggingface"}) as server:
+        assert server.post(ask("a bomb, a secret")).json() == {"answer": "user: a bomb, a ***"}

@@ -36,10 +36,12 @@ def wheel(directory, name, version="1.0", needs=()):
 
 
 @asynccontextmanager
-async def execute_code(directory: Path, *, handler: str = "handle", seconds: float = 10, grace_seconds: float = 1):
-    """The code of `directory`, loaded."""
+async def execute_code(
+    directory: Path, *, name: str | None = None, handler: str = "handle", seconds: float = 10, grace_seconds: float = 1
+):
+    """The code of `directory`, loaded; `name` is the entry point, if the option names one."""
     code = await user_code.execute(
-        find(None, [directory]),
+        find(name, [directory]),
         handler=handler,
         install_requirements=False,
         seconds=seconds,

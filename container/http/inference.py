@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from container.http.framing import choose_framing
 from container.http.health import Health
 from container.http.models import Models
 from container.http.streaming import StreamedResponse, read_body, run_for_client
-from container.http.user_code import call_model, call_of
+from container.http.user_code import call_handler, call_model, call_of
 from handler.djl.own_model import OwnModel
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
@@ -65,20 +66,23 @@ class Inference:
         """Respond to a request of any schema."""
         service = self._health.service()
         body = await read_body(request, self._serving.request_bytes, exchange)
+        seconds = self._serving.predict_seconds
+        call = partial(call_of, request, body, exchange.id)
         if isinstance(service, OwnModel):
-            return await call_model(
-                service, call_of(request, body, exchange.id), request, self._serving.predict_seconds
-            )
+            return await call_model(service, call(), request, seconds)
+        formatters = service.formatters
+        if formatters is not None and formatters.handler is not None:
+            response = await call_handler(formatters.handler, call(), request, seconds)
+            if response is not None:
+                return response
         payload = await self._decode(service, request, body)
         name = request.headers.get(SESSION_HEADER)
         if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
             return _session_response(
                 open_or_close(service.sessions, payload["requestType"], name, client_of(request.scope))
             )
-        formatters = service.formatters
         if formatters is not None and formatters.formats_input:
-            formatted = formatters.payload(payload, call_of(request, body, exchange.id))
-            payload = await run_for_client(request.receive, formatted, self._serving.predict_seconds)
+            payload = await run_for_client(request.receive, formatters.payload(payload, call()), seconds)
         formatters = formatters if formatters is not None and formatters.formats_output else None
         adapter = request.headers.get(ADAPTER_HEADER)
         # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
@@ -95,6 +99,8 @@ class Inference:
     async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
         """Respond to several chats with one completion."""
         service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
+        if service.formatters is not None and service.formatters.handles_requests:  # it may be a guard
+            raise InvalidRequest("The model.py here takes one chat at a time. POST each to /v1/chat/completions.")
         body = await read_body(request, self._serving.request_bytes, exchange)
         parsed = await _off_loop(lambda: service.parse_batch(json_object(body), adapter), body)
         exchange.ignored = parsed.ignored

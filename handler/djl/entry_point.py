@@ -2,20 +2,23 @@
 
 import os.path
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FILE_NAME = "model.py"
+VLLM_SERVICE = "djl_python.lmi_vllm.vllm_async_service"
 CODE = "code"  # the directory for code when SageMaker repacks a model's artifacts
 
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """`file` is executed once as the module `name`. `directory` is the model's, which LMI calls model_dir."""
+    """`file` is executed once as the module `name`. `directory` is the model's, which LMI calls model_dir. `service` is
+    the module of LMI that is the entry point and runs the file beside it, where the option names one."""
 
     file: Path
     name: str
     directory: Path
+    service: str | None = None
 
     @property
     def search_path(self) -> tuple[Path, ...]:
@@ -24,14 +27,15 @@ class EntryPoint:
 
 
 def find(name: str | None, directories: Sequence[Path]) -> EntryPoint | None:
-    """The entry point `name` (the option), or model.py if that is None, in the first of `directories` that has it. None
-    if there is no code, or if `name` is a module of LMI itself, which vLLM replaces.
+    """The entry point `name` (the option), or model.py if that is None or a module of LMI itself, in the first of
+    `directories` that has it. None if there is no code.
 
     Raises ValueError with the rest of a sentence that begins with the option."""
+    beside = next(_search(FILE_NAME, directories), None)
     if name is None:
-        return next(_search(FILE_NAME, directories), None)
+        return beside
     if name.startswith("djl_python."):
-        return None
+        return None if beside is None else replace(beside, service=name)
     if name.startswith(("http://", "https://")):
         raise ValueError(
             "is a URL: code is not fetched from the network, since the server at that address could run any code in this "

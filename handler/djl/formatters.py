@@ -1,12 +1,15 @@
-"""The user's input and output formatters around vLLM: a payload in, a payload out; a response in, bytes out."""
+"""The user's code around vLLM. A handler comes first, and may leave the request to vLLM; formatters: a payload in, a payload
+out; a response in, bytes out."""
 
 import json
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from handler.djl.call import Call
+from handler.djl.code_handler import CodeHandler
 from handler.djl.djl_python.outputs import to_json_type
 from handler.djl.djl_python.request_io import RequestInput
 from handler.djl.failures import CodeFailure, raise_start_error, translate_failure
@@ -14,11 +17,15 @@ from handler.djl.request_input import request_input
 from handler.djl.response import parse_response
 from handler.djl.user_module import Function, UserModule, call_with_options, takes_input
 from handler.djl.user_thread import UserThread
+from handler.errors import StartError
 from handler.payload import adapter_choice
+
+log = logging.getLogger("lumi.user_code")
 
 
 class Formatters:
-    """The formatters of `code`. `tokenizer` is the model's, for an input formatter that takes it."""
+    """The formatters of `code`, and its handler if it has one: `handler` responds to a call, or returns None for vLLM to
+    respond. `tokenizer` is the model's, for an input formatter that takes it."""
 
     def __init__(
         self,
@@ -32,9 +39,20 @@ class Formatters:
         self._thread = thread
         self._options = properties
         self._tokenizer = tokenizer
+        self.handler = None if code.handle is None else CodeHandler(code, thread, properties=properties)
 
     async def start(self) -> None:
-        """Call the init handler, if there is one. Raises StartError."""
+        """Call the init handler and let the handler load what it needs, if there are any. Raises StartError."""
+        await self._initialize()
+        if self.handler is None:
+            return
+        try:
+            await self.handler.load()
+        except (CodeFailure, StartError):
+            # LMI goes on too: many handlers fail on the empty Input of the start, and the requests are what they are for.
+            log.warning("%s failed on the empty Input of the start", self._code.entry.file, exc_info=True)
+
+    async def _initialize(self) -> None:
         init = self._code.init_handler
         if init is None:
             return
@@ -43,6 +61,11 @@ class Formatters:
             await self._thread.run(lambda: call_with_options(init, model_dir, options=self._options), bounded=False)
         except CodeFailure as failure:
             raise_start_error(self._code.entry, "failed to initialize", failure)
+
+    @property
+    def handles_requests(self) -> bool:
+        """Whether there is a function that every request, or its response, is to pass."""
+        return self.handler is not None or self.formats_input or self.formats_output
 
     @property
     def formats_input(self) -> bool:

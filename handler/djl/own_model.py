@@ -1,20 +1,16 @@
 """A model that user code owns: the code is called once to load it, then once per request."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 
 from handler.djl.call import Call, CallResult
-from handler.djl.djl_python import Input, Output
-from handler.djl.djl_python.outputs import JSON
-from handler.djl.failures import CodeFailure, raise_start_error, translate_failure
-from handler.djl.pipelines import pipeline
-from handler.djl.request_input import request_input
-from handler.djl.serialization import Chunk, call_result, stream_head
-from handler.djl.streams import Stream, is_stream
-from handler.djl.user_module import UserModule, is_asynchronous
-from handler.djl.user_thread import Turn, UserThread
+from handler.djl.code_handler import CodeHandler
+from handler.djl.failures import CodeFailure, raise_start_error
+from handler.djl.user_module import UserModule
+from handler.djl.user_thread import UserThread
 from handler.engine import ModelCard
+
+_NO_CONTENT = CallResult(204, {})
 
 
 class OwnModel:
@@ -34,57 +30,15 @@ class OwnModel:
             names, max_model_len=0, supports_images=True, batch_size=batch_size, created=int(time.time())
         )
         self._entry = code.entry
-        self._pipeline = pipeline(code)
-        self._thread = thread
-        self._options = properties
+        self._handler = CodeHandler(code, thread, properties=properties)
 
     async def start(self) -> None:
-        """Let the code load its model: LMI calls it with an empty Input. Raises StartError."""
-        if not is_asynchronous(self._pipeline.handle):
-            self._thread.run_sequentially()
-        empty = Call(body=b"")
+        """Let the code load its model. Raises StartError."""
         try:
-            await self._thread.run(lambda: self._pipeline.load(self._input(empty)), bounded=False)
+            await self._handler.load()
         except CodeFailure as failure:
             raise_start_error(self._entry, "failed to load the model", failure)
 
     async def handle(self, call: Call) -> CallResult:
-        """What the code returns for `call`. Raises UserCodeFailed and PredictTimeout, and RequestError if the code leaves
-        content to defaults that cannot read it. Cancelling this cancels an async handler."""
-        async with AsyncExitStack() as stack:
-            turn = await stack.enter_async_context(self._thread.turn())
-            try:
-                output = await turn.run(lambda: self._pipeline.handle(self._input(call)))
-                if is_stream(output):
-                    return await self._start_stream(Stream(output), turn, call, stack)
-                if isinstance(output, Output):
-                    turn.at_end(output.execute_finalize)
-                return call_result(output)
-            except CodeFailure as failure:
-                raise translate_failure(failure, self._entry.file.name, call.id) from failure
-
-    async def _start_stream(self, stream: Stream, turn: Turn, call: Call, stack: AsyncExitStack) -> CallResult:
-        turn.at_end(stream.close)
-        first = await turn.run(stream.next_chunk)
-        status, headers = stream_head(stream.head)
-        if first is not None and first.error_status is not None:
-            return CallResult(first.error_status, {**headers, "content-type": JSON}, first.data)
-        scope = stack.pop_all()  # the turn lasts as long as the stream
-        return CallResult(status, headers, chunks=self._chunks(first, stream, turn, call, scope))
-
-    async def _chunks(
-        self, chunk: Chunk | None, stream: Stream, turn: Turn, call: Call, scope: AsyncExitStack
-    ) -> AsyncGenerator[bytes, None]:
-        async with scope:
-            try:
-                while chunk is not None:
-                    if chunk.data:
-                        yield chunk.data
-                    chunk = None if chunk.last else await turn.run(stream.next_chunk)
-            except CodeFailure as failure:
-                raise translate_failure(failure, self._entry.file.name, call.id) from failure
-
-    def _input(self, call: Call) -> Input:
-        inputs = request_input(call, self._options)
-        inputs.function_name = getattr(self._pipeline.handle, "__name__", "handle")
-        return inputs
+        """What the code returns for `call`; see CodeHandler."""
+        return await self._handler.handle(call) or _NO_CONTENT

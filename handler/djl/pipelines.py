@@ -16,7 +16,7 @@ from handler.errors import InvalidRequest, StartError
 
 
 class Pipeline(Protocol):
-    """What `OwnModel` calls, in the thread of the code."""
+    """What `CodeHandler` calls, in the thread of the code."""
 
     async def load(self, inputs: Input) -> None:
         """Load the model. `inputs` has the options as its properties, and no content."""

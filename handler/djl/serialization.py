@@ -33,8 +33,6 @@ class Chunk:
 
 def call_result(output: Any) -> CallResult:
     """The response that is `output`, which does not stream. Raises InvalidOutput."""
-    if output is None:
-        return CallResult(204, {})
     if not isinstance(output, Output):
         raise InvalidOutput(
             f"the handler returned {type(output).__name__}; it must return an Output, None, or a generator of chunks"

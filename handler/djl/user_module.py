@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from handler.djl.entry_point import EntryPoint
+from handler.djl.entry_point import VLLM_SERVICE, EntryPoint
 from handler.djl.failures import raise_start_error
 from handler.djl.import_hook import register_djl_python
 from handler.errors import StartError
@@ -35,7 +35,8 @@ _ROLLING_BATCH_TYPES = ("RequestOutput", "TextGenerationOutput")
 
 @dataclass(frozen=True, slots=True)
 class UserModule:
-    """What a file holds. `handle` is the function that the option `handler` names, `functions` are SageMaker's."""
+    """What a file holds. `handle` is the function that the option `handler` names, `functions` are SageMaker's. Beside a
+    service of LMI's own, `handle` comes before vLLM, and may leave a request to it."""
 
     entry: EntryPoint
     module: ModuleType
@@ -49,6 +50,8 @@ class UserModule:
     @property
     def owns_the_model(self) -> bool:
         """Whether the code alone responds to requests, so that vLLM is not started."""
+        if self.entry.service is not None:
+            return False
         return self.handle is not None or self.prediction_handler is not None or bool(self.functions)
 
     def __str__(self) -> str:
@@ -96,6 +99,8 @@ def _execute(entry: EntryPoint) -> ModuleType:
 def _inspect(module: ModuleType, entry: EntryPoint, handler: str) -> UserModule:
     decorated = {name: _find_decorated(module, name, entry.file) for name in _DECORATORS}
     decorators = [f"@{name}" for name, function in decorated.items() if function]
+    if entry.service is not None:
+        return _inspect_beside_service(module, entry, entry.service, decorated)
     handle = _find_handler(module, handler, entry.file)
     functions = _find_sagemaker_functions(module, entry.file)
     if (handle or functions) and decorators:
@@ -113,6 +118,28 @@ def _inspect(module: ModuleType, entry: EntryPoint, handler: str) -> UserModule:
             *(entry.file, handler, ", ".join(SAGEMAKER_FUNCTIONS)),
         )
     return UserModule(entry=entry, module=module, handle=handle, functions=functions, **decorated)
+
+
+def _inspect_beside_service(
+    module: ModuleType, entry: EntryPoint, service: str, decorated: dict[str, Function | None]
+) -> UserModule:
+    """What a service of LMI's own takes of the model.py beside it: formatters, and the one of vLLM a handler that may
+    leave a request to vLLM. See custom_handler_service.py of djl-serving d21927c (2026-06-24)."""
+    file = entry.file
+    if any(callable(getattr(module, name, None)) for name in ("input_fn", "output_fn")):
+        raise StartError(
+            f"{file} has SageMaker's functions, and {service} cannot call them: LMI fails every request. Remove "
+            "OPTION_ENTRY_POINT to serve with them, or write an @input_formatter or @output_formatter."
+        )
+    handle = _find_handler(module, "handle", file)
+    unused = [name for name in ("model_fn", "predict_fn") if callable(getattr(module, name, None))]
+    unused += ["@prediction_handler"] if decorated.pop("prediction_handler") else []
+    if handle is not None and service != VLLM_SERVICE:
+        handle, unused = None, ["handle", *unused]
+    if unused:
+        log.warning("%s has %s, which OPTION_ENTRY_POINT=%s does not call", file, ", ".join(unused), service)
+    _check_output_formatter(decorated["output_formatter"], file)
+    return UserModule(entry=entry, module=module, handle=handle, functions={}, **decorated)
 
 
 def _find_handler(module: ModuleType, name: str, file: Path) -> Function | None:
