@@ -127,3 +127,9 @@ def test_an_api_key_is_secret():
 def test_the_sessions_of_the_hosting_standards_are_those_of_the_options():
     found = resolved({"SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "false", "SAGEMAKER_SESSIONS_EXPIRATION": "60"})
     assert (found.options.enable_stateful_sessions, found.options.sessions_expiration) == (False, 60.0)
+
+
+def test_a_negated_argument_is_false():
+    found = resolved({"SM_VLLM_NO_ENABLE_PREFIX_CACHING": "true", "SM_VLLM_NO_ENFORCE_EAGER": "false"})
+    assert found.options.engine_arguments == {"enable_prefix_caching": "false"}
+    assert found.warnings == ()

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from container.masking import quote
@@ -80,10 +80,15 @@ def option_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
 
 
 def vllm_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
-    """SM_VLLM_*, by the names of vLLM's arguments."""
-    for label in sorted(environ):
-        if label.startswith(VLLM_PREFIX):
-            yield from _variable(environ, label, label.removeprefix(VLLM_PREFIX).lower(), Channel.VLLM_CONTAINER)
+    """SM_VLLM_*, by the names of vLLM's arguments. SM_VLLM_NO_X=true is --no-x; AWS's container leaves SM_VLLM_NO_X=false out
+    (sagemaker_args.py of deep-learning-containers e0ecede, read on 2026-11-22)."""
+    for label in sorted(label for label in environ if label.startswith(VLLM_PREFIX)):
+        name = label.removeprefix(VLLM_PREFIX).lower()
+        for setting in _variable(environ, label, name, Channel.VLLM_CONTAINER):
+            if not name.startswith("no_"):
+                yield setting
+            elif setting.text.strip().lower() == "true":
+                yield replace(setting, name=name.removeprefix("no_"), text="false")
 
 
 def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Setting]:
