@@ -6,6 +6,7 @@ from pathlib import Path
 from docs.generate.architecture_page import architecture_page
 from docs.generate.lmi_page import lmi_page
 from docs.generate.options_page import example_properties, options_page
+from docs.generate.published_page import published_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,6 +14,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("serving.properties.example", example_properties),
     ("docs/options.md", options_page),
     ("docs/lmi-options.md", lmi_page),
+    ("docs/published.md", lambda: published_page(ROOT)),
     ("docs/architecture.md", lambda: architecture_page(ROOT)),
 )
 

@@ -69,7 +69,8 @@ and does so here, with the names and values of `OPTION_<NAME>`: `SM_VLLM_MAX_MOD
 _LMI = """\
 ## LMI's settings
 
-[lmi-options.md](lmi-options.md) lists every setting that LMI documents and what Lumi does with it.
+[lmi-options.md](lmi-options.md) lists every setting that LMI documents and what Lumi does with it, and
+[published.md](published.md) what happens to the deployments that AWS, its samples and djl-serving have published.
 """
 
 
