@@ -51,6 +51,8 @@ class Completions:
     ) -> Iterator[AbstractAsyncContextManager[TextPrompt]]:
         """The prompts for the engine, of which each takes a turn of its own: of `size` texts, or of so many that a batch takes
         them."""
+        # With `max_length` each prompt leaves its answer another number of tokens.
+        size = 1 if "max_length" in request.parameters else size
         size = size or max(1, self._turns.batch // sequence_count(request.parameters))
         for start in range(0, len(request.texts), size):
             texts = request.texts[start : start + size]

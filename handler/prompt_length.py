@@ -41,3 +41,14 @@ def texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from texts_in(inner)
+
+
+def new_tokens(max_length: int, prompt_tokens: int) -> int:
+    """How many tokens a completion may have whose prompt counts towards `max_length`. Raises InvalidRequest."""
+    if prompt_tokens >= max_length:
+        raise InvalidRequest(
+            f"`max_length` is {max_length}, which counts the prompt, and that has {prompt_tokens} tokens. Send a larger one, "
+            "or `max_tokens` (`max_new_tokens` beside `inputs`), which does not count the prompt.",
+            param="max_length",
+        )
+    return max_length - prompt_tokens

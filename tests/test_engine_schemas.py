@@ -39,6 +39,26 @@ def test_what_would_be_sampled_does_not_matter_to_the_tokens(live):
     assert post(live, odd, "/tokenize").json() == post(live, body, "/tokenize").json()
 
 
+def test_the_length_of_prompt_and_answer_is_the_answers_without_the_prompt(live):
+    body = {"do_sample": False, "ignore_eos_token": True, "details": True}
+    prompt = raw(live, "what is in the image?", max_tokens=1).json()["usage"]["prompt_tokens"]
+    told = generate(live, "what is in the image?", parameters={**body, "max_length": prompt + 3}).json()
+    assert told["details"]["generated_tokens"] == 3
+    chat = live.client.post("/v1/chat/completions", json={**ask("hi"), "max_length": 2000, "max_tokens": 2})
+    assert chat.json()["usage"]["completion_tokens"] == 2
+    assert chat.headers["x-lumi-ignored"] == "max_length"
+    refused = generate(live, "what is in the image?", parameters={**body, "max_length": prompt})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "parameters.max_length")
+
+
+def test_tools_and_the_strings_of_tokens_are_told(live):
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    told = live.client.post("/tokenize", json={**ask("hi"), "tools": [tool], "return_token_strs": True})
+    assert told.status_code == 200, told.text
+    assert len(told.json()["token_strs"]) == told.json()["count"]
+    assert "hi" in "".join(told.json()["token_strs"])
+
+
 def test_a_chat_and_its_raw_prompt_are_the_same_tokens(live):
     chat = post(live, ask(RED, "What is in the image?"), "/tokenize").json()["tokens"]
     plain = post(live, {"prompt": RAW, "images": [RED]}, "/tokenize").json()["tokens"]
@@ -49,6 +69,10 @@ def test_a_chat_and_its_raw_prompt_are_the_same_tokens(live):
 @pytest.mark.parametrize("images", [{"images": [RED]}, {"multi_modal_data": {"image": RED}}])
 def test_a_raw_prompt_sees_its_image(live, images):
     assert text(raw(live, RAW, **images)) == "a red circle"
+
+
+def test_a_mark_without_an_image_is_a_text(live):
+    assert text(raw(live, RAW)) == "there is no image."
 
 
 def test_a_raw_prompt_without_a_mark_has_its_image_in_front(live):
@@ -166,7 +190,7 @@ def test_the_prompts_own_tokens_are_weighed(live):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"inputs": RAW}, "inputs"),
+        ({"inputs": {"prompt": RAW + RAW, "images": [RED]}}, "inputs.prompt"),
         ({"inputs": "a", "parameters": {"temperature": -1}}, "parameters.temperature"),
         ({"inputs": "a", "parameters": {"max_new_tokens": 0}}, "parameters.max_new_tokens"),
         ({"inputs": "a", "parameters": {"do_sample": False, "best_of": 2}}, "parameters.best_of"),

@@ -61,11 +61,27 @@ def test_lmis_default_is_thirty_tokens():
         ({"num_beams": 3}, {"use_beam_search": True, "n": 3}),
         ({"grammar": {"type": "regex", "value": "a+"}}, {"structured_outputs": {"regex": "a+"}}),
         ({"details": True, "top_n_tokens": 3.0, "logprobs": 5}, {"logprobs": 5}),
-        ({"return_full_text": True, "typical_p": 1.0, "watermark": False, "n": 1}, {}),
+        ({"return_full_text": True, "typical_p": 1.0, "n": 1}, {}),
     ],
 )
 def test_parameters_take_the_names_and_senses_that_vllm_has(given, meant):
     assert parameters(**given) == {"max_tokens": DEFAULT_NEW_TOKENS, **meant}
+
+
+def test_what_lmi_ignores_is_ignored_and_named():
+    request = read(parameters={"watermark": True, "max_length": 5})
+    assert request.ignored == ("parameters.max_length", "parameters.watermark")
+    assert request.completions[0].parameters == {"max_tokens": DEFAULT_NEW_TOKENS}
+
+
+def test_the_length_of_prompt_and_answer_holds_where_the_engine_knows_it():
+    known = KNOWN | {"max_length"}
+    asked = {"inputs": "a", "parameters": {"max_length": 50}}
+    request = parse_generation_request(asked, known)
+    assert (request.completions[0].parameters, request.ignored) == ({"max_length": 50}, ())
+    asked["parameters"]["max_new_tokens"] = 5
+    request = parse_generation_request(asked, known)
+    assert (request.completions[0].parameters, request.ignored) == ({"max_tokens": 5}, ("parameters.max_length",))
 
 
 def test_a_stream_has_the_log_probability_of_each_token():
@@ -112,8 +128,6 @@ def test_an_input_may_have_images(body):
         ("a", {"best_of": 2, "num_beams": 2}, {}, "parameters.best_of"),
         ("a", {"n": 2}, {}, "parameters.n"),
         ("a", {"typical_p": 0.5}, {}, "parameters.typical_p"),
-        ("a", {"watermark": True}, {}, "parameters.watermark"),
-        ("a", {"max_length": 5}, {}, "parameters.max_length"),
         ("a", {"max_new_token": 5}, {}, "parameters.max_new_token"),
         ("a", {"stop": [1]}, {}, "parameters.stop"),
         ("a", {"grammar": {"type": "ebnf", "value": ""}}, {}, "parameters.grammar"),

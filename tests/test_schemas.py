@@ -147,6 +147,20 @@ def test_tokens_are_counted_with_their_images(served):
     assert served.post({"prompt": "hi", "return_token_strs": False}, "/tokenize").json()["count"] == 2
 
 
+class Characters:
+    """A tokenizer of characters, as the scripted engine has them."""
+
+    def convert_ids_to_tokens(self, ids):
+        return [chr(token) for token in ids]
+
+
+def test_the_strings_of_tokens_are_told_if_asked_for():
+    with serving(FakeEngine(tokenizer=Characters())) as server:
+        told = server.post({"prompt": "hi", "return_token_strs": True}, "/tokenize").json()
+        assert told["token_strs"] == ["h", "i"]
+        assert server.post({"prompt": "hi"}, "/tokenize").json()["token_strs"] is None
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
@@ -154,7 +168,7 @@ def test_tokens_are_counted_with_their_images(served):
         ("/tokenize", {"prompt": 3}, "prompt"),
         ("/detokenize", {}, "tokens"),
         ("/detokenize", {"tokens": [1, -1]}, "tokens[1]"),
-        ("/tokenize", {"prompt": "a", "return_token_strs": True}, "return_token_strs"),
+        ("/tokenize", {"prompt": "a", "return_token_strs": "yes"}, "return_token_strs"),
         ("/detokenize", {"tokens": [True]}, "tokens[0]"),
         ("/detokenize", {"tokens": [10**30]}, "tokens[0]"),
     ],

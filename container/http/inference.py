@@ -13,14 +13,17 @@ from starlette.responses import Response
 from container.http.exchange import Exchange, client_of
 from container.http.framing import choose_framing
 from container.http.health import Health
+from container.http.json_lines import CONTENT_TYPE as JSON_LINES
+from container.http.json_lines import answer_lines, ignored_in, parse_lines
 from container.http.models import Models
 from container.http.streaming import StreamedResponse, read_body, run_for_client
 from container.http.user_code import call_handler, call_model, call_of
+from handler.djl.formatters import Formatters
 from handler.djl.own_model import OwnModel
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
 from handler.payload.adapter_choice import HEADER as ADAPTER_HEADER
-from handler.payload.body import decode_body, json_object
+from handler.payload.body import decode_body, json_lines, json_object
 from handler.payload.requests import GenerationRequest
 from handler.service import Service, StreamableRequest
 from handler.sessions import NEW_SESSION, SessionResponse, open_or_close, open_session
@@ -75,6 +78,10 @@ class Inference:
             response = await call_handler(formatters.handler, call(), request, seconds)
             if response is not None:
                 return response
+        formats_input = formatters is not None and formatters.formats_input
+        lines = [] if formats_input else json_lines(body, request.headers.get("content-type", ""))
+        if lines:
+            return await self._infer_lines(service, lines, request, exchange)
         payload = await self._decode(service, request, body)
         name = request.headers.get(SESSION_HEADER)
         if payload.get("requestType") is not None and not request.url.path.startswith("/v1/"):
@@ -83,18 +90,23 @@ class Inference:
             )
         if formatters is not None and formatters.formats_input:
             payload = await run_for_client(request.receive, formatters.payload(payload, call()), seconds)
-        formatters = formatters if formatters is not None and formatters.formats_output else None
-        adapter = request.headers.get(ADAPTER_HEADER)
-        # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
-        # clients such as litellm write the endpoint's name there.
-        any_model = not request.url.path.startswith("/v1/")
-        parsed = await _off_loop(lambda: service.parse(payload, adapter, any_model=any_model), body)
+        formatters = _output_formatters(service)
+        parsed = await _off_loop(lambda: _parse(service, request, payload), body)
         exchange.ignored = parsed.ignored
         context = _context(service, request, exchange)
         if parsed.stream:
             chunks = service.stream(parsed, context, formatters)
             return await self._stream(request, parsed, chunks, is_formatted=formatters is not None)
         return await self._respond(request, service.complete(parsed, context, formatters))
+
+    async def _infer_lines(
+        self, service: Service, lines: list[bytes], request: Request, exchange: Exchange
+    ) -> Response:
+        parsed = await asyncio.to_thread(lambda: parse_lines(lines, lambda one: _parse(service, request, one)))
+        exchange.ignored = ignored_in(parsed)
+        answer = partial(service.complete, formatters=_output_formatters(service))
+        work = answer_lines(answer, parsed, _context(service, request, exchange))
+        return await self._respond(request, work, JSON_LINES)
 
     async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
         """Respond to several chats with one completion."""
@@ -110,9 +122,12 @@ class Inference:
         """Respond with the tokens of a prompt."""
         service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
         body = await read_body(request, self._serving.request_bytes, exchange)
-        parsed = await _off_loop(lambda: service.tokens.parse(json_object(body), adapter), body)
+        payload = await _off_loop(lambda: json_object(body), body)
+        strings = service.tokens.wants_strings(payload)
+        parsed = await _off_loop(lambda: service.tokens.parse(payload, adapter), body)
         exchange.ignored = parsed.ignored
-        return await self._respond(request, service.tokens.tokenize(parsed, _context(service, request, exchange)))
+        context = _context(service, request, exchange)
+        return await self._respond(request, service.tokens.tokenize(parsed, context, strings=strings))
 
     async def detokenize(self, request: Request, exchange: Exchange) -> Response:
         """Respond with the text of tokens."""
@@ -139,9 +154,11 @@ class Inference:
                 raise
             return {}  # the formatter reads the body itself
 
-    async def _respond(self, request: Request, work: Coroutine[Any, Any, bytes]) -> Response:
+    async def _respond(
+        self, request: Request, work: Coroutine[Any, Any, bytes], content_type: str = "application/json"
+    ) -> Response:
         text = await run_for_client(request.receive, work, self._serving.predict_seconds)
-        return Response(text + b"\n", media_type="application/json")
+        return Response(text + b"\n", media_type=content_type)
 
     async def _stream(
         self, request: Request, parsed: StreamableRequest, chunks: AsyncGenerator[bytes, None], *, is_formatted: bool
@@ -160,6 +177,18 @@ class Inference:
             await chunks.aclose()
             raise
         return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
+
+
+def _output_formatters(service: Service) -> Formatters | None:
+    formatters = service.formatters
+    return formatters if formatters is not None and formatters.formats_output else None
+
+
+def _parse(service: Service, request: Request, payload: Mapping[str, Any]) -> StreamableRequest:
+    # vLLM's SageMaker route ignores `model` (model_hosting_container_standards 0.1.16, inject_to_body.py, 2026-11-22), and
+    # clients such as litellm write the endpoint's name there.
+    any_model = not request.url.path.startswith("/v1/")
+    return service.parse(payload, request.headers.get(ADAPTER_HEADER), any_model=any_model)
 
 
 def _context(service: Service, request: Request, exchange: Exchange) -> RequestContext:

@@ -58,7 +58,7 @@ PACKAGES = (
         "container.http",
         "routes, edge, admission, streaming, health, metrics; every HTTP status",
         "logs",
-        "adapters djl engine images payload service sessions turns",
+        "adapters concurrency djl engine images payload service sessions turns",
     ),
     _package(
         "container.inspection",
@@ -106,7 +106,7 @@ PACKAGES = (
         "handler.engines",
         "the engines: vLLM, transformers, and a fake one for fast tests; which one serves a model",
         "",
-        "adapters checkpoint concurrency engine",
+        "adapters checkpoint concurrency engine prompt_length",
     ),
     _package(
         "handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions turns"

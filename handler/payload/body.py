@@ -24,6 +24,9 @@ MAX_ROWS = 1000
 # Python's own codecs, which no client uses. Decoding some of them takes time quadratic in the length of the body.
 PYTHON_CODECS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 CSV_COLUMNS = ("inputs", "question", "context")  # LMI's
+JSON_LINES = frozenset(
+    {"application/jsonlines", "application/jsonl", "application/x-jsonlines", "application/x-ndjson"}
+)
 UNSUPPORTED_TYPES = ("audio/", "video/", "tensor/", "application/x-npy", "application/x-npz")
 SCHEMAS = ("messages", "question", "prompt", "inputs")
 LARGE_BYTES = 2**20
@@ -57,6 +60,17 @@ def decode_body(body: bytes, content_type: str, query: str = "", question: str |
             fields.setdefault("question", question)
         return _build_payload(fields, [Field("body", body)])
     return json_object(body)
+
+
+def json_lines(body: bytes, content_type: str) -> list[bytes]:
+    """The lines of a body of several JSON lines; none for any other body. Raises InvalidRequest if there are too many."""
+    if content_type.partition(";")[0].strip().lower() not in JSON_LINES:
+        return []
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) > MAX_ROWS:
+        raise InvalidRequest(f"The body has {len(lines)} JSON lines; the maximum is {MAX_ROWS}.")
+    _check_value_count(body)
+    return lines if len(lines) > 1 else []
 
 
 def json_object(body: bytes) -> dict[str, Any]:

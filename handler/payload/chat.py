@@ -6,7 +6,16 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
-from handler.payload.fields import MAX_UNKNOWN_FIELDS, expect, json_type, optional, present, shorten, unknown_fields
+from handler.payload.fields import (
+    MAX_UNKNOWN_FIELDS,
+    expect,
+    json_type,
+    optional,
+    pop_superseded_length,
+    present,
+    shorten,
+    unknown_fields,
+)
 from handler.payload.parts import Part, content_part
 from handler.payload.requests import ChatMessage, ChatRequest
 
@@ -71,6 +80,7 @@ def parse_chat_request(
     model = optional(payload, "model", str, "", "a string") or None
     stream = optional(payload, "stream", bool, "", "true or false") or False
     parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
+    ignored += pop_superseded_length(parameters)
     return ChatRequest(
         messages=tuple(_message(one, f"{path}[{i}]", ignored, template_words) for i, one in enumerate(messages)),
         model=model,

@@ -6,7 +6,7 @@ from typing import Any
 
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
-from handler.payload.fields import expect, json_type, optional, present, unknown_fields
+from handler.payload.fields import expect, json_type, optional, pop_superseded_length, present, unknown_fields
 from handler.payload.parts import ImagePart, image_at
 from handler.payload.requests import CompletionRequest, RawText
 
@@ -37,11 +37,13 @@ def parse_completion_request(
     """
     payload = present(payload)
     ignored = unknown_fields(payload, (known | OWN | {*IMAGE_FIELDS}), MISLEADING)
+    parameters = {name: value for name, value in payload.items() if name in known and name not in OWN}
+    ignored += pop_superseded_length(parameters)
     return CompletionRequest(
         texts=_texts(payload),
         model=optional(payload, "model", str, "", "a string") or None,
         stream=optional(payload, "stream", bool, "", "true or false") or False,
-        parameters={name: value for name, value in payload.items() if name in known and name not in OWN},
+        parameters=parameters,
         ignored=tuple(ignored),
         adapter=adapter_choice.adapter_of(payload, adapter),
     )

@@ -7,6 +7,7 @@ from typing import Any
 from handler.errors import InvalidRequest
 
 MAX_UNKNOWN_FIELDS = 50  # clients of other servers send fewer
+NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
 # Other servers' own parameters that resemble one of vLLM's: OpenRouter's fallbacks, NVIDIA's templates, transformers' tokens
 # (their references, 2026-11-22). Those are no typing errors.
 FOREIGN = frozenset({"models", "chat_template_args", "bos_token_id"})
@@ -31,6 +32,13 @@ def optional(holder: Mapping[str, Any], name: str, kind: type, path: str, what: 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that are not null: clients write null for what they leave to the server."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def pop_superseded_length(parameters: dict[str, Any]) -> list[str]:
+    """Remove `max_length`, which counts the prompt too, where the number of new tokens is given: as in transformers 5.19
+    (generation/utils.py, 2026-11-22) that one holds. The names that have no effect."""
+    superseded = "max_length" in parameters and not parameters.keys().isdisjoint(NEW_TOKENS)
+    return ["max_length"] if superseded and parameters.pop("max_length") else []
 
 
 def unknown_fields(

@@ -12,7 +12,7 @@ from typing import Any
 from handler.errors import InvalidRequest
 from handler.payload import adapter_choice
 from handler.payload.completion import IMAGE_FIELDS, images, raw_text
-from handler.payload.fields import expect, json_type, optional, present, unknown_fields
+from handler.payload.fields import expect, json_type, optional, pop_superseded_length, present, unknown_fields
 from handler.payload.requests import CompletionRequest, GenerationRequest, RawText, ResponseFields
 
 OWN = frozenset({"inputs", "parameters", "stream", "model", adapter_choice.FIELD, *IMAGE_FIELDS})
@@ -30,20 +30,17 @@ NO_EFFECT: Mapping[str, tuple[Any, ...]] = {  # values that ask for the default
     "n": (1,),
     "num_return_sequences": (1,),
     "typical_p": (1, 0),
-    "watermark": (False,),
 }
 UNSUPPORTED = {
     "n": "this schema has one completion for each input; repeat the input, or use `best_of`",
     "num_return_sequences": "this schema has one completion for each input; repeat the input, or use `best_of`",
     "typical_p": "vLLM does not support it; use `top_p` or `min_p`",
-    "watermark": "vLLM does not support it",
 }
 MISLEADING = {
     "messages": "a request has `messages` or `inputs`, not both",
     "prompt": "a request has `prompt` or `inputs`, not both",
 }
 MISLEADING_PARAMETERS = {
-    "max_length": "use `max_new_tokens`, which does not count the prompt",
     "max_time": "OPTION_PREDICT_TIMEOUT limits the time",
     "prompt_embeds": "clients may not send it",
     "kv_transfer_params": "clients may not send it",
@@ -69,7 +66,7 @@ def parse_generation_request(
     if stream and len(texts) > 1:
         raise InvalidRequest("A stream answers one input; send one request for each.", param="inputs")
     chosen = _adapters(payload, given, len(texts), adapter)
-    unknown = _unknown(given, known)
+    unknown = [*pop_superseded_length(given), *_unknown(given, known)]
     fields = _response_fields(given, stream=stream)
     one = CompletionRequest(
         texts=(),
@@ -189,7 +186,8 @@ def _parameters(given: Mapping[str, Any], fields: ResponseFields, *, stream: boo
     for name, translate in TRANSLATIONS.items():
         if given.get(name) is not None:
             translate(parameters, given, name)
-    parameters.setdefault("max_tokens", DEFAULT_NEW_TOKENS)
+    if "max_length" not in parameters:
+        parameters.setdefault("max_tokens", DEFAULT_NEW_TOKENS)
     if "truncate_prompt_tokens" in parameters:
         parameters.setdefault("truncation_side", "left")  # the question is at the end
     if fields.best_of > 1:

@@ -13,6 +13,7 @@ from handler.engines.transformers.parameters import Sampling, read_sampling
 from handler.engines.transformers.prompts import Inputs, Prompts
 from handler.engines.transformers.worker import Worker
 from handler.errors import InvalidRequest, LumiError, UnknownAdapter
+from handler.prompt_length import new_tokens
 
 STOP_SECONDS = 10
 
@@ -121,6 +122,8 @@ class TransformersEngine:
                 f"{self.card.max_model_len}: at most {rest} are left.",
                 param="max_tokens",
             )
+        if sampling.max_length is not None:
+            rest = min(rest, new_tokens(sampling.max_length, len(inputs.ids)))
         return Request(
             prompt=prompt,
             number=number,

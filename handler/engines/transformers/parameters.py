@@ -20,11 +20,13 @@ TEXT_TOKENS = 16  # of a text completion that does not say; OpenAI's number
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the tokens of a completion are chosen and when it ends. `max_tokens` None is the rest of the context.
+    """How the tokens of a completion are chosen and when it ends. `max_tokens` None is the rest of the context, or of
+    `max_length`, which counts the prompt too.
     `logprobs` is how many of the likeliest tokens are reported with each token, None for no log probability at all."""
 
     n: int = 1
     max_tokens: int | None = None
+    max_length: int | None = None
     min_tokens: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
@@ -73,6 +75,7 @@ NUMBERS: Mapping[str, _Range] = {
     "n": _Range(int, 1, MAX_COMPLETIONS),
     "max_tokens": _Range(int, 1),
     "max_completion_tokens": _Range(int, 1),
+    "max_length": _Range(int, 1),
     "min_tokens": _Range(int, 0),
     "temperature": _Range(float, 0, 100),
     "top_p": _Range(float, 0, 1, above=True),
@@ -142,7 +145,7 @@ def read_sampling(prompt: Prompt, defaults: Mapping[str, Any]) -> Sampling:
     values["stop_token_ids"] = _token_ids(given.get("stop_token_ids"), "stop_token_ids")
     values["logit_bias"] = _logit_bias(given.get("logit_bias"))
     values["logprobs"] = _chat_logprobs(given) if isinstance(prompt, ChatPrompt) else _text_logprobs(given)
-    if values["max_tokens"] is None and not isinstance(prompt, ChatPrompt):
+    if values["max_tokens"] is None and "max_length" not in values and not isinstance(prompt, ChatPrompt):
         values["max_tokens"] = TEXT_TOKENS
     sampling = Sampling(**values)
     if sampling.max_tokens is not None and sampling.min_tokens > sampling.max_tokens:

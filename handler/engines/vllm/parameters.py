@@ -18,6 +18,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         for path, number in _integers(value, name) if name not in _TEMPLATE else ():
             if number not in _INT64:
                 raise InvalidRequest(f"`{path}` is an integer that does not fit 64 bits.", param=path)
+    length = parameters.get("max_length", 1)
+    if type(length) is not int or length < 1:
+        raise InvalidRequest("`max_length` must be a whole number of at least 1.", param="max_length")
     outputs = parameters.get("structured_outputs")
     if outputs is not None and not isinstance(outputs, Mapping):
         raise InvalidRequest("`structured_outputs` must be an object.", param="structured_outputs")

@@ -9,12 +9,13 @@ OpenAI's text completions have no images, but vLLM's prompts do: `TextRequest` c
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import PrivateAttr
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.multimodal.media.base import MediaWithBytes
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import StructuredOutputsParams
@@ -26,11 +27,16 @@ from handler.engines.vllm.grammars.limits import grammar_path
 from handler.engines.vllm.grammars.trials import GrammarTrials
 from handler.engines.vllm.placeholders import Placeholder
 from handler.errors import InvalidRequest
+from handler.prompt_length import new_tokens
 
 # Old names of structured output, which vLLM has dropped and would ignore.
 GUIDED = {"guided_json": "json", "guided_regex": "regex", "guided_choice": "choice", "guided_grammar": "grammar"}
-CHAT_PARAMETERS = frozenset(ChatCompletionRequest.model_fields) | GUIDED.keys()
-TEXT_PARAMETERS = (frozenset(CompletionRequest.model_fields) | GUIDED.keys()) - {"prompt_embeds", "suffix"}
+MAX_LENGTH = "max_length"  # transformers', of prompt and completion together
+CHAT_PARAMETERS = frozenset(ChatCompletionRequest.model_fields) | GUIDED.keys() | {MAX_LENGTH}
+TEXT_PARAMETERS = (frozenset(CompletionRequest.model_fields) | GUIDED.keys() | {MAX_LENGTH}) - {
+    "prompt_embeds",
+    "suffix",
+}
 
 
 class ChatRequest(ChatCompletionRequest):  # type: ignore[misc]  # vllm is untyped here
@@ -77,6 +83,8 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
             with _truncation_errors(request):
                 rendered = await super().render_chat(request, **options)
             await self._pass_grammar(request)  # which may be made of the tools
+            if not isinstance(rendered, ErrorResponse):
+                _limit_length(request, request.prompt, rendered[1])
             return rendered
         finally:
             request.prompt.release_images()
@@ -85,7 +93,9 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
         try:
             await self._pass_grammar(request)
             with _truncation_errors(request):
-                return await self.preprocess_cmpl(request, request.prompts, **options)
+                rendered = await self.preprocess_cmpl(request, request.prompts, **options)
+            _limit_length(request, request.source, rendered)
+            return rendered
         finally:
             request.source.release_images()
 
@@ -113,6 +123,11 @@ def _truncation_errors(request: ChatRequest | TextRequest) -> Iterator[None]:
             f"`truncate_prompt_tokens` is {request.truncate_prompt_tokens}, which cuts off the place of an image.",
             param="truncate_prompt_tokens",
         ) from fault
+
+
+def _limit_length(request: ChatRequest | TextRequest, prompt: Prompt, rendered: Sequence[Mapping[str, Any]]) -> None:
+    if MAX_LENGTH in prompt.parameters:
+        request.max_tokens = new_tokens(prompt.parameters[MAX_LENGTH], len(rendered[0]["prompt_token_ids"]))
 
 
 def chat_request(prompt: ChatPrompt, escaper: PlaceholderEscaper, embeds_width: int) -> ChatRequest:
@@ -150,6 +165,8 @@ def _parameters(prompt: Prompt) -> dict[str, Any]:
     guided = {GUIDED[name]: value for name, value in prompt.parameters.items() if name in GUIDED and value is not None}
     if guided:
         parameters["structured_outputs"] = guided
+    if parameters.pop(MAX_LENGTH, None) is not None:
+        parameters["max_tokens"] = 1  # at least: how many it leaves is known once the prompt is rendered
     return {**parameters, "model": prompt.model, "stream": prompt.stream, "request_id": prompt.request_id}
 
 
