@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from handler.engine import Engine, PromptImage
 from handler.errors import InvalidRequest, MediaInvalid
 from handler.media.loader import MediaLoader
+from handler.named_images import NamedImages
 from handler.payload.parts import EmbedsPart, ImagePart
 from handler.sessions import Session, Sessions, sha256
 from handler.turns import Source
@@ -30,6 +31,7 @@ class Images:
         self._engine = engine
         self._media = media
         self._sessions = sessions
+        self.named = NamedImages()
 
     def check(self, parts: Sequence[ImagePart | EmbedsPart]) -> None:
         """Raises InvalidRequest if the model does not take the images of a prompt, or not so many."""
@@ -53,11 +55,15 @@ class Images:
         if not parts:
             yield []
             return
+        # Behind a proxy all clients have its address; a session is one client's.
+        owner = context.session.id if context.session is not None else context.source.client
         images = await self._media.load_images(
-            [part if part.session_digest is None else self._resolve(part, context.session) for part in parts],
-            self._engine.holds,
+            [self._resolve(part, owner, context.session) for part in parts], self._engine.holds
         )
         try:
+            for part, image in zip(parts, images, strict=True):
+                if part.uuid is not None:
+                    self.named.keep(owner, part.uuid, image.encoded)
             if self._sessions is not None and context.session is not None:
                 digests = await asyncio.to_thread(lambda: [(sha256(image.encoded), image.encoded) for image in images])
                 self._sessions.keep(context.session, digests)
@@ -66,7 +72,18 @@ class Images:
             for image in images:
                 image.release()
 
-    def _resolve(self, part: ImagePart, session: Session | None) -> ImagePart:
+    def _resolve(self, part: ImagePart, owner: str, session: Session | None) -> ImagePart:
+        """`part`, with its bytes if it refers to an image that was sent before. Raises MediaInvalid."""
+        if part.url == "" and part.uuid is not None:
+            if (encoded := self.named.find(owner, part.uuid)) is None:
+                raise MediaInvalid(
+                    "No image was sent under this `uuid`, or it is no longer kept; send it again.",
+                    param=part.path,
+                    code="media_not_named",
+                )
+            return replace(part, url=encoded)
+        if part.session_digest is None:
+            return part
         if self._sessions is None or session is None:
             raise MediaInvalid(
                 "An image can be referred to by its hash in a session only; send the header "

@@ -45,6 +45,7 @@ class Service:
         self.card = engine.card
         self.adapters = adapters
         self.sessions = sessions
+        self.named_images = images.named
         self.formatters = formatters
         self._chat = Chat(engine, images, adapters, placeholders, turns)
         self._completions = Completions(engine, images, adapters, placeholders, turns)

@@ -31,6 +31,7 @@ def build_app(health: Health, admission: Admission, metrics: Metrics, serving: S
         "bodies", lambda: edge.body_bytes, lambda: int(admission.limit * (1 + SPARE)) * serving.request_bytes
     )
     metrics.watch_store("sessions", lambda: health.sessions[0], lambda: health.sessions[1])
+    metrics.watch_store("named_images", lambda: health.named_images[0], lambda: health.named_images[1])
     return edge
 
 

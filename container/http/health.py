@@ -78,6 +78,12 @@ class Health:
         return (0, 0) if found is None else (found.image_bytes, found.max_bytes)
 
     @property
+    def named_images(self) -> tuple[int, int]:
+        """The bytes of the images that clients have named, and their maximum."""
+        found = self._service.named_images if isinstance(self._service, Service) else None
+        return (0, 0) if found is None else (found.bytes, found.max_bytes)
+
+    @property
     def is_healthy(self) -> bool:
         """Whether a health check passes."""
         return self.phase in (Phase.READY, Phase.FOLLOWING)

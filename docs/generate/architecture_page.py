@@ -109,8 +109,12 @@ PACKAGES = (
         "adapters checkpoint concurrency engine prompt_length",
     ),
     _package(
-        "handler.images", "the images of a request: loaded, used, released", "", "engine media payload sessions turns"
+        "handler.images",
+        "the images of a request: loaded, used, released",
+        "",
+        "engine media named_images payload sessions turns",
     ),
+    _package("handler.named_images", "images by the names that clients give them"),
     _package(
         "handler.media",
         "images from URLs, data URLs and files; the only outbound connections of a request",

@@ -10,6 +10,7 @@ from handler.payload.fields import expect, json_type, present, shorten
 
 TEXT_FIELDS = frozenset({"text", "refusal", "thinking"})
 IMAGE_FIELDS = frozenset({"image_url", "image", "url"})
+MAX_UUID = 200
 DETAILS = ("auto", "low", "high", "original")
 _SESSION_REFERENCE = re.compile(r"\s*sha256:([0-9a-fA-F]{64})\s*")
 
@@ -29,11 +30,13 @@ class ImagePart:
     """An image in the request: a data:, http: or https: URL, or bytes, not checked yet.
 
     `path` is the JSON path of the URL itself (`messages[0].content[1].image_url.url`). `fields` are the chat template's.
+    `uuid` is the client's name for the image; with it and an empty URL, the image is the one that had the name before.
     """
 
     url: str | bytes
     path: str
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    uuid: str | None = None
 
     @property
     def session_digest(self) -> str | None:
@@ -92,12 +95,12 @@ def _fields(part: dict[str, Any], *own: str) -> dict[str, Any]:
 
 
 def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
-    # The content hash replaces a client's `uuid`, which has the same purpose.
     name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
     fields = _fields(part, name, "detail", "uuid")
     value, path = part.get(name), f"{path}.{name}"
-    detail = part.get("detail")
+    detail, uuid = part.get("detail"), part.get("uuid")
     if isinstance(value, dict):
+        uuid = value.get("uuid", uuid)
         ignored.extend(f"{path}.{other}" for other in value if other not in ("url", "detail", "uuid"))
         detail = value.get("detail", detail)
     if detail is not None and detail not in DETAILS:
@@ -105,7 +108,16 @@ def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
         raise InvalidRequest(
             f"`detail` beside `{where}` is {wrong!r}; it must be one of {', '.join(DETAILS)}.", param=where
         )
-    return replace(image_at(value, path), fields=fields)
+    uuid = None if uuid is None else _uuid(uuid, path)
+    if uuid is not None and (value.get("url") if isinstance(value, dict) else value) in (None, ""):
+        return ImagePart("", path, fields, uuid)
+    return replace(image_at(value, path), fields=fields, uuid=uuid)
+
+
+def _uuid(value: Any, path: str) -> str:
+    if not isinstance(value, str | int) or not 0 < len(str(value)) <= MAX_UUID:
+        raise InvalidRequest(f"`uuid` beside `{path}` must be a text of 1 to {MAX_UUID} characters.", param=path)
+    return str(value)
 
 
 def image_at(value: Any, path: str) -> ImagePart:
