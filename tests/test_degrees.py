@@ -1,5 +1,6 @@
 import pytest
 
+from handler.checkpoint.attention_heads import AttentionHeads, attention_heads
 from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.errors import OptionError
 
@@ -22,6 +23,43 @@ from handler.errors import OptionError
 )
 def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus, degree):
     assert tensor_parallel_size(arguments, gpus) == degree
+
+
+QWEN = AttentionHeads(28, of_keys=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus", "heads", "degree"),
+    [
+        ({}, 8, QWEN, 4),
+        ({}, 4, QWEN, 4),
+        ({}, 8, AttentionHeads(32, of_keys=8), 8),
+        ({}, 8, AttentionHeads(12, of_keys=2), 6),
+        ({"pipeline_parallel_size": 2}, 8, QWEN, 4),
+        ({"nnodes": 2}, 8, QWEN, 4),
+        ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, AttentionHeads(25), 5),
+        ({"tensor_parallel_size": 8}, 8, QWEN, 8),  # vLLM refuses it
+    ],
+)
+def test_no_more_gpus_share_a_layer_than_its_heads_can_be_divided_by(arguments, gpus, heads, degree):
+    assert tensor_parallel_size(arguments, gpus, heads) == degree
+
+
+def test_gpus_that_stay_idle_are_named_in_the_log(caplog):
+    assert tensor_parallel_size({}, 8, QWEN) == 4
+    assert "4 of 8 GPUs: the model has 28 attention heads, 4 of keys and values" in caplog.text
+
+
+def test_the_heads_are_those_of_the_language_part():
+    text = {
+        "model_type": "qwen2",
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "num_hidden_layers": 2,
+        "hidden_size": 56,
+    }
+    assert attention_heads({"model_type": "qwen2_5_vl", "text_config": text}) == QWEN
+    assert attention_heads({"model_type": "of nobody"}) is None
 
 
 @pytest.mark.parametrize(

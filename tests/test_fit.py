@@ -63,8 +63,9 @@ def test_a_degree_that_the_machine_or_the_heads_do_not_allow_is_refused():
     assert "it has 1" in cures(replace(SEVEN, tensor_parallel=2), "g5.2xlarge")
     qwen = replace(SEVEN, heads=28, kv=replace(SEVEN.kv, shards=4))  # vLLM cannot give 4 heads of keys to 7 GPUs
     assert "OPTION_TENSOR_PARALLEL_DEGREE=4: the model's attention heads cannot be divided by 8" in cures(
-        qwen, "g5.48xlarge"
+        replace(qwen, tensor_parallel=8), "g5.48xlarge"
     )
+    assert not cures(qwen, "g5.48xlarge")  # max takes four of the eight
 
 
 def test_quantised_weights_are_not_to_be_quantised_again():

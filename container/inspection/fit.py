@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from container.inspection.instances import GIB, Instance
+from handler.checkpoint.attention_heads import AttentionHeads
 from handler.checkpoint.memory import KvCache
 
 USABLE = 0.95  # of the published memory; the driver keeps the rest
@@ -61,7 +62,7 @@ def fit(demand: Demand, instance: Instance) -> Fit:
 
 
 def _degree(demand: Demand, gpus: int) -> int:
-    return demand.tensor_parallel or gpus
+    return demand.tensor_parallel or _heads(demand).largest_degree(gpus)
 
 
 def _gpu(demand: Demand, instance: Instance, degree: int) -> tuple[int, int, int]:
@@ -73,24 +74,23 @@ def _gpu(demand: Demand, instance: Instance, degree: int) -> tuple[int, int, int
     return weights, free, request
 
 
-def _divides(demand: Demand, degree: int) -> bool:
-    """Whether vLLM can give each of `degree` GPUs its part: of the heads, and of those of keys and values or whole ones."""
-    shared = demand.kv.shards if demand.kv is not None else 1
-    return demand.heads % degree == 0 and (shared % degree == 0 or degree % shared == 0)
+def _heads(demand: Demand) -> AttentionHeads:
+    return AttentionHeads(demand.heads, demand.kv.shards if demand.kv is not None else 1)
 
 
 def _cures(demand: Demand, instance: Instance, degree: int, free: int, request: int) -> list[str]:
     if degree > instance.gpus:
         return [f"OPTION_TENSOR_PARALLEL_DEGREE={degree} needs {degree} GPUs; it has {instance.gpus}"]
-    if not _divides(demand, degree):
-        widest = max(number for number in range(1, instance.gpus + 1) if _divides(demand, number))
+    heads = _heads(demand)
+    if not heads.are_divisible(degree):
+        widest = heads.largest_degree(instance.gpus)
         return [f"OPTION_TENSOR_PARALLEL_DEGREE={widest}: the model's attention heads cannot be divided by {degree}"]
     if free > 0 and free >= request:
         return []
     found: list[str] = []
     for wider in range(degree + 1, instance.gpus + 1):
         _, more, needed = _gpu(demand, instance, wider)
-        if _divides(demand, wider) and more > 0 and more >= needed:
+        if heads.are_divisible(wider) and more > 0 and more >= needed:
             found.append(f"OPTION_TENSOR_PARALLEL_DEGREE={wider}")
             break
     if free > 0 and demand.kv is not None and demand.kv.token_bytes:

@@ -47,7 +47,7 @@ class EngineOptions(BaseModel):
         engine="served_model_name", unset="model_id")] = ()
 
     tensor_parallel_degree: Annotated[int | Literal["max"], Declared(
-        ENGINE, values.degree, "Number of GPUs that share each layer of the model; max uses all GPUs.",
+        ENGINE, values.degree, "Number of GPUs that share each layer of the model; max uses all GPUs, or as many as the attention heads can be divided by.",
         engine="tensor_parallel_size", environment=("TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "NUM_SHARD"))] = "max"
     pipeline_parallel_degree: Annotated[int, Declared(
         ENGINE, sizes.whole(1), "Number of pipeline stages, each of which computes a part of the model's layers.",

@@ -5,13 +5,14 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from handler.checkpoint.attention_heads import attention_heads
 from handler.concurrency import in_background
 from handler.engines.assignment import TRANSFORMERS
-from handler.engines.inspection import inspect_local
+from handler.engines.inspection import Inspected, inspect_local
 from handler.engines.vllm.forking import fork_server
 from handler.engines.vllm.launch import VllmSettings
 from handler.errors import StartError
@@ -69,10 +70,14 @@ class VllmFactory:
     async def _settings_for(self, model: str, leader: str | None) -> VllmSettings:
         """Raises StartError where the files of the model show that it cannot be served."""
         arguments = {**self._settings.arguments, "model": model}
-        arguments |= await in_background(lambda: _missing_arguments(model, {**self._settings.texts, **arguments}))
+        found = await in_background(lambda: inspect_local(model, {**self._settings.texts, **arguments}))
+        heads = None
+        if found is not None:
+            arguments |= _missing_arguments(model, found)
+            heads = attention_heads(found.config)
         if leader is not None:
             arguments.setdefault("data_parallel_address", leader)
-        return replace(self._settings, arguments=arguments)
+        return replace(self._settings, arguments=arguments, heads=heads)
 
     def _import(self, module: str) -> "asyncio.Future[Any]":
         if module not in self._imports:
@@ -80,11 +85,8 @@ class VllmFactory:
         return self._imports[module]
 
 
-def _missing_arguments(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM needs besides `arguments`. Raises StartError where vLLM cannot serve the model."""
-    found = inspect_local(model, arguments)
-    if found is None:
-        return {}
+def _missing_arguments(model: str, found: Inspected) -> dict[str, Any]:
+    """What vLLM needs besides the arguments. Raises StartError where vLLM cannot serve the model."""
     assignment = found.assignment
     if assignment.engine == TRANSFORMERS:
         raise StartError(
