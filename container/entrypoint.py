@@ -102,7 +102,7 @@ def check(resolved: Resolved, instance_type: str | None = None) -> int:
         return 0
     if settings.texts:  # the import of vLLM takes seconds
         if vllm.cuda() is None or inspect().gpus:
-            vllm.validate(settings.texts)
+            vllm.validate(settings.texts, settings.described)
         else:
             print("vLLM has not checked its arguments: its GPU build can do so only where there is a GPU")  # noqa: T201
     overrides = {"hf_overrides": assignment.overrides} if assignment is not None and assignment.overrides else {}

@@ -55,6 +55,18 @@ PUBLISHED = [
     pytest.param(
         {
             "SM_VLLM_MODEL": "some/model",
+            "SM_VLLM_ENABLE_PREFIX_CACHING": "",
+            "SM_VLLM_ENABLE_AUTO_TOOL_CHOICE": "",
+            "SM_VLLM_TOOL_CALL_PARSER": "glm47",
+            "SM_VLLM_TRUST_REMOTE_CODE": "",
+        },
+        {"enable_auto_tool_choice": True, "trust_remote_code": True},
+        {"enable_prefix_caching": "true"},
+        id="aws-samples: flags without a value",
+    ),
+    pytest.param(
+        {
+            "SM_VLLM_MODEL": "some/model",
             "SM_VLLM_ENABLE_LORA": "true",
             "SM_VLLM_LORA_MODULES": '{"name": "a", "path": "/x"} {"name": "b", "path": "/y"}',
             "SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY": "64",
@@ -112,12 +124,35 @@ def test_an_argument_of_the_http_server_alone_has_no_effect_and_says_so():
     assert warning.startswith("SM_VLLM_ROOT_PATH='/x' has no effect: ")
 
 
-def test_an_empty_value_is_named_with_the_cure():
-    found = resolved({"SM_VLLM_ENFORCE_EAGER": ""})
+@pytest.mark.parametrize("name", ["MAX_MODEL_LEN", "MODEL", "NONSENSE"])
+def test_an_empty_value_of_what_is_no_flag_is_named_with_the_cure(name: str):
+    (warning,) = resolved({f"SM_VLLM_{name}": ""}).warnings
+    assert warning == f"SM_VLLM_{name} is empty and has no effect; give it a value, or remove it"
+
+
+def test_a_flag_without_a_value_is_on_as_the_user_wrote_it():
+    found = resolved({"SM_VLLM_ENFORCE_EAGER": "", "OPTION_ENFORCE_EAGER": "false"})
     assert found.options.enforce_eager is False
     (warning,) = found.warnings
-    assert "SM_VLLM_ENFORCE_EAGER is empty" in warning
-    assert "SM_VLLM_ENFORCE_EAGER=true" in warning
+    assert "SM_VLLM_ENFORCE_EAGER='' is not" in warning
+
+
+@pytest.mark.parametrize("text", ["", "true", "True", "1"])
+def test_a_negated_flag_is_off(text: str):
+    environ = {
+        "SM_VLLM_NO_ENABLE_PREFIX_CACHING": text,
+        "SM_VLLM_NO_ENFORCE_EAGER": text,
+        "OPTION_ENFORCE_EAGER": "true",
+    }
+    found = resolved(environ)
+    assert found.options.engine_arguments == {"enable_prefix_caching": "false"}
+    assert f"SM_VLLM_NO_ENFORCE_EAGER={text!r} is not" in found.warnings[0]
+    assert found.origins["enable_prefix_caching"] == "SM_VLLM_NO_ENABLE_PREFIX_CACHING"
+
+
+def test_a_negated_flag_that_is_false_says_nothing():
+    found = resolved({"SM_VLLM_NO_ENABLE_PREFIX_CACHING": "false"})
+    assert (found.options.engine_arguments, found.warnings) == ({}, ())
 
 
 def test_an_api_key_is_secret():

@@ -76,7 +76,7 @@ def of_lumi(settings):
 
     from handler.engines.vllm.arguments import parse_texts
 
-    return AsyncEngineArgs(**{**settings.arguments, **parse_texts(settings.texts)})
+    return AsyncEngineArgs(**{**settings.arguments, **parse_texts(settings.texts, settings.described)})
 
 
 def of_vllm(line):
@@ -107,20 +107,20 @@ def test_every_option_of_the_engine_is_compared():
 
 def test_every_argument_that_vllm_refuses_is_named():
     _, settings = settings_of(
-        {"OPTION_KV_CACHE_DTYPE": "float99", "OPTION_BLOCK_SIZE": "many", "OPTION_LOAD_FORMAT": "auto"}
+        {"SM_VLLM_KV_CACHE_DTYPE": "float99", "OPTION_BLOCK_SIZE": "many", "OPTION_LOAD_FORMAT": "auto"}
     )
     with pytest.raises(OptionError) as refusal:
         of_lumi(settings)
     first, second = sorted(str(refusal.value).splitlines())
     assert first == "OPTION_BLOCK_SIZE='many': invalid int value: 'many'"
-    assert second.startswith("OPTION_KV_CACHE_DTYPE='float99': invalid choice: 'float99'")
+    assert second.startswith("SM_VLLM_KV_CACHE_DTYPE='float99': invalid choice: 'float99'")
 
 
 def test_an_argument_that_vllm_does_not_have_is_named():
     from handler.engines.vllm.arguments import parse_texts
 
     with pytest.raises(OptionError, match="OPTION_NO_SUCH_THING='1': is not an argument of this vLLM"):
-        parse_texts({"no_such_thing": "1"})
+        parse_texts({"no_such_thing": "1"}, {"no_such_thing": "OPTION_NO_SUCH_THING='1'"})
 
 
 def test_every_argument_of_vllm_serve_is_known():

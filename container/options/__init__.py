@@ -71,13 +71,13 @@ def resolve(
     options = Options(
         **_values(complete),
         engine_arguments=_values(arguments),
+        engine_settings={name: names.describe(decision.setting) for name, decision in arguments.items()},
         written=code_properties(claims, decided, names),
         code_directories=sources.path.directories,
         code=code,
         on_sagemaker=is_sagemaker_host(sources.environ),
     )
-    warnings = Findings.combine((*findings, combining)).warnings
-    return Resolved(options, _origins({**complete, **arguments}), warnings)
+    return Resolved(options, _origins({**complete, **arguments}), Findings.combine((*findings, combining)).warnings)
 
 
 def _values(decisions: Decisions) -> dict[str, Any]:

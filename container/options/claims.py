@@ -14,15 +14,14 @@ from container.options.sources.properties import FILE_NAME
 from container.options.sources.reading import Sources
 from container.options.sources.settings import (
     PROPERTY_PREFIX,
-    VLLM_PREFIX,
     Channel,
     Setting,
     known_settings,
     option_settings,
     server_settings,
     variable_settings,
-    vllm_settings,
 )
+from container.options.sources.vllm_container import empty_values, vllm_settings
 
 LOAD_MODELS = "SERVING_LOAD_MODELS"
 
@@ -79,14 +78,14 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
     server = [setting for setting in server_settings(environ) if not names.is_variable(setting.origin.label)]
     claims = Claims(
         owners=(
-            *((setting, _owner(setting, names)) for setting in (*by_name, *vllm_settings(environ))),
+            *((setting, _owner(setting, names)) for setting in (*by_name, *vllm_settings(environ, names))),
             *((setting, option) for option in names.table for setting in variable_settings(environ, option)),
             *ignored,
             *((setting, _owner_of_server_key(setting)) for setting in server),
         ),
         # HF_TASK is LMI's option.task
         named=(*by_name, *(replace(setting, name=row.names[0]) for setting, row in ignored if row.names)),
-        findings=Findings.combine((*_misplaced(environ), *_empty(environ))),
+        findings=Findings.combine((*_misplaced(environ), empty_values(environ, names))),
     )
     if (store := _store_beside_model(claims, sources, names)) is not None:
         return claims.without(store, NOTHING)
@@ -177,10 +176,3 @@ def _misplaced(environ: Mapping[str, str]) -> Iterator[Findings]:
     for label in sorted(label for label in environ if label.startswith(PROPERTY_PREFIX)):
         name = label.removeprefix(PROPERTY_PREFIX).upper()
         yield fault(f"{label} is a name for {FILE_NAME}; in the environment, write OPTION_{name}")
-
-
-def _empty(environ: Mapping[str, str]) -> Iterator[Findings]:
-    """AWS's vLLM container makes a bare flag of an empty value; everywhere else an empty value is none."""
-    for label in sorted(environ):
-        if label.startswith(VLLM_PREFIX) and not environ[label].strip():
-            yield warning(f"{label} is empty and has no effect; write {label}=true if it is a flag that should be on")

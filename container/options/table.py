@@ -166,6 +166,7 @@ class Options(EngineOptions):
 
     # The text of engine arguments that Lumi has no option for; vLLM's own parser reads it.
     engine_arguments: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
+    engine_settings: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()  # how each is set, for its faults
     # What user code reads: every setting as it was written, by LMI's names; and where to look for that code.
     written: Annotated[Mapping[str, str], FrozenItems] = FrozenMapping()
     code_directories: tuple[Path, ...] = ()

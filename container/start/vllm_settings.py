@@ -38,6 +38,7 @@ def vllm_settings(options: Options, model: Located, image_cache_gib: float | Non
         arguments=arguments,
         names=names,
         texts=options.engine_arguments,
+        described=options.engine_settings,
         chat_template=chat_template(options.chat_template),
         chat_template_content_format=options.chat_template_content_format,
         enable_auto_tool_choice=options.enable_auto_tool_choice,

@@ -54,14 +54,15 @@ _VLLM_CONTAINER = """\
 `SM_VLLM_<NAME>` sets the argument `--<name>` of `vllm serve` in that container
 ([sagemaker_args.py](https://github.com/aws/deep-learning-containers/blob/main/scripts/docker/vllm/sagemaker_args.py), commit dceae13, read 2026-11-22),
 and does so here, with the names and values of `OPTION_<NAME>`: `SM_VLLM_MAX_MODEL_LEN`, `SM_VLLM_LIMIT_MM_PER_PROMPT`,
-`SM_VLLM_ENABLE_AUTO_TOOL_CHOICE`, `SM_VLLM_LORA_MODULES`. Flags that take several values may have them as a JSON list. Where it differs:
+`SM_VLLM_ENABLE_AUTO_TOOL_CHOICE`, `SM_VLLM_LORA_MODULES`. A flag without a value (`SM_VLLM_ENFORCE_EAGER=`) is on, `SM_VLLM_NO_<NAME>` turns it off, and
+arguments that take several values may have them as a JSON list. Where it differs:
 
 | | in AWS's container | in Lumi |
 | --- | --- | --- |
 | `SM_VLLM_MODEL` beside `HF_MODEL_ID` | the first wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
 | `HF_MODEL_ID` beside a model in `/opt/ml/model` | the directory wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
 | `false` | leaves the flag out, so that what vLLM has on stays on | turns the flag off |
-| an empty value | is the flag alone | has no effect, and a warning names the cure |
+| an empty value of what is no flag | ends the process | has no effect, and a warning names the cure |
 | a name that vLLM does not have | ends the process, which is started again three times | as of `OPTION_*` |
 | what is not set | vLLM's default, such as one GPU and its own batch size | the default on this page |
 """

@@ -10,7 +10,8 @@ from container.options.names import OptionNames
 from container.options.sources.files import ServingFile, read_server_file, read_serving_file
 from container.options.sources.properties import FILE_NAME
 from container.options.sources.search_path import SearchPath, search_path
-from container.options.sources.settings import Setting, option_settings, variable_settings, vllm_settings
+from container.options.sources.settings import Setting, option_settings, variable_settings
+from container.options.sources.vllm_container import vllm_settings
 
 RemoteFile = Callable[[str, str], bytes | None]
 
@@ -56,7 +57,7 @@ def _named_model(environ: Mapping[str, str], names: OptionNames) -> tuple[Settin
     option = names.option("model_id")
     if option is None:
         return None
-    spelt = (*option_settings(environ), *vllm_settings(environ))
+    spelt = (*option_settings(environ), *vllm_settings(environ, names))
     by_name = (setting for setting in spelt if names.option(setting.name) is option)
     settings = (*variable_settings(environ, option), *by_name)
     for setting in sorted(settings, key=lambda setting: setting.origin.channel):

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 from container.masking import quote
@@ -44,15 +44,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The `text` of one value, and its `name` as options spell it."""
+    """The `text` of one value, and its `name` as options spell it. `written` is what the user wrote where that is not the
+    text."""
 
     name: str
     text: str
     origin: Origin
+    written: str | None = None
 
     def describe(self, *, secret: bool) -> str:
         """The beginning of a sentence about it."""
-        value = quote(self.text, secret=secret)
+        value = quote(self.text if self.written is None else self.written, secret=secret)
         return f"{self.origin.label}={value}" + (f" ({self.origin})" if self.origin.line else "")
 
     def spelling(self, name: str) -> str:
@@ -77,18 +79,6 @@ def option_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
     for label in sorted(environ, key=lambda label: (label != label.upper(), label)):
         if label.upper().startswith(OPTION_PREFIX):
             yield from _variable(environ, label, option_name(label[len(OPTION_PREFIX) :]), Channel.OPTION)
-
-
-def vllm_settings(environ: Mapping[str, str]) -> Iterator[Setting]:
-    """SM_VLLM_*, by the names of vLLM's arguments. SM_VLLM_NO_X=true is --no-x; AWS's container leaves SM_VLLM_NO_X=false out
-    (sagemaker_args.py of deep-learning-containers e0ecede, read on 2026-11-22)."""
-    for label in sorted(label for label in environ if label.startswith(VLLM_PREFIX)):
-        name = label.removeprefix(VLLM_PREFIX).lower()
-        for setting in _variable(environ, label, name, Channel.VLLM_CONTAINER):
-            if not name.startswith("no_"):
-                yield setting
-            elif setting.text.strip().lower() == "true":
-                yield replace(setting, name=name.removeprefix("no_"), text="false")
 
 
 def variable_settings(environ: Mapping[str, str], option: Option) -> Iterator[Setting]:

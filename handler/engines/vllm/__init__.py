@@ -35,6 +35,6 @@ def field_names() -> frozenset[str]:
     )
 
 
-def validate(texts: Mapping[str, str]) -> None:
+def validate(texts: Mapping[str, str], described: Mapping[str, str]) -> None:
     """Check the text of engine arguments with vLLM's own parser. Imports vllm; raises OptionError."""
-    importlib.import_module("handler.engines.vllm.arguments").parse_texts(texts)
+    importlib.import_module("handler.engines.vllm.arguments").parse_texts(texts, described)

@@ -19,10 +19,10 @@ class _Parser(FlexibleArgumentParser):  # type: ignore[misc]  # vllm is untyped 
         raise OptionError(message)
 
 
-def parse_texts(texts: Mapping[str, str]) -> dict[str, Any]:
+def parse_texts(texts: Mapping[str, str], described: Mapping[str, str]) -> dict[str, Any]:
     """The values that vLLM's own parser reads from the text of engine arguments, by their names.
 
-    Raises OptionError with every faulty option, its value and vLLM's reason. vLLM may look for the model's files here.
+    Raises OptionError with every faulty option as it is `described`, and vLLM's reason. vLLM may look for the model's files here.
     """
     if not texts:
         return {}
@@ -37,7 +37,7 @@ def parse_texts(texts: Mapping[str, str]) -> dict[str, Any]:
             values[name] = getattr(parser.parse_args(_words(name, text, several=known[name] == "+")), name)
         except (OptionError, argparse.ArgumentError, ValueError, TypeError) as fault:
             reason = re.sub(r"^argument [^:]+: ", "", str(fault))
-            faults.append(f"OPTION_{name.upper()}={text!r}: {reason}")
+            faults.append(f"{described.get(name, f'{name}={text!r}')}: {reason}")
     if faults:
         raise OptionError("\n".join(faults))
     return values

@@ -30,12 +30,14 @@ ENVIRONMENT: Mapping[str, str] = {
 class VllmSettings:
     """What vLLM is started with: its engine arguments by name, and the settings of its front end.
 
-    `arguments` are typed and become AsyncEngineArgs as they are; `texts` are those that only vLLM's parser can read.
+    `arguments` are typed and become AsyncEngineArgs as they are; `texts` are those that only vLLM's parser can read, and
+    `described` is how the operator set each, for messages.
     """
 
     arguments: Mapping[str, Any]
     names: tuple[str, ...]
     texts: Mapping[str, str] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
     chat_template: str | None = None
     chat_template_content_format: str = "auto"
     enable_auto_tool_choice: bool = False
