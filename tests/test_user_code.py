@@ -610,6 +610,14 @@ def test_a_handler_beside_lmis_vllm_service_that_fails_lets_no_request_through(t
         assert not server.engine.seen
 
 
+def test_a_body_of_several_requests_does_not_pass_a_handler_that_reads_one(tmp_path):
+    with coded(tmp_path, "async def handle(inputs):\n    return None\n", environ=VLLM_SERVICE) as server:
+        lines = b'{"inputs": "hi"}\n{"inputs": "ho"}\n'
+        response = server.client.post("/invocations", content=lines, headers={"content-type": "application/jsonlines"})
+        assert fault(response)["code"] == "invalid_json"
+        assert answer(server.post(ask("hi"))) == "user: hi"
+
+
 def test_a_plain_handler_beside_lmis_vllm_service_may_leave_requests_to_vllm(tmp_path):
     text = """
         from djl_python import Output

@@ -78,8 +78,9 @@ class Inference:
             response = await call_handler(formatters.handler, call(), request, seconds)
             if response is not None:
                 return response
-        formats_input = formatters is not None and formatters.formats_input
-        lines = [] if formats_input else json_lines(body, request.headers.get("content-type", ""))
+        # Code that was written for one request might let a line pass that it does not see.
+        sees_body = formatters is not None and formatters.sees_body
+        lines = [] if sees_body else json_lines(body, request.headers.get("content-type", ""))
         if lines:
             return await self._infer_lines(service, lines, request, exchange)
         payload = await self._decode(service, request, body)
@@ -111,7 +112,8 @@ class Inference:
     async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
         """Respond to several chats with one completion."""
         service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
-        if service.formatters is not None and service.formatters.handles_requests:  # it may be a guard
+        formatters = service.formatters
+        if formatters is not None and (formatters.sees_body or formatters.formats_output):  # they may be guards
             raise InvalidRequest("The model.py here takes one chat at a time. POST each to /v1/chat/completions.")
         body = await read_body(request, self._serving.request_bytes, exchange)
         parsed = await _off_loop(lambda: service.parse_batch(json_object(body), adapter), body)

@@ -63,9 +63,9 @@ class Formatters:
             raise_start_error(self._code.entry, "failed to initialize", failure)
 
     @property
-    def handles_requests(self) -> bool:
-        """Whether there is a function that every request, or its response, is to pass."""
-        return self.handler is not None or self.formats_input or self.formats_output
+    def sees_body(self) -> bool:
+        """Whether there is a function that is to see every request."""
+        return self.handler is not None or self.formats_input
 
     @property
     def formats_input(self) -> bool:
