@@ -139,6 +139,11 @@ def test_a_file_is_executed_once_with_its_directory_on_the_path(tmp_path):
         ("handle = 3", "`handle` is int and not a function"),
         (ROLLING_BATCH, "line 7: handle is written for LMI's rolling batch, which calls it for each token"),
         (
+            IMPORTS
+            + "@output_formatter\ndef o(token, first_token, last_token, details, generated_tokens, **kw): ...\n",
+            "line 3: o is written for the rolling batch of older LMI images",
+        ),
+        (
             IMPORTS + "@input_formatter\ndef a(p): return p\n@input_formatter\ndef b(p): return p\n",
             "more than one function with @input_formatter: a (line 3) and b (line 5)",
         ),

@@ -638,3 +638,20 @@ def test_a_plain_handler_beside_lmis_vllm_service_may_leave_requests_to_vllm(tmp
 def test_beside_another_service_of_lmi_the_handler_is_not_called(tmp_path):
     with coded(tmp_path, GUARD, environ={"OPTION_ENTRYPOINT": "djl_python.huggingface"}) as server:
         assert server.post(ask("a bomb, a secret")).json() == {"answer": "user: a bomb, a ***"}
+
+
+def test_with_a_rolling_batch_that_is_named_an_input_formatter_gets_the_raw_request(tmp_path):
+    text = """
+        from djl_python.encode_decode import decode
+        from djl_python.input_parser import input_formatter
+        from djl_python.request_io import TextInput
+
+        @input_formatter
+        def read(input_item, **kwargs):
+            payload = decode(input_item, input_item.get_property("Content-Type"))
+            made = TextInput()
+            made.input_text, made.parameters = payload.pop("prompt"), payload.pop("parameters", {})
+            return made
+    """
+    with coded(tmp_path, text, environ={"OPTION_ROLLING_BATCH": "vllm"}) as server:
+        assert server.post({"prompt": "hi"}).json() == {"generated_text": "hi"}

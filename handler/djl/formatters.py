@@ -75,7 +75,16 @@ class Formatters:
     @property
     def reads_raw_request(self) -> bool:
         """Whether the input formatter takes the raw request, so that the server need not be able to parse its body."""
-        return self._code.input_formatter is not None and takes_input(self._code.input_formatter)
+        formatter = self._code.input_formatter
+        return formatter is not None and takes_input(formatter, unless_annotated=self._is_of_rolling_batch)
+
+    @property
+    def _is_of_rolling_batch(self) -> bool:
+        """Whether LMI runs its own rolling batch, which gives input formatters the raw request: parse_input_with_formatter in
+        input_parser.py of djl-serving d21927c (2026-06-24)."""
+        service = self._code.entry.service
+        named = self._options.get("rolling_batch") in ("vllm", "lmi-dist")
+        return service == "djl_python.huggingface" or (service is None and named)
 
     @property
     def formats_output(self) -> bool:
@@ -120,7 +129,7 @@ class Formatters:
             raise translate_failure(failure, self._code.entry.file.name, request_id) from failure
 
     def _format_input(self, formatter: Function, payload: dict[str, Any], call: Call) -> dict[str, Any]:
-        argument = request_input(call, self._options) if takes_input(formatter) else payload
+        argument = request_input(call, self._options) if self.reads_raw_request else payload
         made = call_with_options(formatter, argument, options=self._options, tokenizer=self._tokenizer)
         if isinstance(made, RequestInput):
             made = {"inputs": getattr(made, "input_text", ""), "parameters": made.parameters}

@@ -193,12 +193,22 @@ def _check_handler(handle: Function | None, file: Path) -> None:
 
 
 def _check_output_formatter(function: Function | None, file: Path) -> None:
-    if function is not None and _is_first_parameter(function, _ROLLING_BATCH_TYPES):
+    if function is None:
+        return
+    if _is_first_parameter(function, _ROLLING_BATCH_TYPES) or not _takes_one_argument(function):
         raise StartError(
             f"{file}, line {_first_line(function)}: {function.__name__} is written for the rolling batch of older LMI "
             "images, which called it for each token. Here, as in LMI's async mode, an output formatter takes the "
             "complete response, or the text of one event of a stream."
         )
+
+
+def _takes_one_argument(function: Function) -> bool:
+    try:
+        inspect.signature(function).bind(object())
+    except TypeError:  # such as (token, first_token, last_token, details, generated_tokens), as LMI 0.27 had it
+        return False
+    return True
 
 
 def _check_sagemaker_functions(functions: Mapping[str, Function], file: Path) -> None:
@@ -214,8 +224,11 @@ def is_asynchronous(function: Function) -> bool:
     return any(kind(one) for kind in kinds for one in (inner, getattr(inner, "__call__", None)))  # noqa: B004
 
 
-def takes_input(function: Function) -> bool:
-    """Whether the first parameter is annotated as an Input, the raw request."""
+def takes_input(function: Function, *, unless_annotated: bool = False) -> bool:
+    """Whether the first parameter is annotated as an Input, the raw request; `unless_annotated` if it has no annotation."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is not None and first.annotation is first.empty:
+        return unless_annotated
     return _is_first_parameter(function, ("Input",))
 
 
