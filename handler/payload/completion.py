@@ -54,8 +54,9 @@ def raw_text(value: Any, path: str) -> RawText:
     if isinstance(value, str):
         return RawText(value, path)
     if not isinstance(value, dict):
+        chat = "; a chat is sent as `messages`" if isinstance(value, list) else ""
         raise InvalidRequest(
-            f"`{path}` is {json_type(value)}; it must be a text, or an object with `prompt`.", param=path
+            f"`{path}` is {json_type(value)}; it must be a text, or an object with `prompt`{chat}.", param=path
         )
     value = present(value)
     unknown = unknown_fields(value, {"prompt", "text", *IMAGE_FIELDS}, {}, path)
