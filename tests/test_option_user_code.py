@@ -42,9 +42,10 @@ def test_code_beside_a_model_that_is_elsewhere_is_found(code: Path, directory: P
     assert resolved({"HF_MODEL_ID": "org/name"}, directory / "none").options.code is None
 
 
-def test_lmis_own_entry_point_means_vllm(code: Path):
+def test_lmis_own_entry_point_runs_the_code_beside_it(code: Path):
     environ = {"OPTION_ENTRYPOINT": "djl_python.lmi_vllm.vllm_async_service"}
-    assert resolved({"HF_MODEL_ID": "org/name", **environ}, code).options.code is None
+    found = resolved({"HF_MODEL_ID": "org/name", **environ}, code).options.code
+    assert (found.file, found.service) == (code / "model.py", environ["OPTION_ENTRYPOINT"])
     assert "contains no model" in refusal(environ, code)
 
 
