@@ -8,6 +8,8 @@ from typing import Any
 from handler.adapters.registry import Adapters
 from handler.chat import Chat
 from handler.completion import Completions
+from handler.djl.code_handler import CodeHandler
+from handler.djl.formatter_registry import FormatterPair, FormatterRegistry
 from handler.djl.formatters import Formatters
 from handler.engine import Engine
 from handler.errors import InvalidRequest
@@ -39,14 +41,14 @@ class Service:
         sessions: Sessions | None = None,
         placeholders: ImagePlaceholders | None = None,
         always_list: bool = False,
-        formatters: Formatters | None = None,
+        formatters: FormatterRegistry | None = None,
     ) -> None:
         placeholders, turns = placeholders or ImagePlaceholders(), Turns(engine.card.batch_size)
         self.card = engine.card
         self.adapters = adapters
         self.sessions = sessions
         self.named_images = images.named
-        self.formatters = formatters
+        self._formatters = formatters
         self._chat = Chat(engine, images, adapters, placeholders, turns)
         self._completions = Completions(engine, images, adapters, placeholders, turns)
         self._responses = Responses(engine)
@@ -56,6 +58,20 @@ class Service:
     def session(self, name: str | None) -> Session | None:
         """The open session `name`. Raises InvalidRequest if it is not open; None where sessions are disabled."""
         return self.sessions.find(name) if name and self.sessions is not None else None
+
+    def formatters(self, payload: Mapping[str, Any], adapter: str | None) -> FormatterPair:
+        """The user's own formatters for the adapter that a request or its header names. Raises InvalidRequest."""
+        return FormatterPair() if self._formatters is None else self._formatters.choose(payload, adapter)
+
+    @property
+    def handler(self) -> CodeHandler | None:
+        """The user's own handler, which is asked before the engine."""
+        return None if self._formatters is None else self._formatters.handler
+
+    @property
+    def has_guards(self) -> bool:
+        """Whether there is code that is to see every request, one at a time."""
+        return self._formatters is not None and self._formatters.has_guards
 
     def parse(
         self, payload: Mapping[str, Any], adapter: str | None = None, *, any_model: bool = False

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from container.start.startup import Stage
+from handler.djl.formatter_registry import FormatterPair
 from handler.djl.own_model import OwnModel
 from handler.engines.fake import FakeEngine, FakeFactory
 from handler.errors import EngineDead, EngineFailure, StartError
@@ -64,7 +65,7 @@ def test_a_model_without_code_is_served_by_the_engine(directory):
     factory, stages = FakeFactory(), []
     service = started(factory, report=stages.append, HF_MODEL_ID=str(directory))
     assert service.card is factory.engine.card
-    assert service.formatters is None
+    assert service.formatters({}, None) == FormatterPair()
     assert factory.steps == ["preload", f"start {directory}", "close"]
     assert factory.engine.stopped
     assert stages[0] == Stage.MODEL
@@ -182,7 +183,8 @@ def test_code_that_leaves_the_model_to_an_engine_needs_one(tmp_path):
 def test_formatters_surround_the_engine(directory):
     write(directory, FORMATTER)
     service = started(FakeFactory(), HF_MODEL_ID=str(directory))
-    assert (service.formatters.formats_input, service.formatters.formats_output) == (False, True)
+    chosen = service.formatters({}, None)
+    assert (chosen.input, chosen.output.formats_output) == (None, True)
 
 
 def test_a_dead_engine_is_noticed(directory):

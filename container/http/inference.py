@@ -18,7 +18,6 @@ from container.http.json_lines import answer_lines, ignored_in, parse_lines
 from container.http.models import Models
 from container.http.streaming import StreamedResponse, read_body, run_for_client
 from container.http.user_code import call_handler, call_model, call_of
-from handler.djl.formatters import Formatters
 from handler.djl.own_model import OwnModel
 from handler.errors import InvalidRequest
 from handler.images import RequestContext
@@ -73,14 +72,12 @@ class Inference:
         call = partial(call_of, request, body, exchange.id)
         if isinstance(service, OwnModel):
             return await call_model(service, call(), request, seconds)
-        formatters = service.formatters
-        if formatters is not None and formatters.handler is not None:
-            response = await call_handler(formatters.handler, call(), request, seconds)
+        if service.handler is not None:
+            response = await call_handler(service.handler, call(), request, seconds)
             if response is not None:
                 return response
         # Code that was written for one request might let a line pass that it does not see.
-        sees_body = formatters is not None and formatters.sees_body
-        lines = [] if sees_body else json_lines(body, request.headers.get("content-type", ""))
+        lines = [] if service.has_guards else json_lines(body, request.headers.get("content-type", ""))
         if lines:
             return await self._infer_lines(service, lines, request, exchange)
         payload = await self._decode(service, request, body)
@@ -89,31 +86,32 @@ class Inference:
             return _session_response(
                 open_or_close(service.sessions, payload["requestType"], name, client_of(request.scope))
             )
-        if formatters is not None and formatters.formats_input:
-            payload = await run_for_client(request.receive, formatters.payload(payload, call()), seconds)
-        formatters = _output_formatters(service)
+        adapter = request.headers.get(ADAPTER_HEADER)
+        if (formatter := service.formatters(payload, adapter).input) is not None:
+            payload = await run_for_client(request.receive, formatter.payload(payload, call()), seconds)
+        formatter = service.formatters(payload, adapter).output
         parsed = await _off_loop(lambda: _parse(service, request, payload), body)
         exchange.ignored = parsed.ignored
         context = _context(service, request, exchange)
         if parsed.stream:
-            chunks = service.stream(parsed, context, formatters)
-            return await self._stream(request, parsed, chunks, is_formatted=formatters is not None)
-        return await self._respond(request, service.complete(parsed, context, formatters))
+            chunks = service.stream(parsed, context, formatter)
+            return await self._stream(request, parsed, chunks, is_formatted=formatter is not None)
+        return await self._respond(request, service.complete(parsed, context, formatter))
 
     async def _infer_lines(
         self, service: Service, lines: list[bytes], request: Request, exchange: Exchange
     ) -> Response:
         parsed = await asyncio.to_thread(lambda: parse_lines(lines, lambda one: _parse(service, request, one)))
         exchange.ignored = ignored_in(parsed)
-        answer = partial(service.complete, formatters=_output_formatters(service))
+        formatter = service.formatters({}, None).output
+        answer = partial(service.complete, formatters=formatter)
         work = answer_lines(answer, parsed, _context(service, request, exchange))
         return await self._respond(request, work, JSON_LINES)
 
     async def infer_batch(self, request: Request, exchange: Exchange) -> Response:
         """Respond to several chats with one completion."""
         service, adapter = self._engine_service(), request.headers.get(ADAPTER_HEADER)
-        formatters = service.formatters
-        if formatters is not None and (formatters.sees_body or formatters.formats_output):  # they may be guards
+        if service.has_guards or service.formatters({}, None).output is not None:
             raise InvalidRequest("The model.py here takes one chat at a time. POST each to /v1/chat/completions.")
         body = await read_body(request, self._serving.request_bytes, exchange)
         parsed = await _off_loop(lambda: service.parse_batch(json_object(body), adapter), body)
@@ -152,7 +150,8 @@ class Inference:
         try:
             return await _off_loop(lambda: decode_body(body, kind, request.url.query, question), body)
         except InvalidRequest:
-            if service.formatters is None or not service.formatters.reads_raw_request:
+            formatter = service.formatters({}, request.headers.get(ADAPTER_HEADER)).input
+            if formatter is None or not formatter.reads_raw_request:
                 raise
             return {}  # the formatter reads the body itself
 
@@ -179,11 +178,6 @@ class Inference:
             await chunks.aclose()
             raise
         return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
-
-
-def _output_formatters(service: Service) -> Formatters | None:
-    formatters = service.formatters
-    return formatters if formatters is not None and formatters.formats_output else None
 
 
 def _parse(service: Service, request: Request, payload: Mapping[str, Any]) -> StreamableRequest:

@@ -20,11 +20,13 @@ DIRECTORY = "adapters"  # of the model's directory; each directory in it is an a
 
 @dataclass(frozen=True, slots=True)
 class StaticAdapter:
-    """An adapter that is on this machine: its name in requests, the directory of its files, and its source as configured."""
+    """An adapter that is on this machine: its name in requests, the directory of its files, and its source as configured.
+    `is_remote` is whether its files come from the hub, whose authors are not the operator."""
 
     name: str
     directory: Path
     source: str
+    is_remote: bool = False
 
 
 async def find_static_adapters(
@@ -42,7 +44,7 @@ async def find_static_adapters(
         return ()
     adapters: dict[str, StaticAdapter] = {}
     for module in (*options.lora_modules, *options.default_mm_loras, *local):
-        adapter = StaticAdapter(module.name, await _fetch(module, homes, store, hub or Hub()), module.path)
+        adapter = await _fetch(module, homes, store, hub or Hub())
         if (other := adapters.get(module.name)) is not None:
             raise StartError(f"Two adapters have the name {module.name}: {other.source} and {module.path}; rename one.")
         _check(adapter, options)
@@ -56,7 +58,7 @@ async def load_static_adapters(registry: Adapters, adapters: Sequence[StaticAdap
     """Load them into the engine. Raises StartError."""
     for adapter in adapters:
         try:
-            await registry.load(adapter.name, adapter.directory, adapter.source)
+            await registry.load(adapter.name, adapter.directory, adapter.source, is_remote=adapter.is_remote)
         except InvalidRequest as fault:
             raise _cannot_serve(adapter, fault) from fault
 
@@ -69,14 +71,14 @@ def _list_directory(home: Path) -> list[LoraModule]:
     return [LoraModule(path.name, str(path)) for path in paths]
 
 
-async def _fetch(module: LoraModule, homes: Sequence[Path], store: AdapterStore, hub: Hub) -> Path:
+async def _fetch(module: LoraModule, homes: Sequence[Path], store: AdapterStore, hub: Hub) -> StaticAdapter:
     try:
         if module.path.startswith("s3://"):
-            return await store.fetch(module.path)
+            return StaticAdapter(module.name, await store.fetch(module.path), module.path)
         if (local := _find_local(module, homes)) is not None:
-            return local
+            return StaticAdapter(module.name, local, module.path)
         if "/" in module.path and is_hub_id(module.path):
-            return await fetch_hub_adapter(module.path, hub)
+            return StaticAdapter(module.name, await fetch_hub_adapter(module.path, hub), module.path, is_remote=True)
     except (InvalidRequest, StartError) as fault:
         raise StartError(f"The adapter {module.name} is not available. {fault}") from fault
     raise StartError(

@@ -9,7 +9,7 @@ from container.options.parsers.locations import MODEL_DIRECTORY
 from container.start.model import model_cache
 from handler.adapters.registry import Adapters
 from handler.adapters.store import AdapterStore
-from handler.djl.formatters import Formatters
+from handler.djl.formatter_registry import FormatterRegistry
 from handler.engine import Engine
 from handler.image_placeholders import ImagePlaceholders
 from handler.images import Images
@@ -48,7 +48,12 @@ def adapter_store(options: Options, homes: Sequence[Path]) -> AdapterStore:
 
 
 def build_service(
-    options: Options, engine: Engine, media: MediaLoader, *, store: AdapterStore, formatters: Formatters | None = None
+    options: Options,
+    engine: Engine,
+    media: MediaLoader,
+    *,
+    store: AdapterStore,
+    formatters: FormatterRegistry | None = None,
 ) -> Service:
     """The service of a live engine. Adapters that are registered later are kept in `store`."""
     sessions = (
@@ -58,7 +63,12 @@ def build_service(
     return Service(
         engine,
         Images(engine, media, sessions),
-        Adapters(engine, store if options.enable_lora else None, image_adapter="image" if has_image_adapter else None),
+        Adapters(
+            engine,
+            store if options.enable_lora else None,
+            image_adapter="image" if has_image_adapter else None,
+            code=formatters,
+        ),
         sessions=sessions,
         placeholders=ImagePlaceholders(options.image_placeholder_token, options.image_feature_size or 1),
         always_list=options.tgi_compat,

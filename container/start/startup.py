@@ -23,9 +23,11 @@ from container.start.service import adapter_homes, adapter_store, build_service,
 from container.start.warm_up import warm_up
 from handler.adapters.store import AdapterStore
 from handler.djl.entry_point import EntryPoint
+from handler.djl.formatter_registry import FormatterRegistry
 from handler.djl.formatters import Formatters
 from handler.djl.own_model import OwnModel
 from handler.djl.user_code import UserCode
+from handler.djl.user_thread import UserThread
 from handler.engine import Engine, EngineFactory, EngineNode
 from handler.errors import StartError
 from handler.media.loader import MediaLoader
@@ -217,8 +219,7 @@ class Startup:
         media = MediaLoader(media_limits(self._options))
         self._cleanup.push_async_callback(media.aclose)
         await media.start()
-        code = started.model.code
-        formatters = None if code is None else self._formatters(started.model, code, started.engine.tokenizer)
+        formatters = self._registry(started)
         service = build_service(self._options, started.engine, media, store=started.store, formatters=formatters)
         await load_static_adapters(service.adapters, started.adapters)
         return service
@@ -230,6 +231,25 @@ class Startup:
 
     def _formatters(self, model: FetchedModel, code: UserCode, tokenizer: Any = None) -> Formatters:
         return Formatters(code.module, code.thread, properties=self._properties(model, code), tokenizer=tokenizer)
+
+    def _registry(self, started: StartedEngine) -> FormatterRegistry | None:
+        """The formatters of the model's code, and of adapters that come with some."""
+        code, model, tokenizer = started.model.code, started.model, started.engine.tokenizer
+        if code is None and not self._options.enable_lora:
+            return None
+        if code is None:
+            thread = UserThread(seconds=self._options.predict_timeout)
+            self._cleanup.push_async_callback(thread.stop)
+            thread.start()
+        registry = FormatterRegistry(
+            None if code is None else self._formatters(model, code, tokenizer),
+            thread if code is None else code.thread,
+            properties=lambda entry: code_properties(self._options, entry, model.path, gpus=self._machine.gpus),
+            tokenizer=tokenizer,
+            trusts_remote=self._options.trust_remote_code,
+        )
+        self._cleanup.callback(registry.close)
+        return registry
 
     def _properties(self, model: FetchedModel, code: UserCode) -> dict[str, str]:
         return code_properties(self._options, code.module.entry, model.path, gpus=self._machine.gpus)

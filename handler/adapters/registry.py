@@ -6,8 +6,10 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from handler.adapters.files import read_adapter_files
 from handler.adapters.store import AdapterStore
@@ -23,15 +25,32 @@ _MAX_NAMES_IN_MESSAGE = 20
 _NAME = re.compile(r"[\w][\w.\-/:@ ]{0,199}", re.ASCII)
 
 
+class AdapterCode(Protocol):
+    """The user's own code in the directories of adapters."""
+
+    def load(self, name: str, directory: Path, *, is_remote: bool) -> AbstractAsyncContextManager[None]:
+        """Execute it; it serves requests from the end of the block. Raises InvalidRequest."""
+
+    def remove(self, name: str) -> None:
+        """Serve no further request."""
+
+
 class Adapters:
     """The adapters of one engine, changed one at a time. `image_adapter` responds to requests that have images and name no
-    adapter, while it is served (`default_mm_loras`)."""
+    adapter, while it is served (`default_mm_loras`). `code` executes what comes with an adapter."""
 
-    def __init__(self, engine: Engine, store: AdapterStore | None = None, image_adapter: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: AdapterStore | None = None,
+        image_adapter: str | None = None,
+        code: AdapterCode | None = None,
+    ) -> None:
         self._engine = engine
         self._names = engine.card.names
         self._store = store
         self._image_adapter = image_adapter
+        self._code = code
         self._changing = asyncio.Lock()
 
     @property
@@ -72,10 +91,11 @@ class Adapters:
             return choice.name
         return self._image_adapter if has_images and self._image_adapter in self.served else model
 
-    async def load(self, name: str, directory: Path, source: str) -> None:
-        """Load the adapter in `directory`, which is neither copied nor removed. Raises InvalidRequest."""
+    async def load(self, name: str, directory: Path, source: str, *, is_remote: bool = False) -> None:
+        """Load the adapter in `directory`, which is neither copied nor removed. `is_remote` is whether its author is not
+        the operator. Raises InvalidRequest."""
         check_name(name, self._names)
-        await self._load(Adapter(name, str(directory), source))
+        await self._load(Adapter(name, str(directory), source), is_remote=is_remote)
 
     async def register(self, name: str, source: str, *, replacing: bool = False) -> Adapter:
         """Fetch an adapter from `source` and load it, `replacing` the one of its name, with which running requests
@@ -88,7 +108,7 @@ class Adapters:
         try:
             async with self._changing:
                 self._check_name(name, replacing=replacing)  # another request may have changed it meanwhile
-                return await self._load(adapter)
+                return await self._load(adapter, is_remote=source.startswith("s3://"))
         except BaseException:
             store.discard(directory)
             raise
@@ -102,14 +122,22 @@ class Adapters:
         async with self._changing:
             self.find(name)
             await self._engine.unload_adapter(name)
+            if self._code is not None:
+                self._code.remove(name)
             log.info("unloaded adapter %s", name)
 
-    async def _load(self, adapter: Adapter) -> Adapter:
+    async def _load(self, adapter: Adapter, *, is_remote: bool) -> Adapter:
         files = await asyncio.to_thread(read_adapter_files, Path(adapter.directory))
         loaded = replace(adapter, rank=files.rank, created=int(time.time()))
-        await self._engine.load_adapter(loaded)
+        async with self._loading_code(adapter, is_remote=is_remote):
+            await self._engine.load_adapter(loaded)
         log.info("loaded adapter %s of rank %d from %s", adapter.name, files.rank, adapter.source)
         return loaded
+
+    def _loading_code(self, adapter: Adapter, *, is_remote: bool) -> AbstractAsyncContextManager[None]:
+        if self._code is None:
+            return nullcontext()
+        return self._code.load(adapter.name, Path(adapter.directory), is_remote=is_remote)
 
     def _check_name(self, name: str, *, replacing: bool) -> None:
         check_name(name, self._names)

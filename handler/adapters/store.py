@@ -20,6 +20,7 @@ from handler.errors import InvalidRequest, ServerError, StartError
 Download = Callable[[str, Path], Awaitable[str | Path]]
 """Downloads an adapter from an s3:// address into a directory; returns where its files are. Raises StartError."""
 
+CODE = "model.py"  # an adapter's formatters, which few have
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _STEP = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _COPY_BYTES = 2**20
@@ -88,10 +89,12 @@ class AdapterStore:
                     directory = _open(stack, step, _STEP | os.O_NOFOLLOW, directory)
             except OSError as fault:
                 raise _unreadable(source, "it is not a directory, or its path contains a symbolic link") from fault
-            for name in (CONFIG, WEIGHTS):
+            for name in (CONFIG, WEIGHTS, CODE):
                 try:
                     file = _open(stack, name, _READ, directory)
                 except FileNotFoundError as fault:
+                    if name == CODE:
+                        continue
                     raise _unreadable(source, f"it does not contain {name}") from fault
                 except OSError as fault:
                     raise _unreadable(source, f"{name} is a symbolic link or is not readable") from fault

@@ -12,18 +12,20 @@ CODE = "code"  # the directory for code when SageMaker repacks a model's artifac
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """`file` is executed once as the module `name`. `directory` is the model's, which LMI calls model_dir. `service` is
-    the module of LMI that is the entry point and runs the file beside it, where the option names one."""
+    """`file` is executed once as the module `name`. `directory` is the model's, or the adapter's, which LMI calls model_dir.
+    `service` is the module of LMI that is the entry point and runs the file beside it, where the option names one. Code that
+    is alone imports nothing from there."""
 
     file: Path
     name: str
     directory: Path
     service: str | None = None
+    is_alone: bool = False
 
     @property
     def search_path(self) -> tuple[Path, ...]:
         """The directories from which the code can import."""
-        return tuple(dict.fromkeys((self.file.parent, self.directory)))
+        return () if self.is_alone else tuple(dict.fromkeys((self.file.parent, self.directory)))
 
 
 def find(name: str | None, directories: Sequence[Path]) -> EntryPoint | None:

@@ -12,6 +12,7 @@ from handler.djl.call import Call
 from handler.djl.code_handler import CodeHandler
 from handler.djl.djl_python.outputs import to_json_type
 from handler.djl.djl_python.request_io import RequestInput
+from handler.djl.entry_point import EntryPoint
 from handler.djl.failures import CodeFailure, raise_start_error, translate_failure
 from handler.djl.request_input import request_input
 from handler.djl.response import parse_response
@@ -66,6 +67,11 @@ class Formatters:
     def sees_body(self) -> bool:
         """Whether there is a function that is to see every request."""
         return self.handler is not None or self.formats_input
+
+    @property
+    def entry(self) -> EntryPoint:
+        """The file of the code."""
+        return self._code.entry
 
     @property
     def formats_input(self) -> bool:

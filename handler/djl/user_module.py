@@ -70,6 +70,21 @@ def load(entry: EntryPoint, handler: str = "handle") -> UserModule:
         raise
 
 
+def load_formatters(entry: EntryPoint) -> UserModule:
+    """Execute the file of an adapter and find its formatters: LMI calls nothing else in it. Raises StartError."""
+    register_djl_python()
+    try:
+        module = _execute(entry)
+        found = {name: _find_decorated(module, name, entry.file) for name in ("input_formatter", "output_formatter")}
+        _check_output_formatter(found["output_formatter"], entry.file)
+    except BaseException:
+        unload(entry)
+        raise
+    if not any(found.values()):
+        log.warning("%s has no formatter, and nothing else of an adapter's file is called", entry.file)
+    return UserModule(entry=entry, module=module, handle=None, functions={}, **found)
+
+
 def unload(entry: EntryPoint) -> None:
     """Remove the module, so that another start in this process executes its file again."""
     module = sys.modules.get(entry.name)

@@ -20,6 +20,15 @@ class Choice:
     path: str
 
 
+def names(payload: Mapping[str, Any], header: str | None) -> tuple[str | None, ...]:
+    """The adapters that a request may name, unchecked: one, or one for each input. None stands for the model."""
+    parameters = payload.get("parameters")
+    by_parameter = parameters.get(TGI_FIELD) if isinstance(parameters, Mapping) else None
+    named = header or payload.get(FIELD) or by_parameter or payload.get("model")
+    listed = named if isinstance(named, list) else [named]
+    return tuple(name if name and isinstance(name, str) else None for name in listed)
+
+
 def adapter_of(payload: Mapping[str, Any], header: str | None) -> Choice | None:
     """The adapter of a request with one prompt, or with several that share an adapter. Raises InvalidRequest."""
     value = payload.get(FIELD)
