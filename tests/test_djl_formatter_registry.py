@@ -13,7 +13,7 @@ from tests.s3_server import s3_served
 from tests.serving import fault, serving
 from tests.user_code import write
 
-MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, batch_size=2, management=True)
+MANAGED = Serving(request_bytes=1 << 20, predict_seconds=10, management=True)
 READ = """
 from djl_python.input_parser import input_formatter
 @input_formatter
