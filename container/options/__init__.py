@@ -61,7 +61,8 @@ def resolve(
     code, finding_code = find_code(decided, sources, names)
     strict = bool(value_of(decided, "strict"))
     unused = report(claims, names, reader_of_unknown(code, decided, sources), strict=strict)
-    located, locating = locate(decided, sources, names, needs_model=code is None and not claims.names_model)
+    has_own_model = code is not None and code.service is None
+    located, locating = locate(decided, sources, names, needs_model=not has_own_model and not claims.names_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)
     Findings.combine(findings).raise_if_faulty()
     # The meaning of a faulty setting is unknown, so options are compared with each other only if there is no fault.
