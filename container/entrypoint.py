@@ -243,7 +243,7 @@ def front_end(options: Options) -> Serving:
         lmi_errors=options.error_compat == "lmi",
         tgi=options.tgi_compat,
         management=options.enable_management is True,
-        platform_adapters=options.enable_management is None and options.on_sagemaker and options.enable_lora,
+        platform_adapters=options.enable_management is None and options.on_sagemaker,
         # SageMaker has authenticated the caller, and an `Authorization` that it may pass on is its own token.
         api_key=options.api_key.get_secret_value() if options.api_key and not options.on_sagemaker else None,
         public_metrics=options.public_metrics,
@@ -260,7 +260,8 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
     startup = Startup(options, checked, factory, nodes=nodes, follows=follows, report=health.loading)
     metrics, slow_readers = Metrics(), SlowReaders(max_bytes=UNREAD_BYTES)
     metrics.watch_store("unread", lambda: slow_readers.unread_bytes, lambda: slow_readers.max_bytes)
-    app = build_app(health, admission, metrics, front_end(options))
+    serving = front_end(options)
+    app = build_app(health, admission, metrics, serving)
     server = Server(
         app,
         startup,
@@ -271,6 +272,8 @@ async def _serve(options: Options, checked: CheckedMachine, factory: EngineFacto
         slow_readers=slow_readers,
     )
     sock = bind(options.host, options.port)
+    if serving.platform_adapters and options.enable_lora:
+        log.info("this is a SageMaker host: its inference components may register adapters (/adapters) without a key")
     log.info("listening on http://%s:%d; loading %s", options.host, options.port, options.model_id)
     with publish_address(options.host, sock.getsockname()[1]), signals() as stop:
         return await server.run(sock, stop)

@@ -107,7 +107,7 @@ ENVIRONMENTS = [environ for environ in (*in_commands(), *in_documents(), *in_pyt
 def test_there_is_a_block_for_each_platform():
     assert {kind(manifest) for manifest in MANIFESTS} == set(REQUIRED)
     assert len(blocks("json")) == 2
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 6
     assert len(blocks("bash")) == 1
 
 

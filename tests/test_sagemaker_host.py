@@ -119,15 +119,21 @@ def test_what_a_client_of_an_endpoint_might_reach_stays_closed(tmp_path, method,
         {**LORA, **PORTS},
         {**LORA, **AGENT},
         {**LORA, **HOST, "OPTION_ENABLE_MANAGEMENT": "false"},
-        {**HOST},  # without adapters
     ],
-    ids=["no host", "ports alone", "ECS", "closed by the operator", "no adapters"],
+    ids=["no host", "ports alone", "ECS", "closed by the operator"],
 )
 def test_elsewhere_adapters_are_changed_with_the_option_only(tmp_path, environ):
     with endpoint(tmp_path, **environ) as server:
         response = server.post({"name": "dutch", "src": "dutch"}, "/adapters")
         assert response.status_code == 403
         assert "OPTION_ENABLE_MANAGEMENT=true" in fault(response)["message"]
+
+
+def test_a_host_without_adapters_says_how_to_enable_them(tmp_path):
+    with endpoint(tmp_path, **HOST) as server:
+        response = server.post({"name": "dutch", "src": "dutch"}, "/adapters")
+        assert response.status_code == 400
+        assert "OPTION_ENABLE_LORA=true" in fault(response)["message"]
 
 
 # The tokens of SageMaker's OpenAI-compatible path
