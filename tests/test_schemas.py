@@ -15,7 +15,13 @@ from handler.errors import EngineFailure
 from tests.leaks import API_KEY
 from tests.serving import answer, ask, data_url, fault, serving, wait_for
 
-PROMPT_ROUTES = ["/invocations", "/predictions/any", "/models/model/invoke", "/models/fake/invoke"]
+PROMPT_ROUTES = [
+    "/invocations",
+    "/predictions/any",
+    "/predictions/any/0.1",
+    "/models/model/invoke",
+    "/models/fake/invoke",
+]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +130,13 @@ def test_an_error_is_lmis_on_the_routes_that_lmi_has():
                 "code": 424,
             }
         assert server.post({"prompt": 3}, "/v1/completions").status_code == 400
+
+
+@pytest.mark.parametrize("headers", [{"x-synchronous": "false"}, {"x-starting-token": "df87d942"}])
+def test_lmis_cache_of_responses_is_refused_in_words(served, headers):
+    response = served.post({"inputs": "hi"}, **headers)
+    assert (response.status_code, fault(response)["param"]) == (400, "x-synchronous")
+    assert served.post({"inputs": "hi"}, **{"x-synchronous": "true"}).status_code == 200
 
 
 def test_a_session_keeps_its_images(served):

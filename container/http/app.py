@@ -55,7 +55,8 @@ def _inference_routes(inference: Inference) -> Iterator[Route]:
     yield Route("/v1/chat/completions/batch", inference.infer_batch, is_work=True)  # vLLM's
     yield Route("/v1/completions", inference.infer, is_work=True)
     yield Route(INVOCATIONS, inference.infer, is_work=True, is_lmi=True)
-    yield Route("/predictions/{model}", inference.infer, is_work=True, is_lmi=True)  # LMI's
+    for version in ("", "/{version}"):  # LMI's
+        yield Route(f"/predictions/{{model}}{version}", inference.infer, is_work=True, is_lmi=True)
     yield Route("/models/{model}/invoke", inference.infer_named, is_work=True, is_lmi=True)  # multi-model endpoints'
     yield Route("/tokenize", inference.tokenize, is_work=True)
     yield Route("/detokenize", inference.detokenize, is_work=True)

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 SMALL_BODY_BYTES = 2**16
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
+# LMI's pagination of responses: serving/docs/streaming.md in djl-serving d21927c4 (2026-06-24)
+SYNCHRONOUS_HEADER, TOKEN_HEADER = "x-synchronous", "x-starting-token"
 QUESTION_HEADER = "x-lumi-question"  # the question about a body that is an image
 
 
@@ -66,6 +68,12 @@ class Inference:
 
     async def infer(self, request: Request, exchange: Exchange) -> Response:
         """Respond to a request of any schema."""
+        if request.headers.get(SYNCHRONOUS_HEADER, "").lower() == "false" or TOKEN_HEADER in request.headers:
+            raise InvalidRequest(
+                f"{SYNCHRONOUS_HEADER} and {TOKEN_HEADER} ask for LMI's cache of responses, which is not available here. Send "
+                "the request without them, with `stream` if the response should come in pieces.",
+                param=SYNCHRONOUS_HEADER,
+            )
         service = self._health.service()
         body = await read_body(request, self._serving.request_bytes, exchange)
         seconds = self._serving.predict_seconds
