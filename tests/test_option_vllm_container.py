@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from container.options import resolve
 from container.options.explanation import explain
 from tests.option_cases import model_at, refusal, resolved, write_properties
 
@@ -86,6 +87,17 @@ def test_a_published_environment_is_read_without_a_warning(
     assert found.warnings == ()
     assert {name: getattr(found.options, name) for name in options} == options
     assert found.options.engine_arguments == arguments
+
+
+def test_an_argument_that_vllm_reads_is_described_as_it_was_set(tmp_path: Path):
+    model = write_properties(model_at(tmp_path / "model"), "option.load_format=dummy")
+    environ = {"SM_VLLM_KV_CACHE_DTYPE": "fp8", "HF_MODEL_ID": str(model), "OPTION_BLOCK_SIZE": "16"}
+    fields = ("kv_cache_dtype", "load_format", "block_size")
+    assert resolve(environ, engine_fields=lambda: fields).options.engine_settings == {
+        "kv_cache_dtype": "SM_VLLM_KV_CACHE_DTYPE='fp8'",
+        "load_format": "option.load_format='dummy' (serving.properties line 1)",
+        "block_size": "OPTION_BLOCK_SIZE='16'",
+    }
 
 
 def test_several_adapters_may_be_objects_one_after_the_other():

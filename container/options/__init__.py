@@ -59,8 +59,7 @@ def resolve(
     decided, parsing = decide(claims, names)
     arguments, passing = decide_engine_arguments(claims, names)
     code, finding_code = find_code(decided, sources, names)
-    strict = bool(value_of(decided, "strict"))
-    unused = report(claims, names, reader_of_unknown(code, decided, sources), strict=strict)
+    unused = report(claims, names, reader_of_unknown(code, decided, sources), strict=bool(value_of(decided, "strict")))
     has_own_model = code is not None and code.service is None
     located, locating = locate(decided, sources, names, needs_model=not has_own_model and not claims.names_model)
     findings = (sources.findings, claims.findings, parsing, passing, finding_code, unused, locating)

@@ -149,6 +149,27 @@ VARIABLES = (
     Ignored((), _RESTARTS, variables=("PROCESS_MAX_START_RETRIES",)),
     Ignored((), _REQUIREMENTS, no_effect=OFF, variables=("STANDARD_AUTO_INSTALL_REQ",)),
     Ignored((), _REQUIREMENTS, variables=("STANDARD_PIP_ARGS",)),
+    # of Hugging Face's variant of it (scripts/docker/huggingface/vllm/hf_optimizations.sh there, read 2026-11-22)
+    Ignored(
+        (), "LMCache is not installed", no_effect=OFF, variables=("HF_ENABLE_LMCACHE", "HF_LMCACHE_*", "LMCACHE_*")
+    ),
+    Ignored(
+        (),
+        "set OPTION_LOAD_FORMAT=runai_streamer where its package is installed; models on S3 are downloaded in parallel",
+        no_effect=OFF,
+        variables=("HF_ENABLE_RUNAI_STREAMER",),
+    ),
+    Ignored(
+        (),
+        "nothing is tuned behind your back; set the variables themselves, such as HF_XET_HIGH_PERFORMANCE",
+        no_effect=OFF,
+        variables=(
+            "HF_ENABLE_OPTIMIZATIONS",
+            "HF_ENABLE_XET_HIGH_PERFORMANCE",
+            "HF_ENABLE_TOKENIZERS_GUARD",
+            "HF_ENABLE_EXPANDABLE_SEGMENTS",
+        ),
+    ),
 )
 
 # Variables that other libraries read.
