@@ -162,6 +162,13 @@ def test_a_negated_flag_is_off(text: str):
     assert found.origins["enable_prefix_caching"] == "SM_VLLM_NO_ENABLE_PREFIX_CACHING"
 
 
+def test_false_turns_a_flag_off_and_leaves_out_what_is_no_flag():
+    environ = {"SM_VLLM_ENABLE_PREFIX_CACHING": "False", "SM_VLLM_TOOL_CALL_PARSER": "false", "SM_VLLM_MODEL": "false"}
+    found = resolved(environ)
+    assert found.options.engine_arguments == {"enable_prefix_caching": "False"}
+    assert (found.options.tool_call_parser, found.options.model_id, found.warnings) == (None, None, ())
+
+
 def test_a_negated_flag_that_is_false_says_nothing():
     found = resolved({"SM_VLLM_NO_ENABLE_PREFIX_CACHING": "false"})
     assert (found.options.engine_arguments, found.warnings) == ({}, ())

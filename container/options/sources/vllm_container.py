@@ -23,10 +23,11 @@ def vllm_settings(environ: Mapping[str, str], names: OptionNames) -> Iterator[Se
         if name != positive and not _is_flag(name, names) and _is_flag(positive, names):
             if text.strip().lower() not in OFF:
                 yield Setting(positive, "false", origin, text)
-        elif text.strip():
+        elif not text.strip():
+            if _is_flag(name, names):
+                yield Setting(name, "true", origin, text)
+        elif text.strip().lower() != "false" or names.option(name) is None or _is_flag(name, names):
             yield Setting(name, text, origin)
-        elif _is_flag(name, names):
-            yield Setting(name, "true", origin, text)
 
 
 def empty_values(environ: Mapping[str, str], names: OptionNames) -> Findings:
