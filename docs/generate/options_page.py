@@ -63,7 +63,7 @@ arguments that take several values may have them as a JSON list. Where it differ
 | `HF_MODEL_ID` beside a model in `/opt/ml/model` | the directory wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
 | `false` | leaves the argument out, so that a flag that vLLM has on stays on | turns a flag off, and leaves out what is no flag |
 | an empty value of what is no flag | ends the process | has no effect, and a warning names the cure |
-| a name that vLLM does not have | ends the process, which is started again three times | as of `OPTION_*` |
+| a name that vLLM does not have | ends the process, which is started again three times | as for `OPTION_*`: a near miss ends the start, anything else warns |
 | what is not set | vLLM's default, such as one GPU and its own batch size | the default on this page |
 """
 
