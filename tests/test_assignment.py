@@ -124,6 +124,13 @@ def test_a_model_that_nothing_can_serve_is_refused_with_the_nearest_that_works(n
     assert words in refusal(name, **fields)
 
 
+@pytest.mark.parametrize("method", ["bitsandbytes", "smoothquant", "eetq"])
+def test_a_method_of_quantisation_that_vllm_lacks_is_refused(method):
+    with pytest.raises(StartError, match=f"quantize={method} cannot be served: .* has no such method"):
+        assign("m", {"architectures": ["LlavaForConditionalGeneration"]}, {"quantization": method})
+    assert assign("m", {"architectures": ["LlavaForConditionalGeneration"]}, {"quantization": "fp8"})
+
+
 def test_a_quantisation_that_vllm_lacks_is_refused():
     four = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     assert "bitsandbytes" not in read_registry().quantisations

@@ -47,6 +47,9 @@ _RULES = """\
   `MODEL_ID`, `REVISION` and `TRUST_REMOTE_CODE`, which other tools set too: LMI does not read them.
 - Options of other engines of LMI are warnings, so that such a deployment starts on vLLM once its image is changed; whether vLLM has the
   model is known when it is loaded.
+- The quantization methods `bitsandbytes` and `smoothquant`, which some of these blocks ask for, are no longer in vLLM 0.32: `check` and the
+  start refuse them with the cure once the model's config.json is read, later than this table sees. `fp8` for a checkpoint that is not
+  quantized is `fp8_per_tensor` in vLLM 0.32, and the start ends with vLLM's sentence that says so.
 - `rolling_batch=vllm` and `lmi-dist` without `max_rolling_batch_size` mean 256, and 32 without `rolling_batch`, as in LMI.
 - `SERVING_LOAD_MODELS` with the model directory, beside a model id, is silent: LMI needs both.
 - `entryPoint=djl_python.lmi_vllm.vllm_async_service` runs the `model.py` beside it: see [user-code.md](user-code.md).

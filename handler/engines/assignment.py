@@ -15,6 +15,8 @@ BACKEND = "vLLM, through its Transformers backend"
 TRANSFORMERS = "transformers"
 REMOTE = "vLLM, through its Transformers backend and the repository's own code"
 _BITSANDBYTES = "bitsandbytes"
+# Methods of earlier versions of vLLM, and of TGI's and LMI's other engines, that published deployments ask for.
+_FORMER_METHODS = (_BITSANDBYTES, "smoothquant", "eetq", "exl2", "marlin", "gguf")
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 
 
@@ -42,6 +44,7 @@ def assign(model: str, config: Mapping[str, Any], arguments: Mapping[str, Any]) 
     if names and names[0] in architectures.TRANSFORMERS_ENGINE:
         return Assignment(TRANSFORMERS, names[0], names[0], ("image",))
     _check_quantisation(model, config, registry)
+    _check_method(str(arguments.get("quantization") or ""), registry)
     found = next((name for name in names if name in registry.models), None)
     if found is not None and not (text_only and found in registry.multimodal):
         modalities = registry.modalities(found) or (("image",) if found in registry.multimodal else ())
@@ -68,6 +71,16 @@ def _check_quantisation(model: str, config: Mapping[str, Any], registry: Registr
         raise StartError(
             f"{model} cannot be served: vLLM {registry.version} cannot read weights quantised by {_BITSANDBYTES}. Use the checkpoint "
             "that is not quantised, or its AWQ, GPTQ, FP8 or compressed-tensors form."
+        )
+
+
+def _check_method(method: str, registry: Registry) -> None:
+    """vLLM would find out after it has loaded, and name its own methods only."""
+    if method in _FORMER_METHODS and method not in registry.quantisations:
+        raise StartError(
+            f"quantize={method} cannot be served: vLLM {registry.version} has no such method of quantisation. Remove OPTION_QUANTIZE "
+            "(HF_MODEL_QUANTIZE, QUANTIZE) to serve the weights as they are, or set it to fp8_per_tensor, which quantises them at the "
+            "start."
         )
 
 

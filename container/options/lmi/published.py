@@ -7,7 +7,7 @@ from container.options.lmi.ignored import OFF, Ignored
 
 _NEURON = "it is for LMI on Neuron, and Lumi serves with vLLM on GPUs"
 _TENSORRT = "it is for LMI with TensorRT-LLM, and Lumi serves with vLLM"
-_QUANTISER = "it is for LMI's partition script; serve a quantized model, or set OPTION_QUANTIZE to fp8 or bitsandbytes"
+_QUANTISER = "it is for LMI's partition script; serve a quantized model, or set OPTION_QUANTIZE=fp8_per_tensor"
 _NO_JAVA = "it is for models that LMI's Java server runs, and Lumi serves with vLLM"
 _OTHER_ENGINE = "it is for another engine of LMI, and Lumi serves with vLLM"
 _SIZE = "LMI ignores it too; OPTION_MAX_ROLLING_BATCH_SIZE limits the size of batches"
