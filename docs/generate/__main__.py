@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from docs.generate.architecture_page import architecture_page
+from docs.generate.differences_page import differences_page
 from docs.generate.lmi_page import lmi_page
 from docs.generate.options_page import example_properties, options_page
 from docs.generate.published_page import published_page
@@ -15,6 +16,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("docs/options.md", options_page),
     ("docs/lmi-options.md", lmi_page),
     ("docs/published.md", lambda: published_page(ROOT)),
+    ("docs/differences.md", lambda: differences_page(ROOT)),
     ("docs/architecture.md", lambda: architecture_page(ROOT)),
 )
 
