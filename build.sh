@@ -95,16 +95,29 @@ install() {
     log "installed"
 }
 
-# install_clients : the published clients that tests run, beside .venv: they want other versions of packages than vLLM.
+# install_clients NAME : published clients that tests run, beside .venv: they want other versions of packages than vLLM.
 install_clients() {
+    local want home=.venv-$1
+    want="clients $(sha256sum <"requirements/$1.txt" | cut -d' ' -f1)"
+    [ "$want" != "$(cat "$home/installed" 2>/dev/null)" ] || return 0
+    log "installing the clients that the tests run into $home"
+    .venv/bin/uv venv -q --clear --python .venv/bin/python "$home"
+    .venv/bin/uv pip install -q --python "$home/bin/python" --no-deps --require-hashes --no-config \
+        -r "requirements/$1.txt" || die "uv could not install the clients; see the error above"
+    echo "$want" >"$home/installed"
+}
+
+# install_node_clients : those in JavaScript, where there is npm.
+install_node_clients() {
     local want
-    want="clients $(sha256sum <requirements/clients.txt | cut -d' ' -f1)"
-    [ "$want" != "$(cat .venv-clients/installed 2>/dev/null)" ] || return 0
-    log "installing the clients that the tests run into .venv-clients"
-    .venv/bin/uv venv -q --clear --python .venv/bin/python .venv-clients
-    .venv/bin/uv pip install -q --python .venv-clients/bin/python --no-deps --require-hashes --no-config \
-        -r requirements/clients.txt || die "uv could not install the clients; see the error above"
-    echo "$want" >.venv-clients/installed
+    command -v npm >/dev/null || return 0
+    want="clients $(sha256sum <requirements/javascript/package-lock.json | cut -d' ' -f1)"
+    [ "$want" != "$(cat .node-clients/installed 2>/dev/null)" ] || return 0
+    log "installing the clients in JavaScript that the tests run into .node-clients"
+    rm -rf .node-clients
+    cp -R requirements/javascript .node-clients
+    npm ci --prefix .node-clients --no-audit --no-fund --silent || die "npm could not install the clients; see the error above"
+    echo "$want" >.node-clients/installed
 }
 
 audit() {
@@ -276,7 +289,10 @@ case "$command" in
     test)
         install "$lock"
         install requirements/dev.txt
-        install_clients
+        for clients in clients openai2 openai3; do
+            install_clients "$clients"
+        done
+        install_node_clients
         .venv/bin/ruff check .
         .venv/bin/ruff format --check .
         .venv/bin/mypy

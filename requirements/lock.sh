@@ -12,4 +12,7 @@ lock --override overrides.txt cpu.in -o cpu.txt
 lock gpu.in -o gpu.txt
 lock dev.in -o dev.txt
 lock clients.in -o clients.txt
+lock openai2.in -o openai2.txt
+lock openai3.in -o openai3.txt
 lock audit.in -o audit.txt
+npm install --prefix javascript --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent

@@ -64,7 +64,7 @@ def test_no_lock_names_an_index():
         assert "://" not in lock.read_text(), lock
 
 
-@pytest.mark.parametrize("lock", ["cpu", "gpu", "dev", "uv", "clients"])
+@pytest.mark.parametrize("lock", ["cpu", "gpu", "dev", "uv", "clients", "openai2", "openai3"])
 def test_every_package_of_a_lock_has_its_hash(lock):
     lines = (ROOT / "requirements" / f"{lock}.txt").read_text().splitlines()
     pinned = [line for line in lines if "==" in line and not line.startswith((" ", "#"))]
