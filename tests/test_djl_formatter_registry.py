@@ -159,6 +159,26 @@ def test_code_from_an_address_of_a_request_runs_only_where_remote_code_is_truste
             assert "OPTION_TRUST_REMOTE_CODE=true" in fault(response)["message"]
 
 
+def test_code_from_an_address_of_the_operator_runs_again_with_an_update(home, monkeypatch):
+    with s3_served() as store:
+        for name, value in {"ENDPOINT_URL": store.url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+
+        def put(name):
+            write_code(write_adapter(home.parent / "remote"), SIGN, name)
+            for file in (home.parent / "remote").iterdir():
+                store.put(f"remote/{file.name}", file)
+
+        put("first")
+        with served(home, OPTION_LORA_MODULES="remote=s3://bucket/remote") as server:
+            request = {"inputs": "hi", "adapters": "remote"}
+            assert server.post(request).json()["processed_by"] == "first"
+            put("second")
+            assert server.client.post("/adapters/remote/update").status_code == 200
+            assert server.post(request).json()["processed_by"] == "second"
+            assert server.post({"name": "other", "src": "s3://bucket/remote/"}, "/adapters").status_code == 400
+
+
 def test_a_handler_beside_an_adapter_is_not_called_and_a_warning_says_so(home, caplog):
     write(home / "adapters" / "plain", "def handle(inputs):\n    raise RuntimeError\n")
     with served(home) as server:

@@ -23,8 +23,9 @@ An example is refused or fails where LMI's own test expects that, too, and count
 
 LMI's integration client (`tests/integration/llm/client.py`) was run unmodified against `python -m container serve` with the model that ships, on
 2026-11-22: `vllm`, `no_code`, `vllm_chat`, `vllm_tool`, `stateful`, `vllm_adapters` and `vllm_async_adapters_chat` (with the formatters that
-`prepare.py` writes beside each adapter) pass, and so do `custom` and `custom_final` with the published formatters. With the formatters that
-fail it gets the 424 that its tests expect. `awscurl`, its load generator, was left out, and so was `multimodal`, whose images are on the internet. It fails
+`prepare.py` writes beside each adapter) pass, and so do `custom` and `custom_final` with the published formatters, and
+`custom_handler` with the published handler, which loads a vLLM engine of its own. With the formatters that fail it gets the 424 that its tests
+expect. `awscurl`, its load generator, was left out, and so was `multimodal`, whose images are on the internet. It fails
 where it counts workers: `gpt-neo-2.7b` expects two, and one engine serves here.
 """
 

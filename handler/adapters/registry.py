@@ -51,6 +51,7 @@ class Adapters:
         self._store = store
         self._image_adapter = image_adapter
         self._code = code
+        self._operators_sources: set[str] = set()
         self._changing = asyncio.Lock()
 
     @property
@@ -96,6 +97,8 @@ class Adapters:
         the operator. Raises InvalidRequest."""
         check_name(name, self._names)
         await self._load(Adapter(name, str(directory), source), is_remote=is_remote)
+        if not is_remote:
+            self._operators_sources.add(source)
 
     async def register(self, name: str, source: str, *, replacing: bool = False) -> Adapter:
         """Fetch an adapter from `source` and load it, `replacing` the one of its name, with which running requests
@@ -108,7 +111,8 @@ class Adapters:
         try:
             async with self._changing:
                 self._check_name(name, replacing=replacing)  # another request may have changed it meanwhile
-                return await self._load(adapter, is_remote=source.startswith("s3://"))
+                is_remote = source.startswith("s3://") and source not in self._operators_sources
+                return await self._load(adapter, is_remote=is_remote)
         except BaseException:
             store.discard(directory)
             raise
