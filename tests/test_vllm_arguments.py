@@ -10,6 +10,7 @@ from container.options.explanation import vllm_serve_line
 from container.start.vllm_settings import vllm_settings
 from handler.engines.vllm import field_names
 from handler.errors import OptionError
+from tests.published_deployments import DEPLOYMENTS, start
 
 pytestmark = [
     pytest.mark.engine,
@@ -133,3 +134,25 @@ def test_every_argument_of_vllm_serve_is_known():
     }
     options = {name for option in TABLE for name in option.names}
     assert flags - options - set(lmi.option_names()) - set(field_names()) == {"help"}
+
+
+def test_vllm_takes_the_arguments_of_published_deployments(tmp_path):
+    from handler.engines.vllm.arguments import parse_texts
+
+    texts = {}  # every text that an argument has anywhere
+    for number, one in enumerate(DEPLOYMENTS):
+        if one["image"] in ("lmi", "vllm", "tgi") and one["verdict"] != "refused":
+            (directory := tmp_path / str(number)).mkdir()
+            for name, text in start(one, directory).options.engine_arguments.items():
+                texts.setdefault(name, {})[text] = one["source"]
+    texts_of, refused = tuple(texts), []
+    while texts:  # building vLLM's parser takes long, so it reads one text of each argument at a time
+        batch = {name: found.popitem() for name, found in texts.items()}
+        texts = {name: found for name, found in texts.items() if found}
+        try:
+            parse_texts({name: text for name, (text, _) in batch.items()}, {})
+        except OptionError as fault:
+            refused += str(fault).splitlines()
+    names = {name for line in refused for name in texts_of if line.startswith(f"{name}=")}
+    # LMI's guide has one with backslashes in its JSON; the other is of LMCache, which is not installed, without its role.
+    assert names == {"speculative_config", "kv_transfer_config"}, refused

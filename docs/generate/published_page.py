@@ -51,6 +51,8 @@ _RULES = """\
   start refuse them with the cure once the model's config.json is read, later than this table sees. `fp8` for a checkpoint that is not
   quantized is `fp8_per_tensor` in vLLM 0.32, and the start ends with vLLM's sentence that says so.
 - `rolling_batch=vllm` and `lmi-dist` without `max_rolling_batch_size` mean 256, and 32 without `rolling_batch`, as in LMI.
+- vLLM's parser, which runs later, takes the arguments of all blocks for LMI, TGI and its own container but two: LMI's guide has an
+  `OPTION_SPECULATIVE_CONFIG` with backslashes in its JSON, and one of its tests a `kv_transfer_config` without `kv_role`.
 - `SERVING_LOAD_MODELS` with the model directory, beside a model id, is silent: LMI needs both.
 - `entryPoint=djl_python.lmi_vllm.vllm_async_service` runs the `model.py` beside it: see [user-code.md](user-code.md).
 """
