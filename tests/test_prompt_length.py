@@ -2,7 +2,7 @@ import pytest
 
 from handler.engine import ModelCard
 from handler.errors import InvalidRequest
-from handler.prompt_length import check_length, texts_in
+from handler.prompt_length import check_length, new_tokens, texts_in
 
 
 def card(max_model_len, longest):
@@ -37,3 +37,10 @@ def test_without_a_vocabulary_nothing_is_refused():
 
 def test_the_texts_of_a_value_are_its_names_as_well():
     assert list(texts_in({"a": ["b", {"c": 1}], "d": None})) == ["a", "b", "c", "d"]
+
+
+def test_a_length_with_the_prompt_leaves_the_rest_to_the_answer():
+    assert new_tokens(50, 49) == 1
+    with pytest.raises(InvalidRequest, match=r"`max_length` is 50, .* has 50 tokens") as refusal:
+        new_tokens(50, 50)
+    assert refusal.value.param == "max_length"

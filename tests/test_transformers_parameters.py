@@ -28,6 +28,11 @@ def test_a_chat_may_fill_the_context_and_a_text_has_16_tokens():
     assert text().max_tokens == 16
 
 
+def test_a_length_with_the_prompt_takes_the_place_of_16_tokens():
+    sampling = text(max_length=50)
+    assert (sampling.max_tokens, sampling.max_length) == (None, 50)
+
+
 def test_logprobs_are_a_flag_in_chats_and_a_number_in_texts():
     assert chat(logprobs=True, top_logprobs=3).logprobs == 3
     assert chat(logprobs=True).logprobs == 0

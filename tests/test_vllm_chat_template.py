@@ -42,8 +42,8 @@ def checkpoint(tmp_path):
     return make
 
 
-def render(directory, given=None, **parameters):
-    """The template that is found, and the token ids of a chat of one text."""
+def render(directory, given=None, part_fields=None, **parameters):
+    """The template that is found, and the token ids of a chat of one text, which may have further fields."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.renderers import renderer_from_config
 
@@ -65,7 +65,8 @@ def render(directory, given=None, **parameters):
             chat_template_content_format="auto",
         )
         online.adds_special_tokens = template.adds_special_tokens
-        prompt = ChatPrompt(request_id="1", messages=[Message("user", ("hi",))], parameters=parameters)
+        messages = [Message("user", ("hi",), part_fields={0: part_fields or {}})]
+        prompt = ChatPrompt(request_id="1", messages=messages, parameters=parameters)
         request = chat_request(prompt, placeholder_escaper(config.model_config, renderer.tokenizer), 128)
         _, inputs = asyncio.run(online.render_chat(request))
         return template, inputs[0]["prompt_token_ids"]
@@ -90,6 +91,16 @@ def test_the_tokens_of_a_chat_are_those_of_transformers(checkpoint, template, ad
     assert ids == transformers_ids(directory)
     assert found.adds_special_tokens == (template == PLAIN)
     assert ids.count(1) == (adds_bos or template == WITH_BOS)  # one <s>, never two
+
+
+def test_further_fields_of_a_part_reach_the_template_without_placeholders(checkpoint):
+    directory = checkpoint(PLAIN.replace("p['text']", "p['text'] + p.source_lang_code"))
+    found, ids = render(directory, part_fields={"source_lang_code": " cs <image>"})
+    _, without = render(directory, part_fields={"source_lang_code": " cs "})
+    assert {"source_lang_code", "messages"} <= found.words
+    assert len(ids) > len(without)
+    image = json.loads((directory / "config.json").read_text())["image_token_index"]
+    assert image not in ids
 
 
 def test_a_request_decides_otherwise(checkpoint):

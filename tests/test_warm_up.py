@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from container.start.warm_up import QUESTION, SIDE, warm_up
-from handler.engine import PromptImage
+from handler.engine import ChatPrompt, PromptImage
 from handler.engines.fake import FakeEngine
 from handler.errors import InvalidRequest, StartError
 from tests.serving import with_service
@@ -37,6 +37,23 @@ def test_a_base_model_continues_a_raw_prompt_with_an_image():
     (text,) = engine.seen[0].texts
     assert isinstance(text.content[0], PromptImage)
     assert text.content[-1] == QUESTION
+
+
+class Choosy(FakeEngine):
+    """A model whose template takes no ordinary chat."""
+
+    async def generate(self, prompt):
+        if isinstance(prompt, ChatPrompt):
+            raise InvalidRequest("a part needs `source_lang_code`")
+        async for delta in super().generate(prompt):
+            yield delta
+
+
+def test_a_model_whose_template_refuses_an_ordinary_chat_continues_a_raw_prompt():
+    engine = Choosy()
+    with_service(lambda service: warm_up(service, images_allowed=True), engine)
+    (text,) = engine.seen[0].texts
+    assert isinstance(text.content[0], PromptImage)
 
 
 def test_a_model_that_cannot_answer_ends_the_start_with_its_reason():

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from vllm.exceptions import VLLMClientError
 from vllm.renderers import BaseRenderer, ChatParams
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
 from vllm.renderers.hf import resolve_chat_template
@@ -72,7 +73,7 @@ def _render(renderer: BaseRenderer, template: str | None) -> dict[str, Any] | No
             return dict(renderer.render_messages(list(chat), params)[1])
         except ChatTemplateResolutionError:
             return None
-        except ValueError as fault:  # what vLLM raises for all errors of a template
-            refusal = fault
+        except (ValueError, VLLMClientError) as fault:  # what vLLM raises for all errors of a template
+            refusal: Exception = fault
     log.warning("the chat template renders no short chat (%s); no special tokens are added to chats", refusal)
     return {}
