@@ -187,3 +187,16 @@ def test_a_negated_argument_is_false():
     found = resolved({"SM_VLLM_NO_ENABLE_PREFIX_CACHING": "true", "SM_VLLM_NO_ENFORCE_EAGER": "false"})
     assert found.options.engine_arguments == {"enable_prefix_caching": "false"}
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "formatter"),
+    [
+        ({"SM_VLLM_MODEL": "org/name"}, "sse"),
+        ({"SM_VLLM_MODEL": "org/name", "OPTION_OUTPUT_FORMATTER": "jsonlines"}, "jsonlines"),
+        ({"SM_VLLM_MODEL": "org/name", "OPTION_MAX_MODEL_LEN": "4096"}, None),  # it is LMI's
+        ({"OPTION_MODEL_ID": "org/name"}, None),
+    ],
+)
+def test_streams_are_those_of_the_container_that_is_replaced(environ: dict[str, str], formatter: str | None):
+    assert resolved(environ).options.output_formatter == formatter

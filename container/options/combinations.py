@@ -9,6 +9,7 @@ from container.options.findings import NOTHING, Findings, fault, warning
 from container.options.names import OptionNames
 from container.options.parsers.modality_limits import UNSUPPORTED, ModalityLimits
 from container.options.sources.sagemaker import is_sagemaker_host
+from container.options.sources.settings import Channel
 
 # In LMI a size follows from the rolling batch that is named, and is 32 where none is: LmiConfigRecommender.java of
 # djl-serving d21927c, read on 2026-11-22. It takes lmi-dist, which it no longer has, for vllm.
@@ -31,7 +32,11 @@ def combine(
             *_check_api_key(decisions, environ, names),
         )
     )
-    implied = {**_batch_size(decisions, claims), **_legacy_placeholder(decisions)}
+    implied = {
+        **_batch_size(decisions, claims),
+        **_stream_format(decisions, claims),
+        **_legacy_placeholder(decisions),
+    }
     return {**implied, **images_only, **planned}, findings
 
 
@@ -53,6 +58,14 @@ def _batch_size(decisions: Decisions, claims: Claims) -> Decisions:
     if rolling_batch is None or size is None or "max_rolling_batch_size" in decisions:
         return {}
     return {"max_rolling_batch_size": Decision(size, rolling_batch)}
+
+
+def _stream_format(decisions: Decisions, claims: Claims) -> Decisions:
+    """AWS's vLLM container streams server-sent events on /invocations, as vLLM does there (0.32, entrypoints/serve/sagemaker/api_router.py)."""
+    own = [setting for setting, _ in claims.owners if setting.origin.channel is Channel.VLLM_CONTAINER]
+    if not own or claims.named or "output_formatter" in decisions:
+        return {}
+    return {"output_formatter": Decision("sse", own[0])}
 
 
 def _legacy_placeholder(decisions: Decisions) -> Decisions:

@@ -131,7 +131,7 @@ class Options(EngineOptions):
     output_formatter: Annotated[Literal["json", "jsonlines", "sse"] | None, Declared(
         SERVER, values.choice("json", "jsonlines", "sse",
                               json_chat_completion="json", jsonlines_chat_completion="jsonlines"),
-        "Format of streams on /invocations: json, jsonlines or sse.", unset="jsonlines, or the request's Accept")] = None
+        "Format of streams on /invocations: json, jsonlines or sse. Where SM_VLLM_* alone configure the server, it is sse.", unset="jsonlines, or the request's Accept")] = None
     tgi_compat: Annotated[bool, Declared(
         SERVER, values.true_or_false, "Whether responses of the text-generation schema have TGI's form: a list for a single "
         "input, and server-sent events for streams.")] = False
