@@ -1,6 +1,6 @@
 import pytest
 
-from handler.checkpoint.attention_heads import AttentionHeads, attention_heads
+from handler.checkpoint.divisible_sizes import DivisibleSizes, divisible_sizes
 from handler.engines.vllm.degrees import tensor_parallel_size
 from handler.errors import OptionError
 
@@ -25,7 +25,9 @@ def test_all_gpus_are_shared_among_the_degrees_unless_one_is_set(arguments, gpus
     assert tensor_parallel_size(arguments, gpus) == degree
 
 
-QWEN = AttentionHeads(28, of_keys=4)
+QWEN = DivisibleSizes(28, key_heads=4, others=(18944, 152064, 16))
+QWEN_2B = DivisibleSizes(12, key_heads=2, others=(8960, 151936, 16))
+SMOL = DivisibleSizes(15, key_heads=5, others=(2560, 49344, 12))
 
 
 @pytest.mark.parametrize(
@@ -33,11 +35,12 @@ QWEN = AttentionHeads(28, of_keys=4)
     [
         ({}, 8, QWEN, 4),
         ({}, 4, QWEN, 4),
-        ({}, 8, AttentionHeads(32, of_keys=8), 8),
-        ({}, 8, AttentionHeads(12, of_keys=2), 6),
+        ({}, 8, DivisibleSizes(32, key_heads=8), 8),
+        ({}, 8, QWEN_2B, 4),
+        ({}, 8, SMOL, 1),
         ({"pipeline_parallel_size": 2}, 8, QWEN, 4),
         ({"nnodes": 2}, 8, QWEN, 4),
-        ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, AttentionHeads(25), 5),
+        ({"nnodes": 2, "pipeline_parallel_size": 2}, 8, DivisibleSizes(25), 5),
         ({"tensor_parallel_size": 8}, 8, QWEN, 8),  # vLLM refuses it
     ],
 )
@@ -50,16 +53,22 @@ def test_gpus_that_stay_idle_are_named_in_the_log(caplog):
     assert "4 of 8 GPUs: the model has 28 attention heads, 4 of keys and values" in caplog.text
 
 
-def test_the_heads_are_those_of_the_language_part():
+def test_the_sizes_are_those_of_the_language_part_and_of_the_vision_tower():
     text = {
         "model_type": "qwen2",
         "num_attention_heads": 28,
         "num_key_value_heads": 4,
         "num_hidden_layers": 2,
         "hidden_size": 56,
+        "intermediate_size": 18944,
+        "vocab_size": 152060,
     }
-    assert attention_heads({"model_type": "qwen2_5_vl", "text_config": text}) == QWEN
-    assert attention_heads({"model_type": "of nobody"}) is None
+    vision = {"model_type": "qwen2_5_vl", "num_heads": 16}
+    config = {"model_type": "qwen2_5_vl", "text_config": text, "vision_config": vision}
+    assert divisible_sizes(config) == QWEN
+    padded = {**config, "vision_config": {"model_type": "intern_vit_6b", "num_attention_heads": 25}}
+    assert divisible_sizes(padded).others == (18944, 152064)
+    assert divisible_sizes({"model_type": "of nobody"}) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from container.inspection.fit import Demand, fit
 from container.inspection.instances import GIB, INSTANCES, find_instance
+from handler.checkpoint.divisible_sizes import DivisibleSizes
 from handler.checkpoint.memory import KvCache
 from handler.errors import StartError
 
@@ -17,7 +18,7 @@ SEVEN = Demand(
     kv=KvCache(524288, 0, 0, 32),
     max_tokens=4096,
     tensor_parallel=None,
-    heads=32,
+    sizes=DivisibleSizes(32, key_heads=32),
     utilisation=0.92,
     is_quantised=False,
 )
@@ -61,9 +62,12 @@ def test_a_shorter_maximum_is_proposed_where_only_the_cache_is_too_small():
 
 def test_a_degree_that_the_machine_or_the_heads_do_not_allow_is_refused():
     assert "it has 1" in cures(replace(SEVEN, tensor_parallel=2), "g5.2xlarge")
-    qwen = replace(SEVEN, heads=28, kv=replace(SEVEN.kv, shards=4))  # vLLM cannot give 4 heads of keys to 7 GPUs
-    assert "OPTION_TENSOR_PARALLEL_DEGREE=4: the model's attention heads cannot be divided by 8" in cures(
-        replace(qwen, tensor_parallel=8), "g5.48xlarge"
+    qwen = replace(
+        SEVEN, sizes=DivisibleSizes(28, key_heads=4), kv=replace(SEVEN.kv, shards=4)
+    )  # vLLM cannot give 4 heads of keys to 7 GPUs
+    assert (
+        "OPTION_TENSOR_PARALLEL_DEGREE=4: the model's attention heads or other sizes cannot be divided by 8"
+        in cures(replace(qwen, tensor_parallel=8), "g5.48xlarge")
     )
     assert not cures(qwen, "g5.48xlarge")  # max takes four of the eight
 

@@ -6,6 +6,7 @@ from typing import Any
 from container.inspection.fit import UTILISATION, Demand
 from container.options import Options
 from handler.checkpoint.configuration import text_config, vision_config
+from handler.checkpoint.divisible_sizes import DivisibleSizes, divisible_sizes
 from handler.checkpoint.memory import TYPE_BYTES, KvCache
 from handler.checkpoint.parts import LANGUAGE, Part
 
@@ -54,7 +55,7 @@ def demand(
         kv=kv,
         max_tokens=max_tokens,
         tensor_parallel=None if degree == "max" else int(degree),
-        heads=_size(text, "num_attention_heads") or 1,
+        sizes=divisible_sizes(config) or DivisibleSizes(0),  # of which every degree is a divisor
         utilisation=options.gpu_memory_utilization or UTILISATION,
         is_quantised=quantised or options.quantize is not None,
     )

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from container.inspection.instances import GIB, Instance
-from handler.checkpoint.attention_heads import AttentionHeads
+from handler.checkpoint.divisible_sizes import DivisibleSizes
 from handler.checkpoint.memory import KvCache
 
 USABLE = 0.95  # of the published memory; the driver keeps the rest
@@ -19,7 +19,7 @@ UTILISATION = 0.92  # vLLM's default for gpu_memory_utilization
 class Demand:
     """What a model takes with the options given. `language_bytes` are divided among the GPUs, `other_bytes` (towers and
     projectors) are not, and neither are `working_bytes`: activations, the sampler and the largest image in the encoder.
-    `tensor_parallel` is None for all GPUs of a machine. `heads` bound what it can be."""
+    `tensor_parallel` is None for all GPUs of a machine. `sizes` bound what it can be."""
 
     language_bytes: int
     other_bytes: int
@@ -27,7 +27,7 @@ class Demand:
     kv: KvCache | None
     max_tokens: int
     tensor_parallel: int | None
-    heads: int
+    sizes: DivisibleSizes
     utilisation: float
     is_quantised: bool
 
@@ -62,7 +62,7 @@ def fit(demand: Demand, instance: Instance) -> Fit:
 
 
 def _degree(demand: Demand, gpus: int) -> int:
-    return demand.tensor_parallel or _heads(demand).largest_degree(gpus)
+    return demand.tensor_parallel or demand.sizes.largest_degree(gpus)
 
 
 def _gpu(demand: Demand, instance: Instance, degree: int) -> tuple[int, int, int]:
@@ -74,23 +74,20 @@ def _gpu(demand: Demand, instance: Instance, degree: int) -> tuple[int, int, int
     return weights, free, request
 
 
-def _heads(demand: Demand) -> AttentionHeads:
-    return AttentionHeads(demand.heads, demand.kv.shards if demand.kv is not None else 1)
-
-
 def _cures(demand: Demand, instance: Instance, degree: int, free: int, request: int) -> list[str]:
     if degree > instance.gpus:
         return [f"OPTION_TENSOR_PARALLEL_DEGREE={degree} needs {degree} GPUs; it has {instance.gpus}"]
-    heads = _heads(demand)
-    if not heads.are_divisible(degree):
-        widest = heads.largest_degree(instance.gpus)
-        return [f"OPTION_TENSOR_PARALLEL_DEGREE={widest}: the model's attention heads cannot be divided by {degree}"]
+    if not demand.sizes.are_divisible(degree):
+        widest = demand.sizes.largest_degree(instance.gpus)
+        return [
+            f"OPTION_TENSOR_PARALLEL_DEGREE={widest}: the model's attention heads or other sizes cannot be divided by {degree}"
+        ]
     if free > 0 and free >= request:
         return []
     found: list[str] = []
     for wider in range(degree + 1, instance.gpus + 1):
         _, more, needed = _gpu(demand, instance, wider)
-        if heads.are_divisible(wider) and more > 0 and more >= needed:
+        if demand.sizes.are_divisible(wider) and more > 0 and more >= needed:
             found.append(f"OPTION_TENSOR_PARALLEL_DEGREE={wider}")
             break
     if free > 0 and demand.kv is not None and demand.kv.token_bytes:

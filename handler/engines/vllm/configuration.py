@@ -48,7 +48,7 @@ def create_config(settings: VllmSettings, *, headless: bool = False) -> VllmConf
     """vLLM's configuration for `settings`; `headless` on a node without a front end. Raises OptionError or StartError."""
     use_engine_processes()
     arguments = {**settings.arguments, **parse_texts(settings.texts, settings.described)}
-    arguments["tensor_parallel_size"] = tensor_parallel_size(arguments, torch.cuda.device_count(), settings.heads)
+    arguments["tensor_parallel_size"] = tensor_parallel_size(arguments, torch.cuda.device_count(), settings.sizes)
     args = AsyncEngineArgs(**cpu_patch.with_worker_extension(arguments))
     config = args.create_engine_config(UsageContext.OPENAI_API_SERVER, headless=headless)
     _check_replicas_fit_nodes(config)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from handler.checkpoint.attention_heads import AttentionHeads
+from handler.checkpoint.divisible_sizes import DivisibleSizes
 from handler.errors import OptionError
 
 log = logging.getLogger("lumi.engine")
@@ -47,9 +47,9 @@ def check_nodes(arguments: Mapping[str, Any]) -> None:
             )
 
 
-def tensor_parallel_size(arguments: Mapping[str, Any], gpus: int, heads: AttentionHeads | None = None) -> int:
+def tensor_parallel_size(arguments: Mapping[str, Any], gpus: int, sizes: DivisibleSizes | None = None) -> int:
     """The tensor parallel degree of typed `arguments`: all GPUs of all nodes, divided by the other degrees, unless it is set;
-    as many of them as the model's `heads` can be divided by.
+    as many of them as the model's `sizes` can be divided by.
 
     `gpus` is how many this machine has; each node is taken to have as many. Without GPUs vLLM computes in as many
     processes as the degrees say. Raises OptionError with the arithmetic where the degrees need more GPUs than there are, or
@@ -58,25 +58,25 @@ def tensor_parallel_size(arguments: Mapping[str, Any], gpus: int, heads: Attenti
     check_nodes(arguments)
     nodes = arguments.get("nnodes", 1)
     others = math.prod(_degrees({**arguments, "tensor_parallel_size": 1}).values())
-    size: int = arguments.get("tensor_parallel_size") or _largest(max(1, gpus * nodes // others), others, nodes, heads)
+    size: int = arguments.get("tensor_parallel_size") or _largest(max(1, gpus * nodes // others), others, nodes, sizes)
     # Processes that another launcher starts elsewhere are not counted here.
     if arguments.get("distributed_executor_backend") in (None, "mp", "uni"):
         _check_gpus(_degrees({**arguments, "tensor_parallel_size": size}), gpus, nodes)
     return size
 
 
-def _largest(size: int, others: int, nodes: int, heads: AttentionHeads | None) -> int:
-    """`size`, or the next lower degree that the heads can be divided by and the nodes can share."""
-    fitting = (n for n in range(size, 0, -1) if heads is not None and heads.are_divisible(n) and not n * others % nodes)
+def _largest(size: int, others: int, nodes: int, sizes: DivisibleSizes | None) -> int:
+    """`size`, or the next lower degree that the sizes can be divided by and the nodes can share."""
+    fitting = (n for n in range(size, 0, -1) if sizes is not None and sizes.are_divisible(n) and not n * others % nodes)
     found = next(fitting, size)
-    if heads is not None and found < size:
+    if sizes is not None and found < size:
         log.warning(
-            "tensor parallelism uses %d of %d GPUs: the model has %d attention heads, %d of keys and values, which cannot be "
-            "divided by more (OPTION_TENSOR_PARALLEL_DEGREE)",
+            "tensor parallelism uses %d of %d GPUs: the model has %d attention heads, %d of keys and values, and other sizes, "
+            "which cannot be divided by more (OPTION_TENSOR_PARALLEL_DEGREE)",
             found,
             size,
-            heads.count,
-            heads.of_keys,
+            sizes.heads,
+            sizes.key_heads,
         )
     return found
 

@@ -5,11 +5,11 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from handler.checkpoint.attention_heads import attention_heads
+from handler.checkpoint.divisible_sizes import divisible_sizes
 from handler.concurrency import in_background
 from handler.engines.assignment import TRANSFORMERS
 from handler.engines.inspection import Inspected, inspect_local
@@ -71,13 +71,13 @@ class VllmFactory:
         """Raises StartError where the files of the model show that it cannot be served."""
         arguments = {**self._settings.arguments, "model": model}
         found = await in_background(lambda: inspect_local(model, {**self._settings.texts, **arguments}))
-        heads = None
+        sizes = None
         if found is not None:
-            arguments |= _missing_arguments(model, found)
-            heads = attention_heads(found.config)
+            arguments |= _missing_arguments(model, found, arguments)
+            sizes = divisible_sizes(found.config)
         if leader is not None:
             arguments.setdefault("data_parallel_address", leader)
-        return replace(self._settings, arguments=arguments, heads=heads)
+        return replace(self._settings, arguments=arguments, sizes=sizes)
 
     def _import(self, module: str) -> "asyncio.Future[Any]":
         if module not in self._imports:
@@ -85,17 +85,28 @@ class VllmFactory:
         return self._imports[module]
 
 
-def _missing_arguments(model: str, found: Inspected) -> dict[str, Any]:
-    """What vLLM needs besides the arguments. Raises StartError where vLLM cannot serve the model."""
+def _missing_arguments(model: str, found: Inspected, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM needs besides `arguments`, or in their place. Raises StartError where vLLM cannot serve the model."""
     assignment = found.assignment
     if assignment.engine == TRANSFORMERS:
         raise StartError(
             f"{model} cannot be served by vLLM, which does not have its architecture {assignment.architecture}."
         )
+    quantisation = _online_quantisation(found.config, arguments)
     if not assignment.overrides:
-        return {}
+        return quantisation
     log.info(
         "set for vLLM, which has this model under another name or computes it otherwise: hf_overrides=%s",
         assignment.overrides,
     )
-    return {"hf_overrides": assignment.overrides}
+    return {"hf_overrides": assignment.overrides, **quantisation}
+
+
+def _online_quantisation(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """vLLM 0.32 has another name for `fp8` where it quantises the weights itself, and refuses the one of LMI's documents."""
+    if arguments.get("quantization") != "fp8" or config.get("quantization_config"):
+        return {}
+    log.info(
+        "set for vLLM, which quantises these weights at the start: quantization=fp8_per_tensor, for OPTION_QUANTIZE=fp8"
+    )
+    return {"quantization": "fp8_per_tensor"}

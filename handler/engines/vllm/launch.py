@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.checkpoint.attention_heads import AttentionHeads
+from handler.checkpoint.divisible_sizes import DivisibleSizes
 from handler.engines.vllm.grammars.limits import GrammarLimits
 
 # What vLLM reads from the environment and an operator has not set. Spawn is what vLLM's own server uses: CUDA does not
@@ -45,4 +45,4 @@ class VllmSettings:
     reasoning_parser: str | None = None
     default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     grammars: GrammarLimits = field(default_factory=GrammarLimits)
-    heads: AttentionHeads | None = None  # of the model, once its files are here
+    sizes: DivisibleSizes | None = None  # of the model, once its files are here
