@@ -94,6 +94,25 @@ def test_the_formatters_of_an_adapter_take_chats_and_streams(home):
         assert server.post({"inputs": "hi", "adapters": "plain"}).json() == {"generated_text": "hi (plain)"}
 
 
+@pytest.mark.parametrize(
+    "fields", [{"adapters": [""]}, {"adapters": [None]}, {"parameters": {"adapter_id": "french"}}, {"adapters": []}]
+)
+def test_no_request_for_an_adapter_passes_its_formatters_by(home, fields):
+    (home / "model.py").unlink()
+    with served(home) as server:
+        chat = {"messages": [{"role": "user", "content": "hi"}], "model": "german"}
+        response = server.post({**chat, **fields})
+        assert response.status_code == 400 or response.json()["processed_by"] == "german"
+
+
+def test_lines_are_refused_where_code_takes_one_request_at_a_time(home):
+    with served(home) as server:
+        lines = b'{"inputs": "a"}\n{"inputs": "b"}'
+        refused = server.client.post("/invocations", content=lines, headers={"content-type": "application/jsonlines"})
+        assert refused.status_code == 400
+        assert "takes one request at a time" in fault(refused)["message"]
+
+
 def test_inputs_for_adapters_with_different_code_are_refused(home):
     with served(home) as server:
         refused = server.post({"inputs": ["a", "b"], "adapters": ["french", "german"]})

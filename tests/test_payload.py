@@ -163,11 +163,20 @@ def test_a_part_that_is_a_text_and_an_image_is_refused(part):
 def test_what_has_no_meaning_inside_a_part_is_reported():
     image = {"type": "image_url", "image_url": {"url": URL, "size": 3}, "x": 1, "uuid": "a"}
     request = read(user(image, {"type": "text", "text": "t", "detail": "low"}))
-    assert request.ignored == (
+    assert set(request.ignored) == {
         "messages[0].content[0].image_url.size",
         "messages[0].content[0].x",
         "messages[0].content[1].detail",
-    )
+    }
+
+
+@pytest.mark.parametrize("name", ["video_url", "audio_url", "image_pil", "image_embeds", "tool_reference", "data"])
+def test_no_part_has_a_medium_beside_its_own(name):
+    """vLLM would take it, whatever the type says, where there is a uuid as well."""
+    text = {"type": "text", "text": "t", "uuid": "x", name: "http://169.254.169.254/"}
+    request = read(user(text, {"type": "image_url", "image_url": URL, "uuid": "y", name: "file:///etc/passwd"}))
+    assert [part.fields for part in request.messages[0].content] == [{}, {}]
+    assert {f"messages[0].content[{i}].{name}" for i in (0, 1)} <= set(request.ignored)
 
 
 @pytest.mark.parametrize("name", ["functions", "max_new_tokens", "kv_transfer_params", "inputs"])

@@ -398,3 +398,11 @@ def test_what_check_says_of_cache_and_context_is_what_vllm_derives(tmp_path, arc
     layer = 2 * theirs.get_num_kv_heads(alone) * theirs.get_head_size()
     assert kv_cache(config, 2).token_bytes == 2 * layer * theirs.get_num_layers(alone)
     assert context_length(config, {}) == theirs.max_model_len
+
+
+def test_vllm_has_no_field_of_content_parts_that_would_reach_it_by_another():
+    from vllm.renderers import chat_utils
+
+    from handler.payload.parts import RESERVED
+
+    assert chat_utils._KNOWN_CONTENT_PART_FIELDS <= RESERVED

@@ -84,9 +84,9 @@ class Inference:
             response = await call_handler(service.handler, call(), request, seconds)
             if response is not None:
                 return response
-        # Code that was written for one request might let a line pass that it does not see.
-        lines = [] if service.has_guards else json_lines(body, request.headers.get("content-type", ""))
-        if lines:
+        lines = await _off_loop(lambda: json_lines(body, request.headers.get("content-type", "")), body)
+        reader = service.formatters({}, request.headers.get(ADAPTER_HEADER)).input
+        if lines and (reader is None or not reader.reads_raw_request):
             return await self._infer_lines(service, lines, request, exchange)
         payload = await self._decode(service, request, body)
         name = request.headers.get(SESSION_HEADER)
@@ -109,6 +109,10 @@ class Inference:
     async def _infer_lines(
         self, service: Service, lines: list[bytes], request: Request, exchange: Exchange
     ) -> Response:
+        if service.has_guards:  # which might let a line pass that they do not see
+            raise InvalidRequest(
+                "The model.py here, or that of an adapter, takes one request at a time. Send each line alone."
+            )
         parsed = await asyncio.to_thread(lambda: parse_lines(lines, lambda one: _parse(service, request, one)))
         exchange.ignored = ignored_in(parsed)
         formatter = service.formatters({}, None).output

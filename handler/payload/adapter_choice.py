@@ -22,10 +22,11 @@ class Choice:
 
 def names(payload: Mapping[str, Any], header: str | None) -> tuple[str | None, ...]:
     """The adapters that a request may name, unchecked: one, or one for each input. None stands for the model."""
-    parameters = payload.get("parameters")
+    parameters = payload.get("parameters") if "inputs" in payload else None  # as the parsers read it
     by_parameter = parameters.get(TGI_FIELD) if isinstance(parameters, Mapping) else None
-    named = header or payload.get(FIELD) or by_parameter or payload.get("model")
-    listed = named if isinstance(named, list) else [named]
+    instead = by_parameter or payload.get("model")
+    named = header or payload.get(FIELD) or instead
+    listed = (name or instead for name in named) if isinstance(named, list) else [named]
     return tuple(name if name and isinstance(name, str) else None for name in listed)
 
 

@@ -66,6 +66,8 @@ def json_lines(body: bytes, content_type: str) -> list[bytes]:
     """The lines of a body of several JSON lines; none for any other body. Raises InvalidRequest if there are too many."""
     if content_type.partition(";")[0].strip().lower() not in JSON_LINES:
         return []
+    if (count := body.count(b"\n")) > 2 * MAX_ROWS:
+        raise InvalidRequest(f"The body has {count} lines; the maximum is {MAX_ROWS} lines of JSON.")
     lines = [line for line in body.splitlines() if line.strip()]
     if len(lines) > MAX_ROWS:
         raise InvalidRequest(f"The body has {len(lines)} JSON lines; the maximum is {MAX_ROWS}.")

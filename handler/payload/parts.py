@@ -11,6 +11,35 @@ from handler.payload.fields import expect, json_type, present, shorten
 TEXT_FIELDS = frozenset({"text", "refusal", "thinking"})
 IMAGE_FIELDS = frozenset({"image_url", "image", "url"})
 MAX_UUID = 200
+# vLLM looks for media in these whatever the type of a part says, and gives none of them to the chat template
+# (renderers/chat_utils.py, 0.32); a test compares them.
+RESERVED = frozenset(
+    {
+        "type",
+        "text",
+        "refusal",
+        "thinking",
+        "closed",
+        "name",
+        "uuid",
+        "detail",
+        "url",
+        "image",
+        "image_url",
+        "image_pil",
+        "image_embeds",
+        "audio_url",
+        "audio_embeds",
+        "input_audio",
+        "video_url",
+        "video_embeds",
+        "prompt_embeds",
+        "data",
+        "file",
+        "tool_reference",
+        "prompt_cache_breakpoint",
+    }
+)
 DETAILS = ("auto", "low", "high", "original")
 _SESSION_REFERENCE = re.compile(r"\s*sha256:([0-9a-fA-F]{64})\s*")
 
@@ -85,18 +114,21 @@ def _implied_type(part: dict[str, Any]) -> str | None:
     return next((name for name in ("text", "image_url") if name in part), None)
 
 
-def _text(part: dict[str, Any], path: str, _: list[str]) -> TextPart:
+def _text(part: dict[str, Any], path: str, ignored: list[str]) -> TextPart:
     name = part["type"] if part.get("type") in ("refusal", "thinking") else "text"
-    return TextPart(expect(part, name, str, path, "a string"), path, _fields(part, name))
+    return TextPart(expect(part, name, str, path, "a string"), path, _fields(part, path, ignored, name))
 
 
-def _fields(part: dict[str, Any], *own: str) -> dict[str, Any]:
-    return {name: value for name, value in part.items() if name != "type" and name not in own}
+def _fields(part: dict[str, Any], path: str, ignored: list[str], *own: str) -> dict[str, Any]:
+    """The fields for the chat template. Those that have a meaning in another kind of part have none there."""
+    others = {name: value for name, value in part.items() if name not in own}
+    ignored.extend(f"{path}.{name}" for name in others if name in RESERVED and name != "type")
+    return {name: value for name, value in others.items() if name not in RESERVED}
 
 
 def _image(part: dict[str, Any], path: str, ignored: list[str]) -> ImagePart:
     name = next((name for name in ("image_url", "image", "url") if name in part), "image_url")
-    fields = _fields(part, name, "detail", "uuid")
+    fields = _fields(part, path, ignored, name, "detail", "uuid")
     value, path = part.get(name), f"{path}.{name}"
     detail, uuid = part.get("detail"), part.get("uuid")
     if isinstance(value, dict):
@@ -129,8 +161,8 @@ def image_at(value: Any, path: str) -> ImagePart:
     raise InvalidRequest(f"`{path}` is {json_type(value)}; it must be a data:, http: or https: URL.", param=path)
 
 
-def _embeds(part: dict[str, Any], path: str, _: list[str]) -> EmbedsPart:
-    fields = _fields(part, "image_embeds", "uuid")
+def _embeds(part: dict[str, Any], path: str, ignored: list[str]) -> EmbedsPart:
+    fields = _fields(part, path, ignored, "image_embeds", "uuid")
     value, path = part.get("image_embeds"), f"{path}.image_embeds"
     if isinstance(value, dict) and value and all(isinstance(one, str) for one in value.values()):
         return EmbedsPart(value, path, fields)
