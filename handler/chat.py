@@ -75,6 +75,7 @@ class Chat:
                 model=request.model,
                 parameters=request.parameters,
                 request_id=context.id,
+                client=context.source.client,
                 stream=request.stream,
                 images=images,
             )

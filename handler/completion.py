@@ -73,6 +73,7 @@ class Completions:
                 model=request.model,
                 parameters=request.parameters,
                 request_id=context.id,
+                client=context.source.client,
                 stream=request.stream,
                 images=images,
             )

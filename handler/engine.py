@@ -63,12 +63,12 @@ class Text:
 class PromptBase:
     """What chat prompts and text prompts have in common. `model` is the name of the model, or of the adapter that is to respond.
 
-    `parameters` are as the client sent them, without the prompt itself, `model` and `stream`; the engine validates them.
-    `images` are all images of the prompt. `tokens` asks for the tokens of completions, `prompt_tokens` for those of the
-    prompt, `token_texts` for their texts; those with log probabilities have them in any case.
-    """
+    `parameters` are as the `client` sent them, without the prompt itself, `model` and `stream`; the engine validates them.
+    `tokens` asks for the tokens of completions, `prompt_tokens` for those of the prompt, `token_texts` for their texts; those
+    with log probabilities have them in any case."""
 
     request_id: str
+    client: str = ""
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = False

@@ -11,9 +11,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from handler.engine import ModelCard
 from handler.errors import InvalidRequest
 
 MAX_COMPLETIONS = 32  # of one prompt, where the engine does not batch more
+LEAST_TURN = 32  # sequences that one request may have in any engine that batches as many
+MOST_COMPLETIONS = 128  # in any case; VLLM_MAX_N_SEQUENCES
+
+
+def sequences_at_once(card: ModelCard) -> int:
+    """How many sequences the engine is taken to run at once: a batch, as far as the KV cache holds it where each fills a
+    quarter of the context."""
+    return card.batch_size if card.concurrency is None else min(card.batch_size, max(1, int(4 * card.concurrency)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +35,30 @@ class Source:
 
 class Turns:
     """The sequences in the engine, which batches `batch` of them: at most that many of one request, twice as many of one
-    client, and four times as many of all. The rest wait: clients take turns, and so do the requests of each.
+    client (`of_client`), and four times as many of all (`total`). The rest wait: clients take turns, and so do the requests
+    of each.
 
     More than one batch is let in, since images are fetched and prompts rendered before a sequence takes its place in it.
     """
 
-    def __init__(self, batch: int = 32) -> None:
+    def __init__(self, batch: int = 32, *, of_client: int | None = None, total: int | None = None) -> None:
         self.batch = batch
+        self._most_of_client = 2 * batch if of_client is None else of_client
+        self._most = 4 * batch if total is None else total
         self._total = 0
         self._of_client: Counter[str] = Counter()
         self._of_request: Counter[Source] = Counter()
         # By client, then by request; those that come next are first.
         self._waiting: OrderedDict[str, OrderedDict[Source, deque[_Turn]]] = OrderedDict()
 
+    @property
+    def count(self) -> int:
+        """The sequences that have been let in."""
+        return self._total
+
     def check(self, parameters: Mapping[str, Any]) -> None:
         """Raises InvalidRequest if they ask for more completions of a prompt than the engine should run at once."""
-        count, limit = sequence_count(parameters), max(self.batch, MAX_COMPLETIONS)
+        count, limit = sequence_count(parameters), min(max(self.batch, MAX_COMPLETIONS), MOST_COMPLETIONS)
         if count > limit:
             raise InvalidRequest(
                 f"`n` is {count}; the maximum is {limit}, or OPTION_MAX_ROLLING_BATCH_SIZE where that is more.",
@@ -84,9 +101,9 @@ class Turns:
                 if turns[0].admitted.cancelled():
                     return source
                 count = turns[0].sequences
-                if self._total and self._total + count > 4 * self.batch:
+                if self._total and self._total + count > self._most:
                     return None
-                if self._of_client[client] and self._of_client[client] + count > 2 * self.batch:
+                if self._of_client[client] and self._of_client[client] + count > self._most_of_client:
                     break
                 if self._of_request[source] and self._of_request[source] + count > self.batch:
                     continue

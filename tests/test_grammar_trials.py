@@ -10,6 +10,7 @@ import pytest
 
 from handler.engines.vllm.grammars.limits import GrammarLimits
 from handler.errors import InvalidRequest, Unavailable
+from handler.turns import Source
 from tests.grammar_cases import HARMFUL, OVER_A_LIMIT, USEFUL
 from tests.live import MODEL
 
@@ -50,10 +51,10 @@ def start(config, monkeypatch):
         trials.close()
 
 
-async def passed(trials, grammar):
+async def passed(trials, grammar, client=""):
     from vllm.sampling_params import StructuredOutputsParams
 
-    return await trials.passed(StructuredOutputsParams(**grammar), "path")
+    return await trials.passed(StructuredOutputsParams(**grammar), "path", client)
 
 
 async def refusal(trials, grammar):
@@ -208,10 +209,23 @@ def test_long_trials_keep_nobody_waiting(start, monkeypatch):
         trials = start()
         slow = [{"choice": [f"choice number {i} {word}" for i in range(9000)]} for word in ("one", "two", "three")]
         waiting = [asyncio.create_task(passed(trials, grammar)) for grammar in slow]
-        await asyncio.to_thread(wait_until, trials._long.locked)
-        await passed(trials, {"regex": "[a-c]"})
-        assert trials._long.locked()  # still
+        await asyncio.to_thread(wait_until, lambda: trials._long.count)
+        await passed(trials, {"regex": "[a-c]"}, "another")
+        assert trials._long.count  # still
         for task in waiting:
+            task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_clients_take_turns(start):
+    async def scenario():
+        trials = start()
+        mine = [asyncio.create_task(passed(trials, {"regex": f"[a-{end}]{{1,500}}"}, "mine")) for end in "bcdefghijklm"]
+        await asyncio.to_thread(wait_until, lambda: trials._short.count)
+        await passed(trials, {"regex": "[ab]"}, "yours")
+        assert sum(task.done() for task in mine) < len(mine)
+        for task in mine:
             task.cancel()
 
     asyncio.run(scenario())
@@ -220,12 +234,10 @@ def test_long_trials_keep_nobody_waiting(start, monkeypatch):
 def test_a_grammar_that_does_not_get_its_turn_is_to_come_again(start):
     async def scenario():
         trials = start(seconds=0.1)
-        for _ in range(2):
-            await trials._short.acquire()
-        with pytest.raises(Unavailable) as busy:
-            await passed(trials, {"regex": "[ab]"})
+        async with trials._short.turn(Source("a"), 1), trials._short.turn(Source("b"), 1):
+            with pytest.raises(Unavailable) as busy:
+                await passed(trials, {"regex": "[ab]"})
         assert busy.value.retry_after
-        trials._short.release()
         trials.limits = GrammarLimits()
         await passed(trials, {"regex": "[ab]"})  # the verdict is not kept
 

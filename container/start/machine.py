@@ -85,12 +85,17 @@ def inspect(root: Path = Path("/")) -> Machine:
     return Machine(
         gpus=gpus,
         driver=read_driver(root, gpus),
-        memory=min(_memories(root), default=None),
+        memory=available_memory(root),
         shared_memory=_free(root / "dev" / "shm"),
         temporary=_free(temporary) if temporary and os.access(temporary, os.W_OK) else None,
         temporary_directory=str(temporary or "/tmp"),  # noqa: S108  # only a name in a sentence
         temporary_runs=not (temporary and temporary.exists() and os.statvfs(temporary).f_flag & os.ST_NOEXEC),
     )
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """The bytes of memory that this container may still take, None if unknown."""
+    return min(_memories(root), default=None)
 
 
 def check_needs(machine: Machine, needs: Needs) -> None:

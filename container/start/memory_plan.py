@@ -6,6 +6,7 @@ from container.options import Options
 from container.start.machine import GIB, MIB, PROCESS_BYTES, Machine, Needs
 from container.start.service import media_limits
 from handler.engine import ModelCard
+from handler.turns import sequences_at_once
 
 IMAGE_CACHE_GIB = 4.0  # vLLM's default
 LEAST_IMAGE_CACHE_GIB = 0.25
@@ -35,15 +36,10 @@ def image_cache_gib(options: Options, machine: Machine, needs: Needs) -> float |
 def queue_size(options: Options, card: ModelCard, memory: int | None) -> int:
     """How many requests may run or wait: what is set, or sixteen for each that runs at once, as far as half of the
     `memory` that is left holds them. LEAST_REQUESTS may in any case.
-
-    A request is taken to fill a quarter of the context: so many run at once as the KV cache holds, up to a batch.
     """
     if options.job_queue_size is not None:
         return options.job_queue_size
-    batch = running = card.batch_size
-    if card.concurrency is not None:
-        running = min(batch, max(1, int(4 * card.concurrency)))
-    size = min(MOST_REQUESTS, 16 * running)
+    size = min(MOST_REQUESTS, 16 * sequences_at_once(card))
     if memory is not None:
         size = min(size, (memory - front_end_bytes(options)) // 2 // REQUEST_BYTES)
-    return max(size, min(2 * batch, LEAST_REQUESTS))
+    return max(size, min(2 * card.batch_size, LEAST_REQUESTS))

@@ -16,7 +16,7 @@ from container.nodes.rendezvous import NodeGroup
 from container.options import Options
 from container.start.adapters import StaticAdapter, find_static_adapters, load_static_adapters
 from container.start.code_execution import code_properties, execute_code, find_code
-from container.start.machine import CheckedMachine, inspect
+from container.start.machine import CheckedMachine, available_memory
 from container.start.memory_plan import queue_size
 from container.start.model import fetch_model, hub, served_names
 from container.start.service import adapter_homes, adapter_store, build_service, media_limits
@@ -177,7 +177,7 @@ class Startup:
             batch_size=self._options.max_rolling_batch_size or 32,
         )
         await own.start()
-        return Ready(own, None, queue_size(self._options, own.card, inspect().memory))
+        return Ready(own, None, queue_size(self._options, own.card, available_memory()))
 
     async def _load(self, model: FetchedModel) -> Ready:
         if model.code is not None:
@@ -190,7 +190,7 @@ class Startup:
         self._enter(Stage.WARM_UP)
         await warm_up(service, images_allowed=self._options.limit_mm_per_prompt["image"] > 0)
         await self._nodes.ready(started.engine.check)
-        return Ready(service, started.engine, queue_size(self._options, service.card, inspect().memory))
+        return Ready(service, started.engine, queue_size(self._options, service.card, available_memory()))
 
     async def _join(self, model: FetchedModel) -> JoinedNodes:
         return JoinedNodes(model, await self._nodes.meet(self._enter(Stage.NODES)))

@@ -16,13 +16,14 @@ from handler.errors import EngineDead, LumiError, RequestError, StartError, Unav
 log = logging.getLogger("lumi.engine")
 
 WINDOW_SECONDS = 600.0  # in which a second death without a known cause ends the server, and restarts are counted
+MOST_SUSPECTS = 32  # what the engine reads first; each is read alone, while all others wait
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
     """`stall_seconds` without a step end an engine, 0 sets no limit. `restarts` are allowed in WINDOW_SECONDS, each of which
-    may take `start_seconds`. `batch_size` prompts are computed at once."""
+    may take `start_seconds`."""
 
     stall_seconds: float = 0
     restarts: int = 0
@@ -116,7 +117,7 @@ class Supervisor:
         self._unexplained = now
         reading = [name for name, has_begun in engine.in_flight().items() if not has_begun]
         entries = {entry.prompt.request_id: entry for entry in self.entries}
-        self._suspects.extend(entries[name] for name in reading[: engine.card.batch_size] if name in entries)
+        self._suspects.extend(entries[name] for name in reading[:MOST_SUSPECTS] if name in entries)
         for one in self.entries:
             one.deaths += 1
         log.error("%s It is started again, and reads %d requests alone.", death, len(self._suspects))

@@ -108,7 +108,7 @@ class Renderer(OnlineRenderer):  # type: ignore[misc]  # vllm is untyped here
         grammar = request.extract_structured_outputs()
         if self.grammars is None or grammar is None or grammar.all_constraints_none():
             return None
-        return await self.grammars.passed(grammar, grammar_path(prompt.parameters))
+        return await self.grammars.passed(grammar, grammar_path(prompt.parameters), prompt.client)
 
 
 @contextlib.contextmanager

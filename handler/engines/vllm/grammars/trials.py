@@ -7,6 +7,7 @@ import json
 import signal
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from handler.engines.vllm.grammars.limits import GrammarLimits
 from handler.engines.vllm.grammars.trial import MASK_SECONDS, MASKS, MEMORY, longest_wait
 from handler.engines.vllm.grammars.trial_server import TrialServer
 from handler.errors import EngineDead, InvalidRequest, Unavailable
+from handler.turns import Source, Turns
 
 Verdict = Mapping[str, Any]
 
@@ -41,12 +43,12 @@ class GrammarTrials:
         self._config = config
         self.limits = limits
         self._verdicts: OrderedDict[bytes, asyncio.Task[Verdict]] = OrderedDict()
-        self._short = asyncio.Semaphore(SHORT_TRIALS)
-        self._long = asyncio.Semaphore(1)
+        self._short = Turns(1, of_client=1, total=SHORT_TRIALS)
+        self._long = Turns(1, of_client=1, total=1)
         self._server: asyncio.Future[TrialServer] | None = None
 
-    async def passed(self, params: StructuredOutputsParams, path: str) -> StructuredOutputsParams:
-        """`params` as vLLM's validation leaves them, with the backend.
+    async def passed(self, params: StructuredOutputsParams, path: str, client: str = "") -> StructuredOutputsParams:
+        """`params` as vLLM's validation leaves them, with the backend. Clients take turns at the trials.
 
         Raises InvalidRequest, with `path`, for a grammar that vLLM refuses or that exceeds a limit, and Unavailable if too
         many others are being tried.
@@ -54,7 +56,7 @@ class GrammarTrials:
         if params._backend is not None:  # noqa: SLF001  # what vLLM's validation sets
             return params
         given = {field.name: getattr(params, field.name) for field in dataclasses.fields(params) if field.init}
-        verdict = await self._verdict(given)
+        verdict = await self._verdict(given, client)
         if "passed" not in verdict:
             raise InvalidRequest(self._reason(verdict), param=path)
         passed = StructuredOutputsParams(**given)
@@ -69,10 +71,10 @@ class GrammarTrials:
         if self._server is not None and self._server.done() and self._server.exception() is None:
             self._server.result().end()
 
-    async def _verdict(self, given: Mapping[str, Any]) -> Verdict:
+    async def _verdict(self, given: Mapping[str, Any], client: str) -> Verdict:
         key = hashlib.sha256(json.dumps(given).encode()).digest()
         if key not in self._verdicts:
-            self._verdicts[key] = asyncio.create_task(self._try(given))
+            self._verdicts[key] = asyncio.create_task(self._try(given, client))
             self._verdicts[key].add_done_callback(partial(self._forget_failure, key))
         self._verdicts.move_to_end(key)
         if len(self._verdicts) > VERDICTS:
@@ -89,30 +91,28 @@ class GrammarTrials:
         if (task.cancelled() or task.exception()) and self._verdicts.get(key) is task:
             del self._verdicts[key]
 
-    async def _try(self, given: Mapping[str, Any]) -> Verdict:
-        seconds = self.limits.seconds
-        verdict = await self._run(self._short, given, min(SHORT_SECONDS, seconds))
+    async def _try(self, given: Mapping[str, Any], client: str) -> Verdict:
+        seconds, source = self.limits.seconds, Source(client)
+        verdict = await self._run(self._short.turn(source, 1), given, min(SHORT_SECONDS, seconds))
         if verdict.get("died") in (signal.SIGPROF, signal.SIGALRM) and seconds > SHORT_SECONDS:
-            verdict = await self._run(self._long, given, seconds)
+            verdict = await self._run(self._long.turn(source, 1), given, seconds)
         if "died" not in verdict:
             return verdict
         if (died := verdict["died"]) not in _EXCEEDED:  # by the clock on the wall, or killed by someone else
             raise Unavailable(_BUSY, retry_after=1)
         return {"exceeded": _EXCEEDED[died]}
 
-    async def _run(self, permits: asyncio.Semaphore, given: Mapping[str, Any], seconds: float) -> Verdict:
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                await permits.acquire()
-        except TimeoutError as fault:
-            raise Unavailable(_BUSY, retry_after=1 + int(self.limits.seconds)) from fault
-        try:
+    async def _run(self, turn: AbstractAsyncContextManager[None], given: Mapping[str, Any], seconds: float) -> Verdict:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    await stack.enter_async_context(turn)
+            except TimeoutError as fault:
+                raise Unavailable(_BUSY, retry_after=1 + int(self.limits.seconds)) from fault
             job = json.dumps([given, {"seconds": seconds, "memory": self.limits.memory}]).encode()
             patience = STARTING_SECONDS + longest_wait(seconds)
             # That a process has ended is noticed by the first trial that it does not begin.
             return await self._ask(job, patience) or await self._ask(job, patience) or {"died": signal.SIGKILL}
-        finally:
-            permits.release()
 
     async def _ask(self, job: bytes, seconds: float) -> Verdict | None:
         """The verdict, or None if the process ends before there is one."""
