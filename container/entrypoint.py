@@ -244,8 +244,7 @@ def front_end(options: Options) -> Serving:
         tgi=options.tgi_compat,
         management=options.enable_management is True,
         platform_adapters=options.enable_management is None and options.on_sagemaker,
-        # SageMaker has authenticated the caller, and an `Authorization` that it may pass on is its own token.
-        api_key=options.api_key.get_secret_value() if options.api_key and not options.on_sagemaker else None,
+        api_key=options.api_key.get_secret_value() if options.api_key else None,
         public_metrics=options.public_metrics,
     )
 

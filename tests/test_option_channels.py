@@ -322,6 +322,10 @@ def test_the_model_directory_to_load_goes_with_the_name_of_a_model(tmp_path: Pat
     assert (found.options.model_id, found.warnings) == ("org/model", ())
     found = resolved(environ, write_properties(tmp_path, "option.model_id=org/other"))
     assert (found.options.model_id, found.warnings) == ("org/other", ())
+    (tmp_path / "model").mkdir()
+    write_properties(tmp_path / "model", "option.model_id=org/third")
+    named = {**environ, "HF_MODEL_ID": str(tmp_path / "model")}
+    assert resolved(named, tmp_path).options.model_id == "org/third"  # as without the directory to load
     (warning,) = resolved({"SERVING_LOAD_MODELS": "a=s3://bucket/a", "OPTION_MODEL_ID": "org/model"}).warnings
     assert warning.endswith("remove one of them")
 

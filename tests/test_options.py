@@ -316,7 +316,6 @@ def test_a_value_that_would_lose_is_checked_as_well():
     [
         ("OPTION_LIMIT_MM_PER_PROMT", "OPTION_LIMIT_MM_PER_PROMPT"),
         ("OPTION_MAX_NUM_SEQ", "OPTION_MAX_NUM_SEQS"),
-        ("OPTION_ROLING_BATCH", "OPTION_ROLLING_BATCH"),
         ("OPTION_LOADFORMAT", "OPTION_LOAD_FORMAT"),
         ("OPTION_TENSOR_PARALLEL_DEGRE", "OPTION_TENSOR_PARALLEL_DEGREE"),
     ],

@@ -88,8 +88,8 @@ def classify(sources: Sources, names: OptionNames) -> Claims:
         findings=Findings.combine((*_misplaced(environ), empty_values(environ, names))),
     )
     if (store := _store_beside_model(claims, sources, names)) is not None:
-        return claims.without(store, NOTHING)
-    if sources.named is None or not sources.file_is_of_named_model:
+        claims = claims.without(store, NOTHING)
+    if sources.named in (None, store) or not sources.file_is_of_named_model:
         return claims
     return _let_file_name_model(claims, sources.named, names)
 

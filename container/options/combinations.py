@@ -122,7 +122,7 @@ def _check_api_key(decisions: Decisions, environ: Mapping[str, str], names: Opti
         yield warning(f"{empty[0]} is empty, so requests need no API key; give it a value, or remove it")
     if "api_key" in decisions and is_sagemaker_host(environ):
         described = names.describe(decisions["api_key"].setting)
-        yield warning(
-            f"{described} is not required on a SageMaker host: SageMaker authenticates every request, and its clients cannot "
-            f"send a key; remove it"
+        yield fault(
+            f"{described} would refuse every request on a SageMaker host: SageMaker authenticates them, and its clients cannot "
+            f"send a key; remove it. If this is no such host, remove SAGEMAKER_SAFE_PORT_RANGE, by which it is recognised"
         )

@@ -79,7 +79,7 @@ class EngineOptions(BaseModel):
     max_rolling_batch_size: Annotated[int | None, Declared(
         ENGINE, sizes.whole(1), "Maximum number of requests in a batch. Where only rolling_batch is set, to vllm or lmi-dist, it is 256, "
         "as in LMI.",
-        engine="max_num_seqs", environment=("MAX_BATCH_SIZE",), unset="vLLM's own for the GPU (256, or 1024 from 70 GiB on), 32 on a CPU")] = None
+        engine="max_num_seqs", environment=("MAX_BATCH_SIZE",), unset="vLLM's own for the GPU (256, or 1024 from 70 GiB on but for A100), 32 on a CPU")] = None
     max_rolling_batch_prefill_tokens: Annotated[int | None, Declared(
         ENGINE, sizes.parse_tokens, "Maximum number of tokens that one step of the engine computes.",
         engine="max_num_batched_tokens", environment=("MAX_BATCH_PREFILL_TOKENS",), unset=VLLMS_OWN)] = None

@@ -60,7 +60,7 @@ class OptionNames:
         known = {*useful, *lmi.option_names()}
         last = setting.name.replace("-", "_").rpartition(".")[2]
         same = [candidate for candidate in (name, last) if candidate in known]
-        misspelt = same[:1] or _nearest(name, known, _NEAR_MISS)
+        misspelt = same[:1] or _nearest(name, useful, _NEAR_MISS)
         near = misspelt or _nearest(name, useful, _SIMILARITY)
         # The value of a misspelt hf_token is as secret as that of hf_token.
         described = setting.describe(secret=any(map(self.is_secret, (setting.name, *near))))

@@ -52,7 +52,7 @@ PACKAGES = (
         "container.start",
         "the stages from a checked machine to a model that has answered a request",
         "model_store nodes options",
-        "adapters checkpoint djl engine engines image_placeholders images media service sessions",
+        "adapters checkpoint djl engine engines image_placeholders images media service sessions turns",
     ),
     _package(
         "container.http",
@@ -106,7 +106,7 @@ PACKAGES = (
         "handler.engines",
         "the engines: vLLM, transformers, and a fake one for fast tests; which one serves a model",
         "",
-        "adapters checkpoint concurrency engine prompt_length",
+        "adapters checkpoint concurrency engine prompt_length turns",
     ),
     _package(
         "handler.images",
@@ -127,7 +127,7 @@ PACKAGES = (
     _package(
         "handler.image_placeholders", "the places of images among the text of a chat or a raw prompt", "", "payload"
     ),
-    _package("handler.turns", "the requests of all clients enter the engine in turn"),
+    _package("handler.turns", "the requests of all clients enter the engine in turn", "", "engine"),
     _package("handler.prompt_length", "whether the texts of a prompt can fit the model's context", "", "engine"),
     _package("handler.payload", "the JSON of every accepted schema to typed requests"),
     _package(

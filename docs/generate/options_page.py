@@ -61,8 +61,8 @@ arguments that take several values may have them as a JSON list. Where it differ
 | --- | --- | --- |
 | `SM_VLLM_MODEL` beside `HF_MODEL_ID` | the first wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
 | `HF_MODEL_ID` beside a model in `/opt/ml/model` | the directory wins | `HF_MODEL_ID` wins, as in LMI, and a warning names both |
-| `false` | leaves the argument out, so that a flag that vLLM has on stays on | turns a flag off, and leaves out what is no flag |
-| an empty value of what is no flag | ends the process | has no effect, and a warning names the cure |
+| `false` | leaves the argument out, so that a flag that vLLM has on stays on | turns a flag off, and leaves out one of our options that is no flag |
+| an empty value of one of our options that is no flag | ends the process | has no effect, and a warning names the cure |
 | a name that vLLM does not have | ends the process, which is started again three times | as for `OPTION_*`: a near miss ends the start, anything else warns |
 | what is not set | vLLM's default, such as one GPU and its own batch size | the default on this page |
 """

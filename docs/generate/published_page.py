@@ -50,7 +50,7 @@ _RULES = """\
 - The quantization methods `bitsandbytes` and `smoothquant`, which some of these blocks ask for, are no longer in vLLM 0.32: `check` and the
   start refuse them with the cure once the model's config.json is read, later than this table sees. `fp8` for a checkpoint that is not
   quantized is `fp8_per_tensor` in vLLM 0.32, and the start ends with vLLM's sentence that says so.
-- `rolling_batch=vllm` and `lmi-dist` without `max_rolling_batch_size` mean 256, and 32 without `rolling_batch`, as in LMI.
+- `rolling_batch=vllm` and `lmi-dist` without `max_rolling_batch_size` mean 256, as in LMI. Without `rolling_batch` LMI takes 32, and Lumi what vLLM plans for the GPU.
 - vLLM's parser, which runs later, takes the arguments of all blocks for LMI, TGI and its own container but two: LMI's guide has an
   `OPTION_SPECULATIVE_CONFIG` with backslashes in its JSON, and one of its tests a `kv_transfer_config` without `kv_role`.
 - `SERVING_LOAD_MODELS` with the model directory, beside a model id, is silent: LMI needs both.
