@@ -152,6 +152,11 @@ def test_two_adapters_and_the_model_are_computed_in_one_batch(adapted, images):
     assert answers == [f"a {color} {nouns[adapter]}" for adapter, color in cases]
 
 
+def chat(adapted, model):
+    """The answer where an unknown `model` is a fault: /invocations ignores it."""
+    return adapted.client.post("/v1/chat/completions", json=ask(ONE, model=model))
+
+
 def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained, kept):
     others = copies(kept)
     body = {**ask(ONE, url("red", "circle")), "model": "images", "stream": True, "min_tokens": 600, "max_tokens": 600}
@@ -161,7 +166,7 @@ def test_an_adapter_is_loaded_and_unloaded_while_requests_run(adapted, trained, 
         lines = response.iter_lines()
         first = [next(lines) for _ in range(12)]
         assert adapted.client.delete("/adapters/images").status_code == 200
-        gone = post(adapted, ask(ONE, model="images"))
+        gone = chat(adapted, "images")
         assert (gone.status_code, fault(gone)["code"]) == (404, "model_not_found")
         assert post(adapted, ask(ONE, adapters="images")).status_code == 404
         # Another of that name, while the first still answers.
@@ -269,13 +274,13 @@ def test_an_adapter_that_does_not_fit_is_an_error_and_changes_nothing(adapted, t
     assert response.status_code == 400, response.text
     assert words in fault(response)["message"]
     assert fault(response)["param"] == "src"
-    assert post(adapted, ask(ONE, model="unfit")).status_code == 404
+    assert chat(adapted, "unfit").status_code == 404
     assert seen(adapted, "skies") == "a red sky"
     assert seen(adapted) == "a red circle"
 
 
 def test_the_keys_of_loadings_are_not_names(adapted):
-    assert post(adapted, ask(ONE, model="skies#1")).status_code == 404
+    assert chat(adapted, "skies#1").status_code == 404
     listed = {model["id"]: model for model in adapted.client.get("/v1/models").json()["data"]}
     assert listed["skies"]["parent"] == "lumi-demo"
     assert not [name for name in listed if "#" in name]

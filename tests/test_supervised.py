@@ -314,6 +314,27 @@ def test_an_engine_that_hangs_is_replaced():
     run(story)
 
 
+def test_prompts_that_find_an_engine_dead_that_hung_say_so():
+    class SlowToEnd(FakeEngine):
+        async def kill(self):
+            await super().kill()
+            await asyncio.sleep(0.05)  # the prompts know it by now
+
+    async def story():
+        hung = SlowToEnd(gate=asyncio.Event())
+        async with supervised(hung, restarts=0, stall_seconds=0.01) as (engine, _):
+            waiting = asyncio.create_task(ask(engine, "a"))
+            async with asyncio.timeout(20):
+                while not waiting.done():
+                    with contextlib.suppress(EngineDead):
+                        await engine.check()
+                    await asyncio.sleep(0.01)
+            with pytest.raises(EngineDead, match="computed nothing for"):
+                await waiting
+
+    run(story)
+
+
 def test_adapters_are_loaded_again_and_cached_images_are_not_there_any_more():
     async def story():
         dying = FakeEngine(cached=frozenset({"image"}))

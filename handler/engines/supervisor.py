@@ -110,6 +110,7 @@ class Supervisor:
         """`engine` was found dead. To be called by all that find it."""
         if self.has_left(engine) or self._over is not None:
             return  # it is known
+        death = self._watchdog.stall or death
         now = time.monotonic()
         if (refusal := self._refusal(now)) is not None:
             self._end(f"{death} {refusal}".strip())

@@ -25,6 +25,7 @@ class Watchdog:
         self._checked = clock()
         self._steps: dict[int, int] = {}
         self._seconds: dict[int, float] = {}
+        self.stall: EngineDead | None = None  # why the engine is ended; prompts may find it dead before `check` returns
 
     async def check(self) -> None:
         """To be called every second or so. Raises EngineDead once a replica has hung for `limit`; its processes have ended
@@ -38,8 +39,9 @@ class Watchdog:
         log.error("%s; what its processes do:", reason)
         await report_processes()
         await self._engine.check()  # what has died meanwhile may be replaced by now
+        self.stall = EngineDead(f"{reason}; its processes were ended.")
         await self._engine.kill()
-        raise EngineDead(f"{reason}; its processes were ended.")
+        raise self.stall
 
     def _longest_stall(self) -> float:
         now = self._clock()
