@@ -20,7 +20,7 @@ from handler.openai.responses import Responses
 from handler.payload.requests import ChatBatch, ChatRequest, CompletionRequest, GenerationRequest
 from handler.sessions import Session, Sessions
 from handler.tokens import Tokens
-from handler.turns import LEAST_TURN, Turns, sequences_at_once
+from handler.turns import Turns, batch_for_turns
 
 StreamableRequest = ChatRequest | CompletionRequest | GenerationRequest
 Request = StreamableRequest | ChatBatch
@@ -43,10 +43,7 @@ class Service:
         always_list: bool = False,
         formatters: FormatterRegistry | None = None,
     ) -> None:
-        placeholders, turns = (
-            placeholders or ImagePlaceholders(),
-            Turns(min(engine.card.batch_size, max(LEAST_TURN, sequences_at_once(engine.card)))),
-        )
+        placeholders, turns = placeholders or ImagePlaceholders(), Turns(batch_for_turns(engine.card))
         self.card = engine.card
         self.adapters = adapters
         self.sessions = sessions

@@ -15,7 +15,7 @@ from handler.engine import ModelCard
 from handler.errors import InvalidRequest
 
 MAX_COMPLETIONS = 32  # of one prompt, where the engine does not batch more
-LEAST_TURN = 32  # sequences that one request may have in any engine that batches as many
+LEAST_BATCH = 32  # for turns, where the engine batches as many
 MOST_COMPLETIONS = 128  # in any case; VLLM_MAX_N_SEQUENCES
 
 
@@ -23,6 +23,11 @@ def sequences_at_once(card: ModelCard) -> int:
     """How many sequences the engine is taken to run at once: a batch, as far as the KV cache holds it where each fills a
     quarter of the context."""
     return card.batch_size if card.concurrency is None else min(card.batch_size, max(1, int(4 * card.concurrency)))
+
+
+def batch_for_turns(card: ModelCard) -> int:
+    """The batch, no larger than what the KV cache runs, since the rest of it would wait in the engine in order of arrival."""
+    return min(card.batch_size, max(LEAST_BATCH, sequences_at_once(card)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Turns:
         count, limit = sequence_count(parameters), min(max(self.batch, MAX_COMPLETIONS), MOST_COMPLETIONS)
         if count > limit:
             raise InvalidRequest(
-                f"`n` is {count}; the maximum is {limit}, or OPTION_MAX_ROLLING_BATCH_SIZE where that is more.",
+                f"`n` is {count}; the maximum is {limit}. Send several requests for more.",
                 param="n",
             )
 

@@ -85,8 +85,7 @@ class Inference:
             if response is not None:
                 return response
         lines = await _off_loop(lambda: json_lines(body, request.headers.get("content-type", "")), body)
-        reader = service.formatters({}, request.headers.get(ADAPTER_HEADER)).input
-        if lines and (reader is None or not reader.reads_raw_request):
+        if lines and not _reads_raw_request(service, request):
             return await self._infer_lines(service, lines, request, exchange)
         payload = await self._decode(service, request, body)
         name = request.headers.get(SESSION_HEADER)
@@ -162,8 +161,7 @@ class Inference:
         try:
             return await _off_loop(lambda: decode_body(body, kind, request.url.query, question), body)
         except InvalidRequest:
-            formatter = service.formatters({}, request.headers.get(ADAPTER_HEADER)).input
-            if formatter is None or not formatter.reads_raw_request:
+            if not _reads_raw_request(service, request):
                 raise
             return {}  # the formatter reads the body itself
 
@@ -190,6 +188,12 @@ class Inference:
             await chunks.aclose()
             raise
         return StreamedResponse(first, chunks, framing=framing, seconds=seconds)
+
+
+def _reads_raw_request(service: Service, request: Request) -> bool:
+    """Whether an input formatter reads the body itself; of adapters, that of the one that the header names."""
+    formatter = service.formatters({}, request.headers.get(ADAPTER_HEADER)).input
+    return formatter is not None and formatter.reads_raw_request
 
 
 def _parse(service: Service, request: Request, payload: Mapping[str, Any]) -> StreamableRequest:

@@ -35,8 +35,7 @@ def image_cache_gib(options: Options, machine: Machine, needs: Needs) -> float |
 
 def queue_size(options: Options, card: ModelCard, memory: int | None) -> int:
     """How many requests may run or wait: what is set, or sixteen for each that runs at once, as far as half of the
-    `memory` that is left holds them. LEAST_REQUESTS may in any case.
-    """
+    `memory` that is left holds them. LEAST_REQUESTS may in any case."""
     if options.job_queue_size is not None:
         return options.job_queue_size
     size = min(MOST_REQUESTS, 16 * sequences_at_once(card))

@@ -33,8 +33,9 @@ class CodeHandler:
         await self._thread.run(lambda: self._pipeline.load(self._input(empty)), bounded=False)
 
     async def handle(self, call: Call) -> CallResult | None:
-        """What the code returns for `call`, and None if it returns that. Raises UserCodeFailed and PredictTimeout, and RequestError if the code leaves
-        content to defaults that cannot read it. Cancelling this cancels an async handler."""
+        """What the code returns for `call`; None, if it returns nothing, leaves the request to the caller. Raises
+        UserCodeFailed and PredictTimeout, and RequestError if the code leaves content to defaults that cannot read it.
+        Cancelling this cancels an async handler."""
         async with AsyncExitStack() as stack:
             turn = await stack.enter_async_context(self._thread.turn())
             try:

@@ -15,7 +15,8 @@ _NO_CONTENT = CallResult(204, {})
 
 class OwnModel:
     """Responds with what `code` returns. `properties` are the options as strings, by LMI's names, and `names` are the
-    names that the model is served under, `batch_size` the requests that should be sent at once. `thread` is the thread that executed the code."""
+    names that the model is served under, `batch_size` the requests that should be sent at once. `thread` is the thread that
+    executed the code."""
 
     def __init__(
         self,

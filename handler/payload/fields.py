@@ -9,7 +9,7 @@ from handler.errors import InvalidRequest
 MAX_UNKNOWN_FIELDS = 50  # clients of other servers send fewer
 NEW_TOKENS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
 # Other servers' own parameters that resemble one of vLLM's: OpenRouter's fallbacks, NVIDIA's templates, transformers' tokens
-# (their references, 2026-11-22). Those are no typing errors.
+# (their references, 2026-11-22). They are not misspelt.
 FOREIGN = frozenset({"models", "chat_template_args", "bos_token_id", "return_tokens", "stop_tokens"})
 
 

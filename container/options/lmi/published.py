@@ -1,4 +1,4 @@
-"""Options that AWS, its samples and djl-serving have published and vLLM has no use for: tests/published/deployments.jsonl.
+"""Options that AWS, its samples and djl-serving have published and vLLM has no use for: tests/published/deployments.json.
 
 LMI with vLLM ignores them without a word, so they must not keep a deployment from starting. Read on 2026-11-22.
 """
